@@ -1,0 +1,19 @@
+// Registers every topic's bindings; holds no other code.
+#include <nanobind/nanobind.h>
+
+namespace ovoxel {
+void bindConvert(nanobind::module_& m);    // src/convert: mesh <-> flexible dual grid, textured mesh -> attributes
+void bindSerialize(nanobind::module_& m);  // src/serialize: z-order and Hilbert codes
+void bindSample(nanobind::module_& m);     // src/sample: sparse trilinear and nearest sampling
+void bindRaster(nanobind::module_& m);     // src/raster: triangle rasteriser
+void bindMesh(nanobind::module_& m);       // src/mesh: mesh clean-up, simplification, distance queries
+}  // namespace ovoxel
+
+NB_MODULE(_C, m) {
+    m.doc() = "Native core of o_voxel. Arrays cross as DLPack / buffer views; the GIL is released in long calls.";
+    ovoxel::bindConvert(m);
+    ovoxel::bindSerialize(m);
+    ovoxel::bindSample(m);
+    ovoxel::bindRaster(m);
+    ovoxel::bindMesh(m);
+}
