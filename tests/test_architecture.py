@@ -1,0 +1,148 @@
+"""The import graph: arrows point one way, and importing the packages needs nothing optional."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+# Tiers of design.md: a module may import its own package and packages of a strictly lower tier.
+TIERS = {
+    "o_voxel": 0,
+    "trellis2.utils": 1,
+    "trellis2.ops": 1,
+    "trellis2.modules": 2,
+    "trellis2.representations": 2,
+    "trellis2.models": 3,
+    "trellis2.samplers": 3,
+    "trellis2.renderers": 3,
+    "trellis2.datasets": 3,
+    "trellis2.pipelines": 5,
+    "trellis2.trainers": 5,
+    "data_toolkit": 6,
+}
+# Helpers named `utils` by the published interface that sit above the renderers.
+TIER_OF_MODULE = {"trellis2.utils.render_utils": 4, "trellis2.utils.vis_utils": 4}
+
+# Optional, non-commercial or gated: never reached by importing the packages.
+FORBIDDEN = (
+    "bpy", "cumesh", "flash_attn", "flash_attn_3", "flash_attn_interface", "flex_gemm", "gradio", "kornia", "lpips",
+    "nvdiffrast", "nvdiffrec_render", "pandas", "rembg", "scipy", "skimage", "spconv", "tensorboard", "torchsparse",
+    "torchvision", "utils3d", "xformers",
+)  # fmt: skip
+
+
+def _package_of(module: str) -> str | None:
+    parts = module.split(".")
+    if parts[0] == "trellis2":
+        return ".".join(parts[:2]) if len(parts) > 1 else None
+    return parts[0] if parts[0] in TIERS else None
+
+
+def _tier(module: str) -> int | None:
+    for length in range(len(module.split(".")), 0, -1):
+        name = ".".join(module.split(".")[:length])
+        if name in TIER_OF_MODULE:
+            return TIER_OF_MODULE[name]
+    package = _package_of(module)
+    return None if package is None else TIERS[package]
+
+
+def _sources() -> list[tuple[str, Path]]:
+    found = []
+    for root, base in ((REPO / "trellis2", REPO), (REPO / "o-voxel" / "o_voxel", REPO / "o-voxel")):
+        for path in sorted(root.rglob("*.py")):
+            name = ".".join(path.relative_to(base).with_suffix("").parts)
+            found.append((name.removesuffix(".__init__"), path))
+    return found
+
+
+def _imports(module: str, path: Path) -> set[str]:
+    is_package = path.name == "__init__.py"
+    targets = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                parts = parts[: len(parts) - node.level + (1 if is_package else 0)]
+                base = ".".join([*parts, base] if base else parts)
+            targets.update(f"{base}.{alias.name}" for alias in node.names)
+    return targets
+
+
+def test_imports_only_point_the_allowed_way():
+    wrong = []
+    for module, path in _sources():
+        own, tier = _package_of(module), _tier(module)
+        if tier is None:
+            continue
+        for target in sorted(_imports(module, path)):
+            target_tier = _tier(target)
+            if target_tier is None or (_package_of(target) == own and module not in TIER_OF_MODULE):
+                if target in TIER_OF_MODULE and TIER_OF_MODULE[target] > tier:
+                    wrong.append(f"{module} (tier {tier}) imports {target} (tier {TIER_OF_MODULE[target]})")
+                continue
+            if target_tier >= tier and _package_of(target) != own:
+                wrong.append(f"{module} (tier {tier}) imports {target} (tier {target_tier})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_star_imports_and_no_private_cuda_calls():
+    wrong = []
+    for module, path in _sources():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+                wrong.append(f"{module}:{node.lineno} star import")
+            is_cuda_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"
+            if is_cuda_call and not (isinstance(node.func.value, ast.Name) and node.func.value.id in ("self", "super")):
+                wrong.append(f"{module}:{node.lineno} .cuda() in library code")
+    assert not wrong, "\n".join(wrong)
+
+
+_BLOCKED_IMPORT = """
+import importlib, pkgutil, socket, sys
+forbidden = set({forbidden!r})
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in forbidden:
+            raise ImportError(f"import of {{name}} is blocked by this test")
+
+sys.meta_path.insert(0, Blocker())
+
+def no_network(*args, **kwargs):
+    raise OSError("network is blocked by this test")
+
+socket.socket.connect = no_network
+socket.create_connection = no_network
+import trellis2, o_voxel
+for package in (trellis2, o_voxel):
+    for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if info.name.split(".")[-1] not in ("__main__", "_C"):
+            importlib.import_module(info.name)
+print("ok")
+"""
+
+
+@pytest.mark.slow
+def test_import_needs_no_cuda_no_network_and_nothing_optional(tmp_path):
+    import os
+
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}
+    code = _BLOCKED_IMPORT.format(forbidden=FORBIDDEN)
+    result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=240, cwd=REPO)
+    assert result.returncode == 0 and result.stdout.strip().endswith("ok"), result.stderr[-3000:]
+
+
+def test_importing_the_packages_alone_is_light():
+    code = "import sys, trellis2, o_voxel; heavy = {'torch', 'cv2', 'trimesh', 'transformers', 'o_voxel._C'} & set(sys.modules); assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
