@@ -1,0 +1,169 @@
+"""Meshes, voxels and materials as containers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trellis2.representations import (
+    AlphaMode,
+    Mesh,
+    MeshWithPbrMaterial,
+    MeshWithVoxel,
+    PbrMaterial,
+    Texture,
+    TextureFilterMode,
+    TextureWrapMode,
+    Voxel,
+)
+from trellis2.representations.mesh._geometry import _extend_attrs
+
+LAYOUT = {"base_color": slice(0, 3), "metallic": slice(3, 4), "roughness": slice(4, 5), "alpha": slice(5, 6)}
+
+
+def two_triangles() -> Mesh:
+    vertices = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=torch.float64)
+    return Mesh(vertices, torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.arange(4.0)[:, None])
+
+
+def test_mesh_casts_and_moves() -> None:
+    mesh = two_triangles()
+    assert (mesh.vertices.dtype, mesh.faces.dtype) == (torch.float32, torch.int32)
+    moved = mesh.to("cpu")
+    assert moved is not mesh
+    assert torch.equal(moved.vertices, mesh.vertices)
+    assert torch.equal(moved.vertex_attrs, mesh.vertex_attrs)
+
+
+def test_remove_faces_drops_the_marked_ones() -> None:
+    mesh = two_triangles()
+    mesh.remove_faces(torch.tensor([True, False]))
+    assert mesh.faces.tolist() == [[0, 2, 3]]
+    with pytest.raises(ValueError, match="face_mask must be bool"):
+        mesh.remove_faces(torch.tensor([1]))
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "attrs", "error", "match"),
+    [
+        (torch.zeros(3, 2), torch.zeros(1, 3, dtype=torch.int32), None, ValueError, "vertices"),
+        (torch.zeros(3, 3), torch.zeros(1, 4, dtype=torch.int32), None, ValueError, "faces"),
+        (torch.zeros(3, 3), torch.zeros(1, 3), None, TypeError, "faces must be integers"),
+        (torch.zeros(3, 3), torch.zeros(1, 3, dtype=torch.int32), torch.zeros(2, 1), ValueError, "vertex_attrs"),
+    ],
+)
+def test_bad_meshes_are_refused(vertices, faces, attrs, error, match) -> None:
+    with pytest.raises(error, match=match):
+        Mesh(vertices, faces, attrs)
+
+
+def test_empty_mesh_is_allowed_and_geometry_calls_leave_it() -> None:
+    mesh = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))
+    mesh.fill_holes()
+    mesh.simplify(10)
+    assert mesh.is_empty
+
+
+def test_attributes_of_a_hole_vertex_are_the_mean_of_its_loop() -> None:
+    # vertices 0…3 around a hole, vertex 4 appended in its middle with four faces
+    faces = torch.tensor([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]])
+    out = _extend_attrs(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), faces, old=4, new=5)
+    assert out[:4].flatten().tolist() == [0, 1, 2, 3]
+    assert out[4].item() == pytest.approx(1.5)
+
+
+def test_enum_values_are_the_published_ones() -> None:
+    assert (TextureFilterMode.CLOSEST, TextureFilterMode.LINEAR) == (0, 1)
+    assert (TextureWrapMode.CLAMP_TO_EDGE, TextureWrapMode.REPEAT, TextureWrapMode.MIRRORED_REPEAT) == (0, 1, 2)
+    assert (AlphaMode.OPAQUE, AlphaMode.MASK, AlphaMode.BLEND) == (0, 1, 2)
+
+
+def test_material_keeps_three_factors_and_moves() -> None:
+    material = PbrMaterial(Texture(torch.rand(4, 4, 3)), [0.1, 0.2, 0.3, 0.4], alpha_mode=AlphaMode.MASK)
+    moved = material.to("cpu")
+    assert moved.base_color_factor.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert torch.equal(moved.base_color_texture.image, material.base_color_texture.image)
+    assert moved.alpha_mode == AlphaMode.MASK
+    assert (material.metallic_factor, material.alpha_cutoff) == (1.0, 0.5)
+
+
+def test_mesh_with_materials_filters_its_per_face_data() -> None:
+    plain = two_triangles()
+    uv = torch.arange(12.0).reshape(2, 3, 2)
+    mesh = MeshWithPbrMaterial(plain.vertices, plain.faces, torch.tensor([0, 1]), uv, [PbrMaterial(), PbrMaterial()])
+    mesh.remove_faces(torch.tensor([True, False]))
+    assert mesh.material_ids.tolist() == [1]
+    assert torch.equal(mesh.to("cpu").uv_coords, uv[1:])
+    assert mesh.layout == LAYOUT
+    with pytest.raises(ValueError, match="uv_coords"):
+        MeshWithPbrMaterial(plain.vertices, plain.faces, torch.tensor([0, 1]), uv[:1], [PbrMaterial()])
+
+
+def test_voxel_positions_are_cell_centres() -> None:
+    voxel = Voxel([-0.5] * 3, 0.25, torch.tensor([[0, 0, 0], [3, 2, 1]]), torch.rand(2, 6), LAYOUT)
+    assert voxel.position.tolist() == [[-0.375] * 3, [0.375, 0.125, -0.125]]
+    assert voxel.split_attrs()["roughness"].shape == (2, 1)
+    assert torch.equal(voxel.to("cpu").attrs, voxel.attrs)
+
+
+def test_voxel_layouts_are_not_shared_between_instances() -> None:
+    a, b = Voxel([0, 0, 0], 1.0), Voxel([0, 0, 0], 1.0)
+    a.layout["color"] = slice(0, 3)
+    assert b.layout == {}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"voxel_size": 0.0}, "voxel_size"),
+        ({"origin": [0, 0]}, "origin"),
+        ({"coords": torch.zeros(2, 4)}, "coords"),
+        ({"attrs": torch.zeros(3, 6)}, "attrs"),
+        ({"layout": {"color": slice(4, 8)}}, "layout"),
+    ],
+)
+def test_bad_voxels_are_refused(kwargs: dict, match: str) -> None:
+    good = {
+        "origin": [0, 0, 0],
+        "voxel_size": 1.0,
+        "coords": torch.zeros(2, 3, dtype=torch.int32),
+        "attrs": torch.zeros(2, 6),
+        "layout": LAYOUT,
+    }
+    with pytest.raises(ValueError, match=match):
+        Voxel(**{**good, **kwargs})
+
+
+def mesh_with_voxel(attrs: torch.Tensor) -> MeshWithVoxel:
+    coords = torch.tensor([[0, 0, 0], [1, 0, 0]], dtype=torch.int32)[: attrs.shape[0]]
+    mesh = two_triangles()
+    return MeshWithVoxel(
+        mesh.vertices, mesh.faces, [-0.5] * 3, 0.25, coords, attrs, (1, attrs.shape[1], 4, 4, 4), {"value": slice(0, 1)}
+    )
+
+
+def test_mesh_with_voxel_interpolates_between_voxels() -> None:
+    pytest.importorskip("o_voxel.sampling")
+    mesh = mesh_with_voxel(torch.tensor([[1.0], [3.0]]))
+    # voxel units (0.75, .5, .5) -> 1.5; (0.2, .5, .5) -> 1; (1.9, .5, .5) -> 3; far away -> 0
+    points = torch.tensor([[0.75, 0.5, 0.5], [0.2, 0.5, 0.5], [1.9, 0.5, 0.5], [3.5, 3.5, 3.5]]) * 0.25 - 0.5
+    assert mesh.query_attrs(points).flatten().tolist() == pytest.approx([1.5, 1, 3, 0], abs=1e-5)
+    assert mesh.query_vertex_attrs().shape == (4, 1)
+
+
+def test_a_lone_voxel_answers_with_its_own_value() -> None:
+    pytest.importorskip("o_voxel.sampling")
+    mesh = mesh_with_voxel(torch.tensor([[0.7]]))
+    points = (torch.rand(20, 3, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05) * 0.25 - 0.5
+    assert mesh.query_attrs(points).flatten().tolist() == pytest.approx([0.7] * 20, abs=1e-5)
+
+
+def test_mesh_with_voxel_moves_and_checks_its_shape() -> None:
+    mesh = mesh_with_voxel(torch.tensor([[1.0], [3.0]]))
+    moved = mesh.to("cpu")
+    assert isinstance(moved, MeshWithVoxel)
+    assert moved.voxel_shape == (1, 1, 4, 4, 4)
+    with pytest.raises(ValueError, match="voxel_shape"):
+        MeshWithVoxel(
+            mesh.vertices, mesh.faces, [0.0] * 3, 1.0, mesh.coords, mesh.attrs, (1, 5, 4, 4, 4), {"value": slice(0, 1)}
+        )
