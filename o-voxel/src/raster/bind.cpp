@@ -1,7 +1,48 @@
+// Bindings of the rasterisers. Arrays are C-contiguous CPU views; results go into a preallocated output.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "raster/rasterize.h"
+
+namespace nb = nanobind;
 
 namespace ovoxel {
+namespace {
 
-void bindRaster(nanobind::module_&) {}
+template <class T, int N>
+using View = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+
+void rasterizeBinding(const View<const float, 3>& pos, const View<const int32_t, 2>& tri, const View<float, 4>& out,
+                      const std::optional<View<const float, 3>>& peel) {
+    const int64_t batch = static_cast<int64_t>(pos.shape(0)), height = static_cast<int64_t>(out.shape(1)),
+                  width = static_cast<int64_t>(out.shape(2));
+    if (pos.shape(2) != 4 || tri.shape(1) != 3 || out.shape(3) != 4 || out.shape(0) != pos.shape(0))
+        throw std::invalid_argument("rasterize: expected pos [B, V, 4], tri [F, 3] and out [B, H, W, 4]");
+    if (height > 32768 || width > 32768) throw std::invalid_argument("rasterize: resolution must be at most 32768");
+    if (peel && (peel->shape(0) != out.shape(0) || peel->shape(1) != out.shape(1) || peel->shape(2) != out.shape(2)))
+        throw std::invalid_argument("rasterize: peel must be [B, H, W]");
+    const nb::gil_scoped_release release;
+    for (int64_t b = 0; b < batch; ++b) {
+        const RasterInput input{pos.data() + b * static_cast<int64_t>(pos.shape(1)) * 4,
+                                static_cast<int64_t>(pos.shape(1)),
+                                tri.data(),
+                                static_cast<int64_t>(tri.shape(0)),
+                                static_cast<int32_t>(height),
+                                static_cast<int32_t>(width),
+                                peel ? peel->data() + b * height * width : nullptr};
+        rasterizeTriangles(input, out.data() + b * height * width * 4);
+    }
+}
+
+}  // namespace
+
+void bindRaster(nb::module_& m) {
+    m.def("rasterize_triangles", &rasterizeBinding, nb::arg("pos"), nb::arg("tri"), nb::arg("out"),
+          nb::arg("peel").none() = nb::none(), "Rasterise pos [B,V,4], tri [F,3] into out [B,H,W,4].");
+}
 
 }  // namespace ovoxel
