@@ -1,0 +1,65 @@
+"""The environment BRDF table of split-sum lighting, computed, not shipped.
+
+Directional albedo of the GGX lobe with Schlick's Fresnel is `F0 * A + B`; the table holds (A, B) by roughness and N.V.
+Based on: B. Karis, "Real Shading in Unreal Engine 4", 2013 (split sum), with height-correlated Smith masking
+(E. Heitz, "Understanding the Masking-Shadowing Function in Microfacet-Based BRDFs", 2014) and alpha = roughness^2.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+__all__ = ["fg_lookup", "fg_table"]
+
+
+@lru_cache(maxsize=4)
+def fg_table(size: int = 256, num_samples: int = 512) -> Tensor:
+    """Table `[size, size, 2]` float32 on the CPU: row = roughness, column = N.V, both at (i + 0.5) / size.
+
+    Half vectors follow the GGX distribution of normals on a fixed low-discrepancy set, so the result is always the same.
+    """
+    centres = (torch.arange(size, dtype=torch.float32) + 0.5) / size
+    index = torch.arange(num_samples, dtype=torch.float64) + 0.5
+    xi = (index / num_samples).float()
+    phi = (2 * math.pi * torch.remainder(index * 0.6180339887498949, 1.0)).float()
+    table = torch.empty((size, size, 2))
+    nv = centres[:, None]  # [N.V, sample]
+    view_x = (1 - nv * nv).sqrt()
+    for row, roughness in enumerate(centres.tolist()):
+        alpha2 = roughness**4
+        nh = ((1 - xi) / (1 + (alpha2 - 1) * xi)).sqrt()
+        half_x = (1 - nh * nh).clamp_min(0).sqrt() * phi.cos()
+        vh = (view_x * half_x + nv * nh).clamp_min(0)
+        nl = 2 * vh * nh - nv
+        lit = nl > 0
+        nl = nl.clamp_min(1e-8)
+        smith = (
+            2
+            * nl
+            * nv
+            / (nv * (alpha2 + (1 - alpha2) * nl * nl).sqrt() + nl * (alpha2 + (1 - alpha2) * nv * nv).sqrt())
+        )
+        visible = torch.where(lit, smith * vh / (nh * nv), 0.0)
+        fresnel = (1 - vh) ** 5
+        table[row, :, 0] = ((1 - fresnel) * visible).mean(1)
+        table[row, :, 1] = (fresnel * visible).mean(1)
+    return table
+
+
+def fg_lookup(nv: Tensor, roughness: Tensor, table: Tensor | None = None) -> Tensor:
+    """Bilinear, clamped look-up: `nv` and `roughness` of one shape -> (A, B) in a new last axis."""
+    table = fg_table() if table is None else table
+    size = table.shape[0]
+    flat = table.to(nv.device).reshape(-1, 2)
+    x = (nv.clamp_min(1e-4) * size - 0.5).clamp(0, size - 1)
+    y = (roughness * size - 0.5).clamp(0, size - 1)
+    x0, y0 = x.long().clamp_max(size - 2), y.long().clamp_max(size - 2)
+    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    base = y0 * size + x0
+    upper = flat[base] * (1 - fx) + flat[base + 1] * fx
+    lower = flat[base + size] * (1 - fx) + flat[base + size + 1] * fx
+    return upper * (1 - fy) + lower * fy
