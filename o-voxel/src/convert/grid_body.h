@@ -1,0 +1,60 @@
+// Shared vocabulary of the mesh -> voxel conversions. Coordinates are box-relative (measured from aabb[0]) in mesh
+// units unless a name says otherwise; "grid units" are box-relative coordinates divided by the voxel size.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "common/host_device.h"
+
+namespace ovoxel {
+
+struct Vec3 {
+    double v[3];
+    OVOXEL_HD double& operator[](int i) { return v[i]; }
+    OVOXEL_HD double operator[](int i) const { return v[i]; }
+};
+
+OVOXEL_HD inline Vec3 operator-(const Vec3& a, const Vec3& b) { return {{a[0] - b[0], a[1] - b[1], a[2] - b[2]}}; }
+OVOXEL_HD inline Vec3 operator+(const Vec3& a, const Vec3& b) { return {{a[0] + b[0], a[1] + b[1], a[2] + b[2]}}; }
+OVOXEL_HD inline Vec3 operator*(const Vec3& a, double s) { return {{a[0] * s, a[1] * s, a[2] * s}}; }
+OVOXEL_HD inline double dot(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+OVOXEL_HD inline Vec3 cross(const Vec3& a, const Vec3& b) {
+    return {{a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]}};
+}
+// Unit vector; a zero vector stays zero.
+OVOXEL_HD inline Vec3 normalized(const Vec3& a) {
+    const double n = std::sqrt(dot(a, a));
+    return n > 0 ? a * (1.0 / n) : Vec3{{0, 0, 0}};
+}
+
+// A regular grid of count[] cells of size[] (mesh units, exactly representable in float).
+struct GridSpec {
+    double size[3];
+    int64_t count[3];
+    bool published;  // reproduce the recorded behaviour of the published implementation, defects included
+};
+
+OVOXEL_HD inline int64_t cellKey(const GridSpec& g, int64_t x, int64_t y, int64_t z) {
+    return (x * g.count[1] + y) * g.count[2] + z;
+}
+
+// Three corners in box-relative mesh units.
+struct Triangle {
+    Vec3 p[3];
+};
+
+OVOXEL_HD inline Triangle loadTriangle(const float* vertices, const int32_t* faces, int64_t f) {
+    Triangle t;
+    for (int i = 0; i < 3; ++i)
+        for (int a = 0; a < 3; ++a) t.p[i][a] = static_cast<double>(vertices[3 * int64_t{faces[3 * f + i]} + a]);
+    return t;
+}
+
+OVOXEL_HD inline int64_t clampIndex(double value, int64_t lo, int64_t hi) {
+    if (!(value > static_cast<double>(lo))) return lo;
+    if (!(value < static_cast<double>(hi))) return hi;
+    return static_cast<int64_t>(value);
+}
+
+}  // namespace ovoxel

@@ -1,0 +1,140 @@
+// Quadric error functions and their minimiser inside one voxel. All in double, relative to the voxel's lower corner,
+// so that precision does not depend on the resolution.
+#pragma once
+
+#include "convert/grid_body.h"
+
+namespace ovoxel {
+
+// E(x) = x'Ax + 2 b'x + c with symmetric A.
+struct Quadric {
+    double A[3][3] = {};
+    double b[3] = {};
+    double c = 0;
+
+    // Squared distance to the plane through p with unit normal n.
+    OVOXEL_HD void addPlane(const Vec3& n, const Vec3& p, double weight) {
+        const double d = -dot(n, p);
+        for (int i = 0; i < 3; ++i) {
+            for (int j = 0; j < 3; ++j) A[i][j] += weight * n[i] * n[j];
+            b[i] += weight * n[i] * d;
+        }
+        c += weight * d * d;
+    }
+    // Squared distance to the line through p with unit direction d.
+    OVOXEL_HD void addLine(const Vec3& d, const Vec3& p, double weight) {
+        const Vec3 q = p - d * dot(d, p);  // (I - dd')p
+        for (int i = 0; i < 3; ++i) {
+            for (int j = 0; j < 3; ++j) A[i][j] += weight * ((i == j ? 1.0 : 0.0) - d[i] * d[j]);
+            b[i] -= weight * q[i];
+        }
+        c += weight * dot(p, q);
+    }
+    // Squared distance to the point p.
+    OVOXEL_HD void addPoint(const Vec3& p, double weight) {
+        for (int i = 0; i < 3; ++i) {
+            A[i][i] += weight;
+            b[i] -= weight * p[i];
+        }
+        c += weight * dot(p, p);
+    }
+    OVOXEL_HD double operator()(const double x[3]) const {
+        double e = c;
+        for (int i = 0; i < 3; ++i) {
+            double row = 2 * b[i];
+            for (int j = 0; j < 3; ++j) row += A[i][j] * x[j];
+            e += x[i] * row;
+        }
+        return e;
+    }
+};
+
+// Unconstrained minimiser: LDL' with diagonal pivoting, relative to `origin`; directions in which the error does not
+// change (pivot below 1e-12 of the largest) keep the coordinate of the origin.
+OVOXEL_HD inline void minimizeFree(const Quadric& q, const Vec3& origin, double x[3]) {
+    double M[3][3], r[3];
+    int order[3] = {0, 1, 2};
+    for (int i = 0; i < 3; ++i) {
+        r[i] = -q.b[i];
+        for (int j = 0; j < 3; ++j) {
+            M[i][j] = q.A[i][j];
+            r[i] -= q.A[i][j] * origin[j];
+        }
+    }
+    double largest = 0;
+    int rank = 0;
+    for (; rank < 3; ++rank) {
+        int best = rank;
+        for (int i = rank + 1; i < 3; ++i)
+            if (M[order[i]][order[i]] > M[order[best]][order[best]]) best = i;
+        const int swap = order[rank];
+        order[rank] = order[best];
+        order[best] = swap;
+        const int p = order[rank];
+        if (rank == 0) largest = M[p][p];
+        if (!(M[p][p] > 1e-12 * largest)) break;
+        for (int i = rank + 1; i < 3; ++i) {
+            const int o = order[i];
+            const double f = M[o][p] / M[p][p];
+            for (int j = rank + 1; j < 3; ++j) M[o][order[j]] -= f * M[p][order[j]];
+            r[o] -= f * r[p];
+        }
+    }
+    double y[3] = {0, 0, 0};
+    for (int i = rank - 1; i >= 0; --i) {
+        const int p = order[i];
+        double value = r[p];
+        for (int j = i + 1; j < rank; ++j) value -= M[p][order[j]] * y[order[j]];
+        y[p] = value / M[p][p];
+    }
+    for (int i = 0; i < 3; ++i) x[i] = origin[i] + y[i];
+}
+
+// Exact minimiser over the closed box [0, size]: the free minimiser if it lies inside, else the best of the stationary
+// points of faces and edges and of the corners; on equal error the earlier one.
+OVOXEL_HD inline void minimizeInBox(const Quadric& q, const Vec3& origin, const double size[3], double x[3]) {
+    minimizeFree(q, origin, x);
+    bool inside = true;
+    for (int a = 0; a < 3; ++a) inside = inside && x[a] >= 0 && x[a] <= size[a];
+    if (inside) return;
+
+    double best = 0;
+    bool found = false;
+    double out[3] = {0, 0, 0};
+    auto consider = [&](const double c[3]) {
+        const double e = q(c);
+        if (found && !(e < best)) return;
+        found = true;
+        best = e;
+        for (int a = 0; a < 3; ++a) out[a] = c[a];
+    };
+    for (int a = 0; a < 3; ++a) {
+        const int i = (a + 1) % 3, j = (a + 2) % 3;
+        for (int side = 0; side < 2; ++side) {
+            double c[3];
+            c[a] = side ? size[a] : 0.0;
+            const double ri = -(q.b[i] + q.A[i][a] * c[a]), rj = -(q.b[j] + q.A[j][a] * c[a]);
+            const double det = q.A[i][i] * q.A[j][j] - q.A[i][j] * q.A[i][j];
+            c[i] = (ri * q.A[j][j] - rj * q.A[i][j]) / det;
+            c[j] = (rj * q.A[i][i] - ri * q.A[i][j]) / det;
+            if (c[i] >= 0 && c[i] <= size[i] && c[j] >= 0 && c[j] <= size[j]) consider(c);
+        }
+    }
+    for (int a = 0; a < 3; ++a) {
+        const int i = (a + 1) % 3, j = (a + 2) % 3;
+        for (int sides = 0; sides < 4; ++sides) {
+            double c[3];
+            c[i] = sides & 2 ? size[i] : 0.0;
+            c[j] = sides & 1 ? size[j] : 0.0;
+            c[a] = -(q.b[a] + q.A[a][i] * c[i] + q.A[a][j] * c[j]) / q.A[a][a];
+            if (c[a] >= 0 && c[a] <= size[a]) consider(c);
+        }
+    }
+    for (int corner = 7; corner >= 0; --corner) {
+        const double c[3] = {corner & 4 ? size[0] : 0.0, corner & 2 ? size[1] : 0.0, corner & 1 ? size[2] : 0.0};
+        consider(c);
+    }
+    for (int a = 0; a < 3; ++a) x[a] = out[a];
+}
+
+}  // namespace ovoxel

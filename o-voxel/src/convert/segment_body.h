@@ -1,0 +1,39 @@
+// Walk over the cells that a line segment passes (3-D DDA, Amanatides and Woo 1987).
+#pragma once
+
+#include <limits>
+
+#include "convert/grid_body.h"
+
+namespace ovoxel {
+
+// Calls visit(x, y, z) for each cell along the segment, in order, also outside the grid's range.
+template <class Visit>
+OVOXEL_HD inline void walkSegment(const GridSpec& g, const Vec3& from, const Vec3& to, Visit&& visit) {
+    const Vec3 delta = to - from;
+    const double length = std::sqrt(dot(delta, delta));
+    if (!(length >= 1e-6)) return;
+    int64_t cell[3], step[3];
+    double next[3], stride[3];
+    for (int a = 0; a < 3; ++a) {
+        const double d = delta[a] / length;
+        cell[a] = static_cast<int64_t>(std::floor(from[a] / g.size[a]));
+        step[a] = d > 0 ? 1 : -1;
+        const double border = static_cast<double>(cell[a] + (d > 0 ? 1 : 0)) * g.size[a];
+        next[a] = d == 0 ? std::numeric_limits<double>::infinity() : (border - from[a]) / d;
+        stride[a] = d == 0 ? std::numeric_limits<double>::infinity() : g.size[a] / std::fabs(d);
+    }
+    for (;;) {
+        visit(cell[0], cell[1], cell[2]);
+        int a;  // ties: z over y over x
+        if (next[0] < next[1])
+            a = next[0] < next[2] ? 0 : 2;
+        else
+            a = next[1] < next[2] ? 1 : 2;
+        if (next[a] > length) return;
+        cell[a] += step[a];
+        next[a] += stride[a];
+    }
+}
+
+}  // namespace ovoxel
