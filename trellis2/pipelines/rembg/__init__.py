@@ -1,0 +1,9 @@
+"""Background removal: each class maps an RGB image to an RGBA cut-out."""
+
+from __future__ import annotations
+
+from .birefnet import BiRefNet
+from .grabcut import GrabCut
+from .registry import MATTING_MODELS, Matting, build_matting
+
+__all__ = ["MATTING_MODELS", "BiRefNet", "GrabCut", "Matting", "build_matting"]
