@@ -4,6 +4,7 @@
 namespace ovoxel {
 void bindConvert(nanobind::module_& m);    // src/convert: mesh <-> flexible dual grid, textured mesh -> attributes
 void bindSerialize(nanobind::module_& m);  // src/serialize: z-order and Hilbert codes
+void bindIo(nanobind::module_& m);         // src/io: octree bytes of .vxz files
 void bindSample(nanobind::module_& m);     // src/sample: sparse trilinear and nearest sampling
 void bindRaster(nanobind::module_& m);     // src/raster: triangle rasteriser
 void bindMesh(nanobind::module_& m);       // src/mesh: mesh clean-up, simplification, distance queries
@@ -13,6 +14,7 @@ NB_MODULE(_C, m) {
     m.doc() = "Native core of o_voxel. Arrays cross as DLPack / buffer views; the GIL is released in long calls.";
     ovoxel::bindConvert(m);
     ovoxel::bindSerialize(m);
+    ovoxel::bindIo(m);
     ovoxel::bindSample(m);
     ovoxel::bindRaster(m);
     ovoxel::bindMesh(m);

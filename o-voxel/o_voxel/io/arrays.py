@@ -1,0 +1,92 @@
+"""Checks of voxel arrays, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["ArrayLike", "FileLike", "as_attrs", "as_coord", "open_to_read", "open_to_write", "to_tensor"]
+
+ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Tensor"
+FileLike: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+
+
+def _as_numpy(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
+    if isinstance(value, Tensor):
+        return cast("np.ndarray[Any, Any]", value.detach().cpu().numpy())
+    if isinstance(value, np.ndarray):
+        return value
+    raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}")
+
+
+def as_coord(coord: ArrayLike) -> np.ndarray[Any, Any]:
+    """Coordinates as int64 [N, 3]; raises on another shape, a non-integer type or values outside int32."""
+    array = _as_numpy("coord", coord)
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise ValueError(f"coord must have shape [N, 3], got {list(array.shape)}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"coord must hold integers, got {array.dtype}")
+    if array.size and not (int(array.min()) >= -(2**31) and int(array.max()) < 2**31):
+        raise ValueError("coord must lie in the range of int32")
+    return array.astype(np.int64)
+
+
+def as_attrs(attr: Mapping[str, ArrayLike], num_voxels: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Attributes as arrays with `num_voxels` rows each; raises on another row count or a name that is no string."""
+    arrays = {}
+    for name, value in attr.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"attribute names must be non-empty strings, got {name!r}")
+        array = _as_numpy(f"attr[{name!r}]", value)
+        if array.ndim < 1 or array.shape[0] != num_voxels:
+            raise ValueError(f"attr[{name!r}] must have {num_voxels} rows as coord, got shape {list(array.shape)}")
+        arrays[name] = array
+    return arrays
+
+
+def to_tensor(name: str, array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor that owns its memory; ValueError where PyTorch has no such type."""
+    array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise ValueError(f"{name!r} has the unsupported type {array.dtype}") from error
+
+
+@contextlib.contextmanager
+def open_to_read(file: FileLike) -> Iterator[IO[bytes]]:
+    """A binary file open for reading; a file object given is used as it is and left open."""
+    if isinstance(file, (str, os.PathLike)):
+        with open(file, "rb") as stream:
+            yield stream
+    else:
+        yield file
+
+
+@contextlib.contextmanager
+def open_to_write(file: FileLike) -> Iterator[IO[bytes]]:
+    """A binary file that takes its name only once all is written; a file object given is written to directly."""
+    if not isinstance(file, (str, os.PathLike)):
+        yield file
+        return
+    path = Path(file)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; give what open() would have given
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

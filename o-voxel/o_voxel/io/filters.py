@@ -1,0 +1,104 @@
+"""Predictive filters of `.vxz` attributes: `none`, `parent` (along the octree) and `neighbor` (in space).
+
+Both predictors give every voxel at most one predecessor, so a filter is a forest over voxels: encoding subtracts the
+predecessor's value, decoding sums along the path to the root (pointer doubling). All arithmetic is modulo 256.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from o_voxel.io.svo import POPCOUNT, Octree, codes_to_coords
+
+__all__ = ["FILTERS", "Filter", "Prediction", "apply_filter", "predict", "undo_filter"]
+
+Array = np.ndarray[Any, Any]
+Filter = Literal["none", "parent", "neighbor"]
+FILTERS: tuple[str, ...] = get_args(Filter)
+
+# In order of priority, as (x, y, z).
+_NEIGHBORS = ((-1, -1, -1), (0, -1, -1), (-1, 0, -1), (-1, -1, 0), (0, 0, -1), (0, -1, 0), (-1, 0, 0))
+
+
+class Prediction(NamedTuple):
+    """Which voxel predicts which, and where deltas are stored."""
+
+    predecessor: Array  # int64 [N], N where there is none
+    row: Array | None  # int64 [N]: stored row of voxel i; None: i
+
+
+def _parent_prediction(tree: Octree) -> Prediction:
+    count = len(tree.codes)
+    predecessor = np.full(count, count, dtype=np.int64)
+    row = np.zeros(count, dtype=np.int64)
+    extra = tree.num_children - 1
+    base = 1 + np.cumsum(extra) - extra  # first row reserved by each node
+    for level in range(1, tree.depth + 1):
+        firsts = np.flatnonzero(tree.first_level <= level)  # first leaves of the nodes of this level
+        new = np.flatnonzero(tree.first_level[firsts] == level)  # those that are not the first child of their parent
+        leaves = firsts[new]
+        predecessor[leaves] = firsts[new - 1]
+        parent = tree.node_of(level - 1, leaves)
+        digit = (tree.codes[leaves] >> 3 * (tree.depth - level)) & 7
+        lower = tree.nodes[parent].astype(np.int64) & ((1 << digit) - 1)
+        row[leaves] = base[parent] + POPCOUNT[lower] - 1
+    return Prediction(predecessor, row)
+
+
+def _neighbor_prediction(tree: Octree) -> Prediction:
+    count, side = len(tree.codes), 1 << tree.depth
+    coords = codes_to_coords(tree.codes)
+    keys = (coords[:, 2] * side + coords[:, 1]) * side + coords[:, 0]
+    order = np.argsort(keys)
+    sorted_keys, sorted_coords = keys[order], coords[order]
+    found = np.full(count, count, dtype=np.int64)  # in sorted order
+    open_ = np.arange(count)
+    for offset in _NEIGHBORS:
+        inside = (sorted_coords[open_] + np.array(offset) >= 0).all(1)
+        asked = open_[inside]
+        target = sorted_keys[asked] + (offset[2] * side + offset[1]) * side + offset[0]
+        place = np.searchsorted(sorted_keys, target)  # below `asked`, so always a valid index
+        hit = sorted_keys[place] == target
+        found[asked[hit]] = order[place[hit]]
+        open_ = open_[found[open_] == count]
+    predecessor = np.empty(count, dtype=np.int64)
+    predecessor[order] = found
+    return Prediction(predecessor, None)
+
+
+def predict(name: str, tree: Octree) -> Prediction | None:
+    """The prediction of a filter over the leaves of `tree` (in code order); None for `none`."""
+    if name == "none":
+        return None
+    if name not in FILTERS:
+        raise ValueError(f"filter must be one of {FILTERS}, got {name!r}")
+    return _parent_prediction(tree) if name == "parent" else _neighbor_prediction(tree)
+
+
+def apply_filter(values: Array, prediction: Prediction | None) -> Array:
+    """Deltas uint8 [N, C] of values uint8 [N, C]."""
+    if prediction is None:
+        return values
+    padded = np.concatenate([values, np.zeros((1, values.shape[1]), np.uint8)])
+    delta = values - padded[prediction.predecessor]
+    if prediction.row is None:
+        return delta
+    stored = np.empty_like(delta)
+    stored[prediction.row] = delta
+    return stored
+
+
+def undo_filter(stored: Array, prediction: Prediction | None) -> Array:
+    """Values uint8 [N, C] of deltas uint8 [N, C]."""
+    if prediction is None:
+        return stored
+    count = len(stored)
+    values = np.zeros((count + 1, stored.shape[1]), np.uint8)
+    values[:count] = stored if prediction.row is None else stored[prediction.row]
+    ancestor = np.append(prediction.predecessor, count)
+    while (ancestor != count).any():
+        values += values[ancestor]  # the right side is a copy: sums over twice the path length
+        ancestor = ancestor[ancestor]
+    return values[:count]
