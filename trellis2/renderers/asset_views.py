@@ -114,7 +114,7 @@ def render_asset_view(
     return _resolve(color, opacity, depth, position, normal, resolution, ssaa)
 
 
-def _layers(asset: Asset, clip: np.ndarray, size: int):  # noqa: ANN202
+def _layers(asset: Asset, clip: np.ndarray, size: int):
     """Depth layers `[size * size, 4]` of (u, v, z/w, face + 1), nearest first."""
     from o_voxel.rasterize import DepthPeeler, rasterize
 

@@ -1,6 +1,6 @@
 """Cameras: extrinsics, intrinsics, projection and image rays.
 
-World: right-handed, Z up. Extrinsics `[4, 4]` map world to camera, with OpenCV camera axes (x right, y down, z forward).
+World: right-handed, Z up. Extrinsics `[4, 4]` map world to camera: OpenCV axes (x right, y down, z forward).
 Intrinsics `[3, 3]` are normalised: the image is one unit wide and one unit high, so a centred camera has cx = cy = 0.5.
 Angles of a turntable camera: yaw 0 puts the camera on +Y, yaw pi/2 on +X; a positive pitch looks down on the object.
 """

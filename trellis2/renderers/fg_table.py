@@ -20,7 +20,7 @@ __all__ = ["fg_lookup", "fg_table"]
 def fg_table(size: int = 256, num_samples: int = 512) -> Tensor:
     """Table `[size, size, 2]` float32 on the CPU: row = roughness, column = N.V, both at (i + 0.5) / size.
 
-    Half vectors follow the GGX distribution of normals on a fixed low-discrepancy set, so the result is always the same.
+    Half vectors follow the GGX distribution on a fixed low-discrepancy set, so the result is always the same.
     """
     centres = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     index = torch.arange(num_samples, dtype=torch.float64) + 0.5
