@@ -1,0 +1,1 @@
+"""Data preparation: raw assets to training data (metadata, dumps, voxels, latents, condition images)."""
