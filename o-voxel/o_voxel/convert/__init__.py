@@ -7,5 +7,11 @@
 from __future__ import annotations
 
 from o_voxel.convert.flexible_dual_grid import flexible_dual_grid_to_mesh, mesh_to_flexible_dual_grid
+from o_voxel.convert.volumetric_attr import blender_dump_to_volumetric_attr, textured_mesh_to_volumetric_attr
 
-__all__ = ["flexible_dual_grid_to_mesh", "mesh_to_flexible_dual_grid"]
+__all__ = [
+    "blender_dump_to_volumetric_attr",
+    "flexible_dual_grid_to_mesh",
+    "mesh_to_flexible_dual_grid",
+    "textured_mesh_to_volumetric_attr",
+]

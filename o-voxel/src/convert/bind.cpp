@@ -6,6 +6,7 @@
 #include "common/array.h"
 #include "convert/dual_grid.h"
 #include "convert/dual_mesh.h"
+#include "convert/volumetric_attr.h"
 
 namespace nb = nanobind;
 
@@ -62,6 +63,88 @@ nb::ndarray<nb::numpy, int32_t> dualQuadsPy(HostArray<int32_t, nb::shape<-1, 3>>
     return toNumpy(std::move(quads), {n, 4});
 }
 
+using TextureLevel = HostArray<uint8_t, nb::shape<-1, -1, -1>>;
+
+// textures: list of (levels: list of uint8 [H, W, C], filter, wrap, decode: float32 [256]).
+// factors [M, 10]: base colour 3, alpha, metallic, roughness, emissive 3, cutoff.
+// slots [M, 7]: alpha mode, then the texture index of each TextureSlot or -1.
+nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triangles,
+                                    HostArray<float, nb::shape<-1, 3, 3>> normals,
+                                    HostArray<float, nb::shape<-1, 3, 2>> uvs,
+                                    HostArray<float, nb::shape<-1, 3, 4>> colors,
+                                    HostArray<int32_t, nb::shape<-1>> materialIds,
+                                    HostArray<double, nb::shape<-1, 10>> factors,
+                                    HostArray<int32_t, nb::shape<-1, 7>> slots, nb::list textures,
+                                    std::array<float, 3> voxelSize, std::array<int64_t, 3> gridSize,
+                                    double mipLevelOffset, bool published) {
+    const GridSpec g = makeGrid(voxelSize, gridSize, published);
+    const size_t count = triangles.shape(0), numMaterials = factors.shape(0);
+    if (normals.shape(0) != count || uvs.shape(0) != count || materialIds.shape(0) != count ||
+        (colors.shape(0) != count && colors.shape(0) != 0) || slots.shape(0) != numMaterials)
+        throw nb::value_error("triangles, normals, uvs, colors and material ids differ in length");
+    for (size_t i = 0; i < triangles.size(); ++i)
+        if (!std::isfinite(triangles.data()[i])) throw nb::value_error("triangles must be finite");
+    for (size_t i = 0; i < uvs.size(); ++i)
+        if (!(std::fabs(uvs.data()[i]) < 1e9f)) throw nb::value_error("uvs must be finite and below 1e9");
+    for (size_t i = 0; i < count; ++i)
+        if (materialIds.data()[i] < 0 || static_cast<size_t>(materialIds.data()[i]) >= numMaterials)
+            throw nb::value_error("material ids must index the materials");
+
+    std::vector<TextureView> views;
+    std::vector<TextureLevel> keepLevels;
+    std::vector<HostArray<float, nb::shape<256>>> keepTables;
+    for (nb::handle item : textures) {
+        const nb::tuple entry = nb::cast<nb::tuple>(item);
+        const nb::list levels = nb::cast<nb::list>(entry[0]);
+        TextureView view{};
+        if (levels.size() < 1 || levels.size() > kMaxLevels) throw nb::value_error("a texture needs 1 to 32 levels");
+        for (nb::handle level : levels) {
+            keepLevels.push_back(nb::cast<TextureLevel>(level));
+            const TextureLevel& image = keepLevels.back();
+            if (image.size() == 0 || (image.shape(2) != 1 && image.shape(2) != 3) ||
+                (view.numLevels > 0 && static_cast<int>(image.shape(2)) != view.channels))
+                throw nb::value_error("a texture level must be uint8 [H, W, 1 or 3] and not empty");
+            view.channels = static_cast<int>(image.shape(2));
+            view.pixels[view.numLevels] = image.data();
+            view.height[view.numLevels] = static_cast<int64_t>(image.shape(0));
+            view.width[view.numLevels] = static_cast<int64_t>(image.shape(1));
+            ++view.numLevels;
+        }
+        view.filter = nb::cast<int32_t>(entry[1]);
+        view.wrap = nb::cast<int32_t>(entry[2]);
+        keepTables.push_back(nb::cast<HostArray<float, nb::shape<256>>>(entry[3]));
+        view.decode = keepTables.back().data();
+        views.push_back(view);
+    }
+    std::vector<Material> materials(numMaterials);
+    for (size_t i = 0; i < numMaterials; ++i) {
+        const double* f = factors.data() + 10 * i;
+        const int32_t* s = slots.data() + 7 * i;
+        Material& m = materials[i];
+        for (int c = 0; c < 3; ++c) m.baseColor[c] = f[c], m.emissive[c] = f[6 + c];
+        m.alpha = f[3], m.metallic = f[4], m.roughness = f[5], m.cutoff = f[9];
+        m.alphaMode = s[0];
+        for (int slot = 0; slot < kNumSlots; ++slot) {
+            const bool color = slot == kBaseColor || slot == kEmissive || slot == kNormal;
+            const int32_t t = s[1 + slot];
+            if (t >= static_cast<int32_t>(views.size()) || (t >= 0 && views[t].channels != (color ? 3 : 1)))
+                throw nb::value_error("a material refers to a missing texture or one with the wrong channels");
+            m.texture[slot] = t;
+        }
+    }
+    VolumetricAttr attr;
+    {
+        nb::gil_scoped_release release;
+        AttrInput in{triangles.data(),     normals.data(),   uvs.data(), colors.shape(0) ? colors.data() : nullptr,
+                     materialIds.data(),   static_cast<int64_t>(count),  materials.data(), views.data(),
+                     mipLevelOffset};
+        attr = texturedTrianglesToAttr(g, in);
+    }
+    const size_t n = attr.coords.size() / 3;
+    return nb::make_tuple(toNumpy(std::move(attr.coords), {n, 3}),
+                          toNumpy(std::move(attr.values), {n, size_t{kAttrChannels}}));
+}
+
 }  // namespace
 
 void bindConvert(nb::module_& m) {
@@ -70,6 +153,12 @@ void bindConvert(nb::module_& m) {
           nb::arg("published"), "Box-relative mesh -> (coords int32, dual vertices float32, flags uint8), each [N, 3].");
     m.def("dual_quads", &dualQuadsPy, nb::arg("coords"), nb::arg("intersected"), nb::arg("grid_size"),
           "Rows of the four voxels around each crossed edge, int32 [L, 4].");
+    m.def("textured_triangles_to_attr", &texturedTrianglesToAttrPy, nb::arg("triangles"), nb::arg("normals"),
+          nb::arg("uvs"), nb::arg("colors"), nb::arg("material_ids"), nb::arg("factors"), nb::arg("slots"),
+          nb::arg("textures"), nb::arg("voxel_size"), nb::arg("grid_size"), nb::arg("mip_level_offset"),
+          nb::arg("published"),
+          "Textured triangles -> (coords int32 [N, 3], float32 [N, 12]: base colour 3, metallic, roughness, emissive 3, "
+          "alpha, normal 3).");
 }
 
 }  // namespace ovoxel

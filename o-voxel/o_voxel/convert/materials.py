@@ -1,0 +1,170 @@
+"""Materials and textures as the attribute conversion sees them, whatever file they came from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+__all__ = [
+    "ALPHA_MODES",
+    "FILTERS",
+    "TEXTURE_SLOTS",
+    "WRAPS",
+    "Material",
+    "Texture",
+    "TexturedTriangles",
+    "decode_image",
+    "linear_to_srgb",
+    "mip_levels",
+    "pack_materials",
+    "srgb_to_linear",
+]
+
+ALPHA_MODES = {"OPAQUE": 0, "MASK": 1, "BLEND": 2}
+FILTERS = {"nearest": 0, "linear": 1}
+WRAPS = {"repeat": 0, "clamp": 1, "mirror": 2, "clip": 3}  # clip: zero outside the image
+TEXTURE_SLOTS = ("base_color", "alpha", "metallic", "roughness", "emissive", "normal")  # channels 3 1 1 1 3 3
+
+
+@dataclass(frozen=True)
+class Texture:
+    """An 8-bit image, row 0 at the top (v = 1)."""
+
+    image: np.ndarray  # [H, W, 1 or 3] uint8
+    filter: str = "linear"  # key of FILTERS
+    wrap: str = "repeat"  # key of WRAPS
+    srgb: bool = False  # decode texels from sRGB before use
+
+
+@dataclass
+class Material:
+    """Factors multiply the texture of the same name; colours are linear unless the caller asks for stored values."""
+
+    base_color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    alpha: float = 1.0
+    metallic: float = 1.0
+    roughness: float = 1.0
+    emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    alpha_mode: str = "OPAQUE"  # key of ALPHA_MODES
+    alpha_cutoff: float = 0.5
+    textures: dict[str, Texture] = field(default_factory=dict)  # keys of TEXTURE_SLOTS
+
+
+@dataclass
+class TexturedTriangles:
+    """A triangle soup with corner attributes."""
+
+    triangles: np.ndarray  # [T, 3, 3] float32 world
+    normals: np.ndarray  # [T, 3, 3] float32
+    uvs: np.ndarray  # [T, 3, 2] float32, v up
+    colors: np.ndarray  # [T, 3, 4] float32 linear RGBA, or [0, 3, 4]
+    material_ids: np.ndarray  # [T] int32
+    materials: list[Material]
+
+
+def srgb_to_linear(x: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1 decoding of values in [0, 1]."""
+    return np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(x: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1 encoding of values in [0, 1]."""
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def decode_table(srgb: bool) -> np.ndarray:
+    """Value of each byte, [256] float32."""
+    values = np.arange(256) / 255.0
+    return (srgb_to_linear(values) if srgb else values).astype(np.float32)
+
+
+def decode_image(data: Any, name: str) -> Image.Image:
+    """Open encoded image bytes (or pass an image through). Raises ValueError if they are no readable image."""
+    if isinstance(data, Image.Image):
+        return data
+    if isinstance(data, np.ndarray):
+        return Image.fromarray(data)
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} must be the bytes of an image file: {error}") from error
+    return image
+
+
+def _published_levels(image: np.ndarray) -> list[np.ndarray]:
+    """Repeated 2 x 2 means, rounded down at each step; the side must be a power of two."""
+    levels = [image]
+    while levels[-1].shape[0] > 1:
+        wide = levels[-1].astype(np.uint16)
+        total = wide[0::2, 0::2] + wide[0::2, 1::2] + wide[1::2, 0::2] + wide[1::2, 1::2]
+        levels.append((total // 4).astype(np.uint8))
+    return levels
+
+
+def _halve(image: np.ndarray) -> np.ndarray:
+    """Area mean onto half the size, at least one texel. [H, W, C] float32."""
+    height, width = image.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return 0.25 * (image[0::2, 0::2] + image[0::2, 1::2] + image[1::2, 0::2] + image[1::2, 1::2])
+    size = (max(1, height // 2), max(1, width // 2))
+    pooled = F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), size)
+    return pooled.permute(1, 2, 0).numpy()
+
+
+def mip_levels(texture: Texture, published: bool = False) -> list[np.ndarray]:
+    """The image and its successive halvings down to one texel, uint8; nearest filtering has only the image.
+
+    Means are taken of decoded (linear) values and rounded. `published`: of stored values, truncated; ValueError unless
+    the image is a square with a power-of-two side.
+    """
+    image = np.ascontiguousarray(texture.image)
+    if texture.filter == "nearest":
+        return [image]
+    if published:
+        height, width = image.shape[:2]
+        if height != width or height & (height - 1):
+            raise ValueError(f"texture must be square with a power-of-two side, got {width} x {height}")
+        return _published_levels(image)
+    levels = [image]
+    values = decode_table(texture.srgb)[image]
+    while max(values.shape[:2]) > 1:
+        values = _halve(values)
+        stored = linear_to_srgb(values) if texture.srgb else values
+        levels.append(np.ascontiguousarray(np.rint(stored * 255).astype(np.uint8)))
+    return levels
+
+
+def pack_materials(
+    materials: list[Material], published: bool
+) -> tuple[np.ndarray, np.ndarray, list[tuple[list[np.ndarray], int, int, np.ndarray]]]:
+    """Materials as plain arrays for the conversion core.
+
+    Returns factors [M, 10] float64 (base colour 3, alpha, metallic, roughness, emissive 3, cutoff), slots [M, 7] int32
+    (alpha mode, then the texture index of each slot or -1), and textures (mip levels, filter, wrap, decode table).
+    """
+    factors = np.zeros((len(materials), 10))
+    slots = np.full((len(materials), 7), -1, np.int32)
+    textures: list[tuple[list[np.ndarray], int, int, np.ndarray]] = []
+    seen: dict[int, int] = {}
+    for i, m in enumerate(materials):
+        factors[i] = [*m.base_color, m.alpha, m.metallic, m.roughness, *m.emissive, m.alpha_cutoff]
+        slots[i, 0] = ALPHA_MODES[m.alpha_mode]
+        for slot, name in enumerate(TEXTURE_SLOTS):
+            texture = m.textures.get(name)
+            if texture is None:
+                continue
+            if id(texture) not in seen:
+                seen[id(texture)] = len(textures)
+                levels = mip_levels(texture, published)
+                textures.append((levels, FILTERS[texture.filter], WRAPS[texture.wrap], decode_table(texture.srgb)))
+            slots[i, 1 + slot] = seen[id(texture)]
+    if not np.isfinite(factors).all():
+        raise ValueError("material factors must be finite")
+    return factors, slots, textures

@@ -1,0 +1,180 @@
+// Material of one triangle inside one voxel.
+#pragma once
+
+#include "convert/grid_body.h"
+#include "convert/texture_body.h"
+
+namespace ovoxel {
+
+enum AlphaMode : int32_t { kOpaque = 0, kMask = 1, kBlend = 2 };
+enum TextureSlot { kBaseColor, kAlpha, kMetallic, kRoughness, kEmissive, kNormal, kNumSlots };
+
+struct Material {
+    double baseColor[3], alpha, metallic, roughness, emissive[3], cutoff;
+    int32_t alphaMode;
+    int32_t texture[kNumSlots];  // index, or -1
+};
+
+// One triangle with its corner attributes; colors may be null (corner colours RGBA, linear).
+struct ShadedTriangle {
+    Triangle tri;
+    const float *normals, *uvs, *colors;  // [3, 3], [3, 2], [3, 4]
+    const Material* material;
+};
+
+struct AttrSample {
+    double baseColor[3], metallic, roughness, emissive[3], alpha, normal[3];
+};
+
+// Barycentrics of the projection of p onto the triangle's plane, not clamped; thirds for a triangle without area.
+OVOXEL_HD inline void planeBarycentrics(const Triangle& t, const Vec3& p, double b[3]) {
+    const Vec3 e1 = t.p[1] - t.p[0], e2 = t.p[2] - t.p[0], q = p - t.p[0];
+    const double d11 = dot(e1, e1), d12 = dot(e1, e2), d22 = dot(e2, e2), q1 = dot(q, e1), q2 = dot(q, e2);
+    const double det = d11 * d22 - d12 * d12;
+    if (!(det > 0)) {
+        b[0] = b[1] = b[2] = 1.0 / 3.0;
+        return;
+    }
+    b[1] = (d22 * q1 - d12 * q2) / det;
+    b[2] = (d11 * q2 - d12 * q1) / det;
+    b[0] = 1.0 - b[1] - b[2];
+}
+
+// Barycentrics of the closest point of the triangle: the projection if it is inside, else the best edge point.
+OVOXEL_HD inline void closestBarycentrics(const Triangle& t, const Vec3& p, double b[3]) {
+    planeBarycentrics(t, p, b);
+    if (b[0] >= 0 && b[1] >= 0 && b[2] >= 0) return;
+    double best = -1;
+    double out[3] = {0, 0, 0};
+    for (int i = 0; i < 3; ++i) {
+        const int j = (i + 1) % 3;
+        const Vec3 e = t.p[j] - t.p[i];
+        const double length2 = dot(e, e);
+        double s = length2 > 0 ? dot(p - t.p[i], e) / length2 : 0.0;
+        s = s < 0 ? 0 : s > 1 ? 1 : s;
+        const Vec3 gap = p - (t.p[i] + e * s);
+        const double distance2 = dot(gap, gap);
+        if (best >= 0 && !(distance2 < best)) continue;
+        best = distance2;
+        out[i] = 1 - s;
+        out[j] = s;
+        out[3 - i - j] = 0;
+    }
+    for (int i = 0; i < 3; ++i) b[i] = out[i];
+}
+
+// Area and centroid of the part of the triangle inside the box [corner, corner + size] (Sutherland-Hodgman).
+OVOXEL_HD inline double clippedArea(const Triangle& t, const Vec3& corner, const double size[3], Vec3& centroid) {
+    Vec3 poly[10], next[10];
+    int n = 3;
+    for (int i = 0; i < 3; ++i) poly[i] = t.p[i] - corner;
+    for (int plane = 0; plane < 6 && n > 0; ++plane) {
+        const int a = plane >> 1;
+        const double sign = plane & 1 ? -1.0 : 1.0, offset = plane & 1 ? size[a] : 0.0;
+        bool outside = false;
+        for (int i = 0; i < n; ++i) outside = outside || sign * poly[i][a] + offset < 0;
+        if (!outside) continue;
+        int m = 0;
+        for (int i = 0; i < n; ++i) {
+            const Vec3 &p = poly[i], &q = poly[(i + 1) % n];
+            const double dp = sign * p[a] + offset, dq = sign * q[a] + offset;
+            if (dp >= 0) next[m++] = p;
+            if ((dp >= 0) != (dq >= 0)) next[m++] = p + (q - p) * (dp / (dp - dq));
+        }
+        n = m;
+        for (int i = 0; i < n; ++i) poly[i] = next[i];
+    }
+    double total = 0;
+    Vec3 sum = {{0, 0, 0}};
+    for (int i = 1; i + 1 < n; ++i) {
+        const Vec3 normal = cross(poly[i] - poly[0], poly[i + 1] - poly[0]);
+        const double area = 0.5 * std::sqrt(dot(normal, normal));
+        total += area;
+        sum = sum + (poly[0] + poly[i] + poly[i + 1]) * (area / 3.0);
+    }
+    if (total > 0) centroid = corner + sum * (1.0 / total);
+    return total;
+}
+
+// Evaluates the material at barycentrics b. `footprint` (mesh units) is the size of the voxel.
+OVOXEL_HD inline AttrSample shade(const ShadedTriangle& s, const TextureView* textures, const double b[3],
+                                  double footprint, double levelOffset, bool published) {
+    const Material& m = *s.material;
+    double u = 0, v = 0;
+    Vec3 normal = {{0, 0, 0}};
+    double color[4] = {1, 1, 1, 1};
+    for (int i = 0; i < 3; ++i) {
+        u += b[i] * s.uvs[2 * i];
+        v += b[i] * s.uvs[2 * i + 1];
+        for (int a = 0; a < 3; ++a) normal[a] += b[i] * s.normals[3 * i + a];
+    }
+    if (s.colors)
+        for (int c = 0; c < 4; ++c) color[c] = b[0] * s.colors[c] + b[1] * s.colors[4 + c] + b[2] * s.colors[8 + c];
+    v = 1 - v;
+
+    const Vec3 e1 = s.tri.p[1] - s.tri.p[0], e2 = s.tri.p[2] - s.tri.p[0];
+    const double du1 = s.uvs[2] - s.uvs[0], dv1 = s.uvs[3] - s.uvs[1];
+    const double du2 = s.uvs[4] - s.uvs[0], dv2 = s.uvs[5] - s.uvs[1];
+    const double det = du1 * dv2 - dv1 * du2;
+    const double scale = (du1 * du1 + dv1 * dv1) + (du2 * du2 + dv2 * dv2);
+    const bool degenerate = published ? std::fabs(det) < 1e-6 : !(std::fabs(det) > 1e-7 * scale);
+    Vec3 tangent = {{1, 0, 0}}, bitangent = {{0, 1, 0}};
+    double footprintUv = footprint / 1e6;
+    if (!degenerate) {
+        const Vec3 t = e1 * dv2 - e2 * dv1, bt = e2 * du1 - e1 * du2;
+        const double lengthT = std::sqrt(dot(t, t)), lengthB = std::sqrt(dot(bt, bt));
+        footprintUv = footprint * std::fabs(det) / std::sqrt(lengthT * lengthB);
+        // The published frame ignores the handedness of the UV chart; mirrored charts need the sign.
+        const double side = !published && det < 0 ? -1.0 : 1.0;
+        tangent = lengthT > 0 ? t * (side / lengthT) : tangent;
+        bitangent = lengthB > 0 ? bt * (side / lengthB) : bitangent;
+    }
+
+    AttrSample out;
+    double texel[3];
+    auto look = [&](TextureSlot slot) {
+        sampleTexture(textures[m.texture[slot]], u, v, footprintUv, levelOffset, texel);
+    };
+    for (int c = 0; c < 3; ++c) out.baseColor[c] = m.baseColor[c] * color[c];
+    if (m.texture[kBaseColor] >= 0) {
+        look(kBaseColor);
+        for (int c = 0; c < 3; ++c) out.baseColor[c] *= texel[c];
+    }
+    out.metallic = m.metallic;
+    if (m.texture[kMetallic] >= 0) {
+        look(kMetallic);
+        out.metallic *= texel[0];
+    }
+    out.roughness = m.roughness;
+    if (m.texture[kRoughness] >= 0) {
+        look(kRoughness);
+        out.roughness *= texel[0];
+    }
+    for (int c = 0; c < 3; ++c) out.emissive[c] = m.emissive[c];
+    if (m.texture[kEmissive] >= 0) {
+        look(kEmissive);
+        for (int c = 0; c < 3; ++c) out.emissive[c] *= texel[c];
+    }
+    out.alpha = 1;
+    if (m.alphaMode != kOpaque) {
+        out.alpha = m.alpha * color[3];
+        if (m.texture[kAlpha] >= 0) {
+            look(kAlpha);
+            out.alpha *= texel[0];
+        }
+        if (m.alphaMode == kMask) out.alpha = out.alpha < m.cutoff ? 0 : 1;
+    }
+    if (!published) {
+        normal = normalized(normal);
+        if (dot(normal, normal) == 0) normal = normalized(cross(e1, e2));
+    }
+    if (m.texture[kNormal] >= 0 && (published || !degenerate)) {
+        look(kNormal);
+        const double x = 2 * texel[0] - 1, y = 2 * texel[1] - 1, z = 2 * texel[2] - 1;
+        normal = normalized(tangent * x + bitangent * y + normal * z);
+    }
+    for (int a = 0; a < 3; ++a) out.normal[a] = normal[a];
+    return out;
+}
+
+}  // namespace ovoxel
