@@ -1,1 +1,1 @@
-"""Filled in by its modules."""
+"""Building blocks of the networks."""

@@ -1,1 +1,1 @@
-"""Filled in by its modules."""
+"""Tensor operations with a plain reference and a fast backend behind one call."""

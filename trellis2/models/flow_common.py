@@ -1,0 +1,123 @@
+"""What the dense and the sparse flow transformer share: sizes, time embedding, precision, initialisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..modules.attention.modules import MultiHeadAttention
+from ..modules.embedding import TimestepEmbedder
+from ..modules.sparse.attention import SparseMultiHeadAttention
+from ..modules.utils import convert_module_to, manual_cast, require_choice, str_to_dtype
+
+__all__ = ["FlowTransformer"]
+
+
+class FlowTransformer(nn.Module):
+    """Base of the flow models. Subclasses create, in this order, `input_layer`, `blocks` and `out_layer`.
+
+    The torso (linear layers inside `blocks`) is stored in `dtype`; everything else stays float32.
+    """
+
+    input_layer: nn.Linear
+    blocks: nn.ModuleList
+    out_layer: nn.Linear
+
+    def __init__(
+        self,
+        resolution: int,
+        in_channels: int,
+        model_channels: int,
+        cond_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        num_heads: int | None,
+        num_head_channels: int,
+        mlp_ratio: float,
+        pe_mode: str,
+        rope_freq: tuple[float, float],
+        use_checkpoint: bool,
+        share_mod: bool,
+        initialization: str,
+        qk_rms_norm: bool,
+        qk_rms_norm_cross: bool,
+    ) -> None:
+        super().__init__()
+        require_choice("pe_mode", pe_mode, ("ape", "rope"))
+        require_choice("initialization", initialization, ("vanilla", "scaled", "torch"))
+        self.resolution = resolution
+        self.in_channels = in_channels
+        self.model_channels = model_channels
+        self.cond_channels = cond_channels
+        self.out_channels = out_channels
+        self.num_blocks = num_blocks
+        self.num_heads = num_heads if num_heads is not None else model_channels // num_head_channels
+        if self.num_heads < 1 or model_channels % self.num_heads:
+            raise ValueError(f"model_channels must be divisible by num_heads, got {model_channels}, {self.num_heads}")
+        self.head_dim = model_channels // self.num_heads
+        self.mlp_ratio = mlp_ratio
+        self.pe_mode = pe_mode
+        self.rope_freq = (float(rope_freq[0]), float(rope_freq[1]))
+        self.use_checkpoint = use_checkpoint
+        self.share_mod = share_mod
+        self.initialization = initialization
+        self.qk_rms_norm = qk_rms_norm
+        self.qk_rms_norm_cross = qk_rms_norm_cross
+        self.dtype = torch.float32
+        self.t_embedder = TimestepEmbedder(model_channels)
+        if share_mod:
+            self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(model_channels, 6 * model_channels))
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first parameter."""
+        return next(self.parameters()).device
+
+    def convert_to(self, dtype: torch.dtype | str) -> None:
+        """Cast the torso."""
+        self.dtype = str_to_dtype(dtype)
+        self.blocks.apply(lambda m: convert_module_to(m, self.dtype))
+
+    def time_modulation(self, t: Tensor) -> Tensor:
+        """Times [N] (1000·t) -> [N, C], or [N, 6C] if the modulation is shared; in the torso's dtype."""
+        embedding = self.t_embedder(t)
+        if self.share_mod:
+            embedding = self.adaLN_modulation(embedding)
+        return manual_cast(embedding, self.dtype)
+
+    def check_inputs(self, num_samples: int, t: Tensor, cond_channels: int) -> None:
+        """Raise ValueError when the times or the condition do not fit the batch."""
+        if t.shape != (num_samples,):
+            raise ValueError(f"t must be [{num_samples}], one time per sample, got {tuple(t.shape)}")
+        if cond_channels != self.cond_channels:
+            raise ValueError(f"cond must have {self.cond_channels} channels, got {cond_channels}")
+
+    def initialize_weights(self) -> None:
+        """`vanilla` Xavier, `scaled` normal by depth and width, or `torch` defaults; outputs start at zero."""
+        width, depth = self.model_channels, self.num_blocks
+        if self.initialization == "torch":
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                if self.initialization == "vanilla":
+                    nn.init.xavier_uniform_(module.weight)
+                else:
+                    nn.init.normal_(module.weight, std=(2.0 / (5.0 * width)) ** 0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.initialization == "scaled":
+            std = 1.0 / (5.0 * depth * width) ** 0.5
+            for module in self.blocks.modules():
+                if isinstance(module, (MultiHeadAttention, SparseMultiHeadAttention)):
+                    nn.init.normal_(module.to_out.weight, std=std)
+            for block in self.blocks:
+                nn.init.normal_(block.mlp.mlp[2].weight, std=std)  # type: ignore[union-attr,index]
+            nn.init.normal_(self.input_layer.weight, std=1.0 / self.in_channels**0.5)
+        for i in (0, 2):
+            nn.init.normal_(self.t_embedder.mlp[i].weight, std=0.02)  # type: ignore[arg-type]
+        owners = [self] if self.share_mod else list(self.blocks)
+        for owner in owners:
+            nn.init.zeros_(owner.adaLN_modulation[-1].weight)  # type: ignore[union-attr,index,arg-type]
+            nn.init.zeros_(owner.adaLN_modulation[-1].bias)  # type: ignore[union-attr,index,arg-type]
+        nn.init.zeros_(self.out_layer.weight)
+        nn.init.zeros_(self.out_layer.bias)

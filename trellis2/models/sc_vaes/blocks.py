@@ -1,0 +1,125 @@
+"""Residual blocks of the sparse-compression VAE: ConvNeXt, and resampling by moving children into channels.
+
+Letters: T rows, M coarse rows, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from ...modules.norm import LayerNorm32
+from ...modules.sparse import SparseConv3d, SparseLinear, SparseTensor
+from ...modules.sparse.spatial import SparseChannel2Spatial, SparseSpatial2Channel
+from ...modules.sparse.spatial.spatial2channel import channels_to_children, children_to_channels
+from ...modules.sparse.spatial.structure import coarsen, fine_structure, up_tensor
+from ...modules.transformer.checkpointing import run_block
+from ...modules.utils import zero_module
+
+__all__ = ["SparseConvNeXtBlock3d", "SparseResBlockC2S3d", "SparseResBlockS2C3d", "norm_silu", "subdivision_of"]
+
+
+def norm_silu(x: SparseTensor, norm: nn.Module) -> SparseTensor:
+    """SiLU(norm(x)) on the features."""
+    return x.replace(F.silu(norm(x.feats)))
+
+
+def subdivision_of(logits: SparseTensor | None) -> SparseTensor | None:
+    """Children that exist: logits > 0."""
+    return None if logits is None else logits.replace(logits.feats > 0)
+
+
+class SparseConvNeXtBlock3d(nn.Module):
+    """x + MLP(norm(conv(x))) with a full 3³ convolution on the raw input."""
+
+    def __init__(self, channels: int, mlp_ratio: float = 4.0, use_checkpoint: bool = False) -> None:
+        super().__init__()
+        self.channels = channels
+        self.use_checkpoint = use_checkpoint
+        hidden = int(channels * mlp_ratio)
+        self.norm = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.conv = SparseConv3d(channels, channels, 3)
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), zero_module(nn.Linear(hidden, channels)))
+
+    def _forward(self, x: SparseTensor) -> SparseTensor:
+        h = self.conv(x)
+        return x.replace(self.mlp(self.norm(h.feats)) + x.feats)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """feats [T, C] -> [T, C]."""
+        return run_block(self, x)
+
+
+class SparseResBlockS2C3d(nn.Module):
+    """Down-sampling by 2: the children of a voxel become channels, in the main path after conv1.
+
+    Skip: the 8·C stacked channels averaged in groups to `out_channels`; absent children count as zero.
+    """
+
+    def __init__(self, channels: int, out_channels: int, use_checkpoint: bool = False) -> None:
+        super().__init__()
+        if out_channels % 8 or (8 * channels) % out_channels:
+            raise ValueError(f"out_channels must be a multiple of 8 and divide 8·channels: {channels}, {out_channels}")
+        self.channels = channels
+        self.out_channels = out_channels
+        self.use_checkpoint = use_checkpoint
+        self.norm1 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.norm2 = LayerNorm32(out_channels, elementwise_affine=False, eps=1e-6)
+        self.conv1 = SparseConv3d(channels, out_channels // 8, 3)
+        self.conv2 = zero_module(SparseConv3d(out_channels, out_channels, 3))
+        self.updown = SparseSpatial2Channel(2)
+
+    def _forward(self, x: SparseTensor) -> SparseTensor:
+        h = self.updown(self.conv1(norm_silu(x, self.norm1)))
+        h = self.conv2(norm_silu(h, self.norm2))
+        stacked = children_to_channels(x.feats, coarsen(x, 2), 2)
+        skip = stacked.view(stacked.shape[0], self.out_channels, -1).mean(dim=-1)
+        return h.replace(h.feats + skip)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """feats [T, C] -> [M, out_channels] on the grid twice as coarse."""
+        return run_block(self, x)
+
+
+class SparseResBlockC2S3d(nn.Module):
+    """Up-sampling by 2: channels become children, in the main path after conv1.
+
+    The children are those of the cached structure if there is one, else those with logits > 0, predicted from the
+    input (pred_subdiv) or given as `subdiv` feats [M, 8]. Returns (h, logits) if pred_subdiv, else h.
+    """
+
+    def __init__(
+        self, channels: int, out_channels: int, use_checkpoint: bool = False, pred_subdiv: bool = True
+    ) -> None:
+        super().__init__()
+        if channels % 8 or (8 * out_channels) % channels:
+            raise ValueError(f"channels must be a multiple of 8 and divide 8·out_channels: {channels}, {out_channels}")
+        self.channels = channels
+        self.out_channels = out_channels
+        self.use_checkpoint = use_checkpoint
+        self.pred_subdiv = pred_subdiv
+        self.norm1 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.norm2 = LayerNorm32(out_channels, elementwise_affine=False, eps=1e-6)
+        self.conv1 = SparseConv3d(channels, out_channels * 8, 3)
+        self.conv2 = zero_module(SparseConv3d(out_channels, out_channels, 3))
+        if pred_subdiv:
+            self.to_subdiv = SparseLinear(channels, 8)
+        self.updown = SparseChannel2Spatial(2)
+
+    def _forward(self, x: SparseTensor, subdiv: SparseTensor | None) -> Any:
+        if self.pred_subdiv:
+            subdiv = self.to_subdiv(x)
+        structure, shared = fine_structure(x, subdivision_of(subdiv), 2)
+        h = self.conv1(norm_silu(x, self.norm1))
+        h = up_tensor(x, channels_to_children(h.feats, structure, 2), structure.coords, 2, shared)
+        h = self.conv2(norm_silu(h, self.norm2))
+        skip = channels_to_children(x.feats, structure, 2)
+        skip = skip.repeat_interleave(self.out_channels * 8 // self.channels, dim=1)
+        h = h.replace(h.feats + skip)
+        return (h, subdiv) if self.pred_subdiv else h
+
+    def forward(self, x: SparseTensor, subdiv: SparseTensor | None = None) -> Any:
+        """feats [M, C] -> [T, out_channels] on the grid twice as fine."""
+        return run_block(self, x, subdiv)

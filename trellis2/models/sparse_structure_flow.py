@@ -1,0 +1,111 @@
+"""Dense flow transformer over the sparse-structure latent grid."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..modules.attention import RotaryPositionEmbedder
+from ..modules.norm import layer_norm_32
+from ..modules.transformer import AbsolutePositionEmbedder, ModulatedTransformerCrossBlock
+from ..modules.utils import manual_cast
+from .configurable import configurable
+from .flow_common import FlowTransformer
+
+__all__ = ["SparseStructureFlowModel"]
+
+
+@configurable
+class SparseStructureFlowModel(FlowTransformer):
+    """Velocity of a latent grid [N, in_channels, R, R, R] at time t under an image condition.
+
+    Positions (`rope_phases`, or `pos_emb` for ape) are recomputed, not stored; files that hold them still load.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        in_channels: int,
+        model_channels: int,
+        cond_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
+        mlp_ratio: float = 4,
+        pe_mode: Literal["ape", "rope"] = "ape",
+        rope_freq: tuple[float, float] = (1.0, 10000.0),
+        dtype: str | torch.dtype = "float32",
+        use_checkpoint: bool = False,
+        share_mod: bool = False,
+        initialization: str = "vanilla",
+        qk_rms_norm: bool = False,
+        qk_rms_norm_cross: bool = False,
+    ) -> None:
+        super().__init__(
+            resolution,
+            in_channels,
+            model_channels,
+            cond_channels,
+            out_channels,
+            num_blocks,
+            num_heads,
+            num_head_channels,
+            mlp_ratio,
+            pe_mode,
+            rope_freq,
+            use_checkpoint,
+            share_mod,
+            initialization,
+            qk_rms_norm,
+            qk_rms_norm_cross,
+        )
+        axis = torch.arange(resolution)
+        positions = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        if pe_mode == "rope":
+            phases = RotaryPositionEmbedder(self.head_dim, 3, self.rope_freq)(positions)
+            self.register_buffer("rope_phases", phases, persistent=False)
+        else:
+            self.register_buffer("pos_emb", AbsolutePositionEmbedder(model_channels)(positions), persistent=False)
+        self.input_layer = nn.Linear(in_channels, model_channels)
+        self.blocks = nn.ModuleList(
+            ModulatedTransformerCrossBlock(
+                model_channels,
+                cond_channels,
+                num_heads=self.num_heads,
+                mlp_ratio=mlp_ratio,
+                use_checkpoint=use_checkpoint,
+                use_rope=pe_mode == "rope",
+                rope_freq=self.rope_freq,
+                qk_rms_norm=qk_rms_norm,
+                qk_rms_norm_cross=qk_rms_norm_cross,
+                share_mod=share_mod,
+            )
+            for _ in range(num_blocks)
+        )
+        self.out_layer = nn.Linear(model_channels, out_channels)
+        self.initialize_weights()
+        self.convert_to(dtype)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """x [N, in_channels, R, R, R], t [N] (1000·t), cond [N, L, cond_channels] -> [N, out_channels, R, R, R]."""
+        size = (self.in_channels, self.resolution, self.resolution, self.resolution)
+        if x.ndim != 5 or tuple(x.shape[1:]) != size:
+            raise ValueError(f"x must be [N, {', '.join(map(str, size))}], got {tuple(x.shape)}")
+        if cond.ndim != 3 or cond.shape[0] != x.shape[0]:
+            raise ValueError(f"cond must be [{x.shape[0]}, L, {self.cond_channels}], got {tuple(cond.shape)}")
+        self.check_inputs(x.shape[0], t, cond.shape[-1])
+        h = self.input_layer(x.flatten(2).transpose(1, 2))  # [N, C, X, Y, Z] -> [N, X·Y·Z, C]
+        phases = None
+        if self.pe_mode == "ape":
+            h = h + self.pos_emb
+        else:
+            phases = self.rope_phases
+        mod = self.time_modulation(t)
+        h, cond = manual_cast(h, self.dtype), manual_cast(cond, self.dtype)
+        for block in self.blocks:
+            h = block(h, mod, cond, phases)
+        h = self.out_layer(layer_norm_32(h.to(x.dtype)))
+        return h.transpose(1, 2).reshape(x.shape[0], self.out_channels, *x.shape[2:])

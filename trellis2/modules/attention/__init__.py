@@ -1,0 +1,9 @@
+"""Dense attention."""
+
+from __future__ import annotations
+
+from .full import scaled_dot_product_attention
+from .modules import MultiHeadAttention, MultiHeadRMSNorm
+from .rope import RotaryPositionEmbedder
+
+__all__ = ["MultiHeadAttention", "MultiHeadRMSNorm", "RotaryPositionEmbedder", "scaled_dot_product_attention"]

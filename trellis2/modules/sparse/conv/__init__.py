@@ -1,0 +1,7 @@
+"""Sparse convolution."""
+
+from __future__ import annotations
+
+from .conv import SparseConv3d, dense_weight_to_sparse, neighbor_map_of
+
+__all__ = ["SparseConv3d", "dense_weight_to_sparse", "neighbor_map_of"]
