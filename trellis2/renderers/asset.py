@@ -200,7 +200,7 @@ def corner_normals(vertices: np.ndarray, faces: np.ndarray, crease_angle: float)
 
 
 def _vertex_colors(mesh: trimesh.Trimesh, faces: np.ndarray) -> np.ndarray | None:
-    visual = mesh.visual
+    visual: Any = mesh.visual
     colors = visual.vertex_colors if getattr(visual, "kind", None) in ("vertex", "face") else None
     if colors is None and "color" in getattr(visual, "vertex_attributes", {}):
         colors = visual.vertex_attributes["color"]
@@ -255,12 +255,12 @@ def _from_simple(material: Any) -> Any:
     plain = diffuse.ndim == 0 or (image is None and (diffuse[:3] == trimesh.visual.color.DEFAULT_COLOR[:3]).all())
     if plain:
         return None
-    factor = diffuse.astype(np.float64) / 255
+    factor = diffuse.astype(np.float32) / np.float32(255)
     factor[:3] = _to_linear(factor[:3])
     mode = "BLEND" if len(factor) == 4 and factor[3] < 1 else "OPAQUE"
     return trimesh.visual.material.PBRMaterial(
         baseColorTexture=image,
-        baseColorFactor=factor.astype(np.float32),
+        baseColorFactor=factor,
         metallicFactor=0.0,
         roughnessFactor=0.5,
         alphaMode=mode,
@@ -271,8 +271,8 @@ def _factor(value: Any) -> np.ndarray:
     """Linear RGBA factor; trimesh keeps it as uint8 or float."""
     if value is None:
         return np.ones(4, np.float32)
-    factor = np.asarray(value)
-    factor = factor.astype(np.float32) / (255 if factor.dtype.kind in "iu" else 1)
+    given = np.asarray(value)
+    factor = given.astype(np.float32) / np.float32(255 if given.dtype.kind in "iu" else 1)
     return factor if len(factor) == 4 else np.append(factor[:3], 1.0)
 
 

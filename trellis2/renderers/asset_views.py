@@ -205,5 +205,8 @@ def _resolve(
 def _box_mean(cells: np.ndarray) -> np.ndarray:
     """Mean over the samples of each pixel: [R, s, R, s, C] -> [R, R, C]."""
     ssaa = cells.shape[1]
-    total = sum(cells[:, i, :, j] for i in range(ssaa) for j in range(ssaa))
+    total = np.zeros_like(cells[:, 0, :, 0])
+    for i in range(ssaa):
+        for j in range(ssaa):
+            total += cells[:, i, :, j]
     return total * np.float32(1 / (ssaa * ssaa))

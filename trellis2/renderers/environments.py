@@ -123,7 +123,7 @@ def _outdoors(sky: _Sky, directions: np.ndarray, rng: np.random.Generator) -> np
         skyline = skyline + lit[..., None] * np.asarray([0.9, 0.7, 0.4]) * 0.3
     image += disc[..., None] * np.asarray(sky.sun)
     image = image * (1 - hidden[..., None]) + skyline * hidden[..., None]
-    floor = np.asarray(sky.ground) * np.clip(1 + 0.3 * _noise(directions, rng, 6.0), 0.3, 2)[..., None]
+    floor = np.asarray(sky.ground) * np.clip(1 + 0.12 * _noise(directions, rng, 6.0), 0.3, 2)[..., None]
     below = _smoothstep(0.0, 0.04, -z)[..., None]
     return np.clip(image * (1 - below) + floor * below, 0, None)
 

@@ -131,8 +131,10 @@ def box_downsample(image: Tensor, ssaa: int) -> Tensor:
     """Mean over `ssaa x ssaa` samples: `[S, S, C] -> [R, R, C]`."""
     if ssaa == 1:
         return image
-    size = image.shape[0] // ssaa
-    return image.reshape(size, ssaa, size, ssaa, -1).mean(dim=(1, 3))
+    total = image[0::ssaa, 0::ssaa].clone()
+    for i in range(1, ssaa * ssaa):
+        total += image[i // ssaa :: ssaa, i % ssaa :: ssaa]
+    return total / (ssaa * ssaa)
 
 
 def camera_normal_to_color(normal: Tensor, convention: str) -> Tensor:
