@@ -15,10 +15,18 @@ __all__ = ["read_ply", "write_ply"]
 
 Array = np.ndarray[Any, Any]
 
-_TYPE_NAMES = {"u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short", "u4": "uint", "i4": "int", "f4": "float", "f8": "double"}  # fmt: skip
-_TYPES = {name: code for code, name in _TYPE_NAMES.items()} | {
-    "uint8": "u1", "int8": "i1", "uint16": "u2", "int16": "i2", "uint32": "u4", "int32": "i4", "float32": "f4", "float64": "f8",
-}  # fmt: skip
+_TYPE_NAMES = {
+    "u1": "uchar",
+    "i1": "char",
+    "u2": "ushort",
+    "i2": "short",
+    "u4": "uint",
+    "i4": "int",
+    "f4": "float",
+    "f8": "double",
+}
+_SIZED_NAMES = {"uint8": "u1", "int8": "i1", "uint16": "u2", "int16": "i2", "uint32": "u4", "int32": "i4"}
+_TYPES = {name: code for code, name in _TYPE_NAMES.items()} | _SIZED_NAMES | {"float32": "f4", "float64": "f8"}
 _BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _MAX_HEADER = 1 << 20
 _EXACT_FLOAT = 1 << 24

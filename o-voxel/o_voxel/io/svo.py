@@ -50,8 +50,8 @@ def codes_to_coords(codes: Array) -> Array:
 class Octree:
     """The internal nodes over sorted codes, and how leaves hang on them.
 
-    Leaf i opens the nodes of levels `first_level[i]` .. D - 1 (those not shared with leaf i - 1), which sit at positions
-    `node_start[i]` onwards in pre-order.
+    Leaf i opens the nodes of levels `first_level[i]` .. D - 1 (those not shared with leaf i - 1), which sit at
+    positions `node_start[i]` onwards in pre-order.
     """
 
     codes: Array  # int64 [N]
@@ -95,7 +95,8 @@ def build_octree(codes: Array, depth: int) -> Octree:
 def decode_octree(data: bytes, depth: int, max_leaves: int) -> Array:
     """Ascending leaf codes int64 [N] of pre-order octree bytes.
 
-    Raises ValueError if the bytes end early, are too many, hold a node without children, or give more than `max_leaves`.
+    Raises ValueError if the bytes end early, are too many, hold a node without children, or give more than
+    `max_leaves`.
     """
     native = native_module()
     if native is None:

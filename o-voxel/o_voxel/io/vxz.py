@@ -92,8 +92,8 @@ def write_vxz(
     """Write voxels to a `.vxz` file (path: written aside and renamed) or an open binary file.
 
     Rows come back sorted by (chunk, z-order code). `compression_level` None or 0 is the codec's default (deflate 9,
-    lzma 9, zstd 22). `metadata` adds JSON keys to the header (grid size, aabb ...) and `checksum` a CRC-32 of the binary
-    section under `crc32`; other readers ignore both. `num_threads` <= 0 uses every core.
+    lzma 9, zstd 22). `metadata` adds JSON keys to the header (grid size, aabb ...) and `checksum` a CRC-32 of the
+    binary section under `crc32`; other readers ignore both. `num_threads` <= 0 uses every core.
     Raises ValueError or TypeError on bad shapes, attributes that are not uint8, duplicate voxels, reserved names.
     """
     depth = check_chunk_size(chunk_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def parent_delta_reference(codes: Sequence[int], values: Sequence[int], depth: i
 
     def visit(leaves: Sequence[int], level: int) -> None:
         groups = list(_children(leaves, level, depth).values())
-        for before, after in zip(groups, groups[1:]):
+        for before, after in itertools.pairwise(groups):
             rows.append((value_of[after[0]] - value_of[before[0]]) % 256)
         if level < depth - 1:
             for group in groups:
