@@ -19,7 +19,9 @@ from .connectivity import MeshStats, mesh_stats
 from .holes import fill_holes
 from .normals import face_areas, face_normals, vertex_normals
 from .orient import orient_outward, unify_face_orientations
+from .remesh import remesh_narrow_band_dc
 from .simplify import SimplifyResult, simplify
+from .unwrap import UnwrapResult, unwrap
 
 __all__ = [
     "BVH",
@@ -27,12 +29,14 @@ __all__ = [
     "MeshStats",
     "RayResult",
     "SimplifyResult",
+    "UnwrapResult",
     "face_areas",
     "face_normals",
     "fill_holes",
     "merge_close_vertices",
     "mesh_stats",
     "orient_outward",
+    "remesh_narrow_band_dc",
     "remove_degenerate_faces",
     "remove_duplicate_faces",
     "remove_faces",
@@ -41,5 +45,6 @@ __all__ = [
     "repair_non_manifold",
     "simplify",
     "unify_face_orientations",
+    "unwrap",
     "vertex_normals",
 ]

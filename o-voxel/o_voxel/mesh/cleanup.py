@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ._arrays import ArrayLike, as_numpy, enter
-from .connectivity import build_edges, connected_components, face_components
-from .normals import numpy_face_areas
+from .connectivity import EdgeTable, build_edges, connected_components, face_components
+from .normals import numpy_face_areas, numpy_normalize
 
 __all__ = [
     "compact",
@@ -49,9 +49,7 @@ def remove_faces(vertices: ArrayLike, faces: ArrayLike, mask: ArrayLike) -> tupl
     return mesh.leave(v, f)
 
 
-def merge_close_vertices(
-    vertices: ArrayLike, faces: ArrayLike, tolerance: float = 0.0
-) -> tuple[ArrayLike, ArrayLike]:
+def merge_close_vertices(vertices: ArrayLike, faces: ArrayLike, tolerance: float = 0.0) -> tuple[ArrayLike, ArrayLike]:
     """Weld vertices at one position (`tolerance` 0), or in one cell of a grid of that size; the first one stays.
 
     Faces that lose a corner are dropped.
@@ -92,19 +90,23 @@ def remove_degenerate_faces(
     return mesh.leave(v, f)
 
 
-def repair_non_manifold(vertices: ArrayLike, faces: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
+def repair_non_manifold(
+    vertices: ArrayLike, faces: ArrayLike, *, pair_sheets: bool = False
+) -> tuple[ArrayLike, ArrayLike]:
     """Split vertices so that no edge has more than two faces and the faces around every vertex form one fan.
 
     All face corners start apart and are welded across edges with exactly two faces; each welded set becomes a vertex,
-    numbered by its smallest corner 3 * face + k. No face is lost or moved.
+    numbered by its smallest corner 3 * face + k. No face is lost or moved. With `pair_sheets`, an edge with four faces
+    becomes two edges, each joining faces that are neighbours around it (the pairing with the smaller angles), and one
+    with three faces keeps its flattest pair joined; else such edges come apart into boundaries.
     """
     mesh = enter(vertices, faces)
-    v, f, _ = split_non_manifold(mesh.vertices, mesh.faces)
+    v, f, _ = split_non_manifold(mesh.vertices, mesh.faces, pair_sheets=pair_sheets)
     return mesh.leave(v, f)
 
 
 def split_non_manifold(
-    vertices: np.ndarray, faces: np.ndarray, weld_edge: np.ndarray | None = None
+    vertices: np.ndarray, faces: np.ndarray, weld_edge: np.ndarray | None = None, *, pair_sheets: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`repair_non_manifold` on arrays: -> (vertices, faces, source vertex of each).
 
@@ -114,6 +116,8 @@ def split_non_manifold(
     ids, sides = table.manifold_pairs()
     if weld_edge is not None:
         sides = sides[weld_edge[ids]]
+    if pair_sheets:
+        sides = np.concatenate([sides, _sheet_pairs(vertices, faces, table)])
     corner = faces.reshape(-1)
     a0, b0 = sides[:, 0], sides[:, 1]
     a1, b1 = a0 // 3 * 3 + (a0 + 1) % 3, b0 // 3 * 3 + (b0 + 1) % 3
@@ -126,6 +130,36 @@ def split_non_manifold(
     roots, inverse = np.unique(labels, return_inverse=True)
     source = corner[roots]
     return vertices[source], inverse.reshape(-1, 3), source
+
+
+def _sheet_pairs(vertices: np.ndarray, faces: np.ndarray, table: EdgeTable) -> np.ndarray:
+    """Face sides to keep joined at edges with three or four faces: [M, 2]."""
+    corner = faces.reshape(-1)
+    out = [np.zeros((0, 2), dtype=np.int64)]
+    for count in (3, 4):
+        ids = np.flatnonzero(table.counts == count)
+        if len(ids) == 0:
+            continue
+        sides = table.sides[table.offsets[ids][:, None] + np.arange(count)]  # [M, count]
+        p = vertices.astype(np.float64)[table.edges[ids]]  # [M, 2, 3]
+        axis = numpy_normalize(p[:, 1] - p[:, 0])
+        tip = vertices.astype(np.float64)[corner[sides // 3 * 3 + (sides + 2) % 3]] - p[:, :1]  # [M, count, 3]
+        tip = numpy_normalize(tip - (tip * axis[:, None]).sum(-1, keepdims=True) * axis[:, None])
+        u = tip[:, 0]
+        w = np.cross(axis, u)
+        angle = np.arctan2((tip * w[:, None]).sum(-1), (tip * u[:, None]).sum(-1)) % (2 * np.pi)
+        order = np.argsort(angle, axis=1, kind="stable")
+        sides, angle = np.take_along_axis(sides, order, 1), np.take_along_axis(angle, order, 1)
+        gap = np.concatenate([np.diff(angle, axis=1), angle[:, :1] + 2 * np.pi - angle[:, -1:]], axis=1)
+        if count == 4:
+            late = (gap[:, 0] + gap[:, 2] > gap[:, 1] + gap[:, 3])[:, None]
+            sides = np.where(late, np.roll(sides, -1, axis=1), sides)
+            out += [sides[:, :2], sides[:, 2:]]
+        else:
+            flat = np.argmin(np.abs(gap - np.pi), axis=1)
+            rows = np.arange(len(ids))
+            out.append(np.stack([sides[rows, flat], sides[rows, (flat + 1) % 3]], axis=1))
+    return np.concatenate(out)
 
 
 def remove_small_components(

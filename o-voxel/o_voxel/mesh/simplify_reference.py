@@ -37,7 +37,9 @@ class _Mesh:
                 plane = np.append(n / length, -n @ p[0] / length)
                 for v in f:
                     self.quadric[v] += length / 6 * np.outer(plane, plane)
-                    point = np.block([[np.eye(3), -self.pos[v][:, None]], [-self.pos[v][None], self.pos[v] @ self.pos[v]]])
+                    point = np.block(
+                        [[np.eye(3), -self.pos[v][:, None]], [-self.pos[v][None], self.pos[v] @ self.pos[v]]]
+                    )
                     self.quadric[v] += regularization * length / 6 * point
         for a, b in self.edges():
             common = self.around[a] & self.around[b]
@@ -167,9 +169,7 @@ def simplify_reference(
             mesh.collapse(a, b, x, phase == 2)
             for v in sorted({w for i in mesh.around[a] for w in mesh.faces[i]} - {a}):
                 low, high = min(a, v), max(a, v)
-                heapq.heappush(
-                    heap, (mesh.evaluate(low, high)[0], low, high, mesh.version[low], mesh.version[high])
-                )
+                heapq.heappush(heap, (mesh.evaluate(low, high)[0], low, high, mesh.version[low], mesh.version[high]))
         if len(mesh.faces) == before:
             if phase == 2 or not must_reach_target:
                 break

@@ -11,7 +11,9 @@
 
 #include "common/parallel.h"
 #include "mesh/bvh.h"
+#include "mesh/charts.h"
 #include "mesh/components.h"
+#include "mesh/pack.h"
 #include "mesh/simplify.h"
 
 namespace nb = nanobind;
@@ -24,6 +26,8 @@ using mesh::Vec3;
 using Points = nb::ndarray<const double, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Faces = nb::ndarray<const int32_t, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Pairs = nb::ndarray<const int64_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
+using Doubles = nb::ndarray<const double, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+using Sizes = nb::ndarray<const double, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
@@ -153,6 +157,39 @@ auto countHits(const Bvh& bvh, Points origins, Points directions, double tMin) {
     return toNumpy(std::move(hits), {static_cast<size_t>(n)});
 }
 
+nb::tuple clusterCharts(Points vertices, Faces faces, Pairs pairs, Doubles lengths, double maxConeHalfAngle,
+                        double smallConeHalfAngle, double roundness, double areaWeight, double smallArea) {
+    const std::vector<Vec3> v = toVec3(vertices);
+    const std::vector<int32_t> f = toFaces(faces, v.size());
+    checkPairs(pairs, static_cast<int64_t>(faces.shape(0)));
+    if (lengths.shape(0) != pairs.shape(0)) throw std::invalid_argument("lengths must have one entry a pair");
+    const mesh::ChartOptions options{maxConeHalfAngle, smallConeHalfAngle, roundness, areaWeight, smallArea};
+    mesh::Charts charts;
+    {
+        nb::gil_scoped_release release;
+        charts = mesh::clusterCharts(v, f, pairs.data(), lengths.data(), static_cast<int64_t>(pairs.shape(0)), options);
+    }
+    std::vector<double> axis(3 * charts.axis.size());
+    for (size_t i = 0; i < charts.axis.size(); ++i) {
+        for (int k = 0; k < 3; ++k) axis[3 * i + k] = charts.axis[i][k];
+    }
+    const size_t numFaces = charts.label.size(), numCharts = charts.axis.size();
+    return nb::make_tuple(toNumpy(std::move(charts.label), {numFaces}), toNumpy(std::move(axis), {numCharts, 3}));
+}
+
+nb::tuple packCharts(Sizes sizes, int32_t resolution, int32_t padding) {
+    if (resolution < 1 || padding < 0) throw std::invalid_argument("resolution must be >= 1 and padding >= 0");
+    mesh::Packing r;
+    {
+        nb::gil_scoped_release release;
+        r = mesh::packCharts(sizes.data(), static_cast<int64_t>(sizes.shape(0)), resolution, padding);
+    }
+    if (!r.fits) throw std::invalid_argument("charts do not fit");
+    const size_t n = sizes.shape(0);
+    return nb::make_tuple(r.scale, toNumpy(std::move(r.x), {n}), toNumpy(std::move(r.y), {n}),
+                          toNumpy(std::move(r.rotated), {n}));
+}
+
 }  // namespace
 
 void bindMesh(nb::module_& m) {
@@ -179,6 +216,11 @@ void bindMesh(nb::module_& m) {
                                   toNumpy(std::move(r.conflicts), {numPairs}));
         },
         nb::arg("n"), nb::arg("pairs"), nb::arg("differ"), "-> (labels [n] i64, parity [n] u8, conflicts [m] u8)");
+    m.def("mesh_cluster_charts", &clusterCharts, nb::arg("vertices"), nb::arg("faces"), nb::arg("pairs"),
+          nb::arg("lengths"), nb::arg("max_cone_half_angle"), nb::arg("small_cone_half_angle"), nb::arg("roundness"),
+          nb::arg("area_weight"), nb::arg("small_area"), "-> (label [F] i32, axis [K,3] f64)");
+    m.def("mesh_pack_charts", &packCharts, nb::arg("sizes"), nb::arg("resolution"), nb::arg("padding"),
+          "-> (scale, x [K] i32, y [K] i32, rotated [K] u8); ValueError if they do not fit");
     nb::class_<Bvh>(m, "MeshBvh")
         .def(
             "__init__",
