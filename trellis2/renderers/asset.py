@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
+import torch
 import trimesh
 
-from .texel_atlas import NUM_CHANNELS, REPEAT, TexelAtlas, build_atlas
+from trellis2.representations import AlphaMode, MeshWithPbrMaterial, PbrMaterial, Texture, TextureWrapMode
+
+from .color import linear_to_srgb
+from .texel_atlas import CLAMP, NUM_CHANNELS, REPEAT, TexelAtlas, build_atlas
 
 __all__ = ["NORMALISED_EXTENT", "Asset", "corner_normals", "load_asset"]
 
@@ -43,6 +48,30 @@ class Asset:
     alpha_cutoff: np.ndarray  # [M] float32
     scale: float  # world = source (Z up) * scale + offset
     offset: np.ndarray  # [3] float64
+
+    def to_mesh(self) -> MeshWithPbrMaterial:
+        """The asset as a mesh with materials on the CPU, for the renderers; vertex colours are left out."""
+        materials = []
+        wraps = {CLAMP: TextureWrapMode.CLAMP_TO_EDGE, REPEAT: TextureWrapMode.REPEAT}
+        for row in range(len(self.alpha_mode)):
+            pixels = self.atlas.level(row, 0)
+            wrap = wraps.get(int(self.atlas.wrap[row, 0]), TextureWrapMode.MIRRORED_REPEAT)
+            texture = partial(Texture, wrap_mode=wrap)
+            base = linear_to_srgb(torch.from_numpy(pixels[..., 0:3].copy()))
+            alpha, metallic, roughness = (torch.from_numpy(pixels[..., i : i + 1].copy()) for i in (3, 4, 5))
+            materials.append(
+                PbrMaterial(
+                    base_color_texture=texture(base),
+                    metallic_texture=texture(metallic),
+                    roughness_texture=texture(roughness),
+                    alpha_texture=texture(alpha),
+                    alpha_mode=AlphaMode(int(self.alpha_mode[row])),
+                    alpha_cutoff=float(self.alpha_cutoff[row]),
+                )
+            )
+        uv = torch.from_numpy(self.corners[:, :, 6:8] * [1, -1] + [0, 1]).float()  # v runs downwards
+        vertices, faces = torch.from_numpy(self.vertices), torch.from_numpy(self.faces)
+        return MeshWithPbrMaterial(vertices, faces, torch.from_numpy(self.material_ids), uv, materials)
 
     @property
     def is_opaque(self) -> bool:
@@ -286,7 +315,7 @@ def _pixels(image: Any, mode: str, limit: int) -> np.ndarray | None:
     """PIL image to float32 [H, W, C] in [0, 1], reduced to at most `limit` pixels a side."""
     if image is None:
         return None
-    pixels = np.asarray(image.convert(mode), np.float32) / 255
+    pixels: Any = np.asarray(image.convert(mode), np.float32) / 255
     height, width = pixels.shape[:2]
     shrink = limit / max(height, width)
     if shrink < 1:

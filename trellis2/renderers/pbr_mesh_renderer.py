@@ -15,6 +15,7 @@ from torch import Tensor
 from trellis2.representations import AlphaMode, MeshWithPbrMaterial, MeshWithVoxel
 
 from .ambient_occlusion import ambient_occlusion
+from .asset import corner_normals
 from .cameras import image_rays
 from .color import decode, tone_map
 from .env_map import EnvMap
@@ -31,7 +32,6 @@ from .surface import (
     interpolate_hits,
     peel,
     project,
-    vertex_normals,
 )
 
 __all__ = ["PbrMeshRenderer"]
@@ -45,7 +45,7 @@ _DEFAULTS: dict[str, Any] = {
     "peel_layers": 8,
     "transfer": "srgb",
     "normal_convention": "opengl",
-    "smooth_normals": False,
+    "crease_angle": 0.0,
     "ao_samples": 32,
     "bg_color": (0.0, 0.0, 0.0),
 }
@@ -57,9 +57,9 @@ class PbrMeshRenderer:
 
     Options: `resolution` R (required), `near`, `far` (camera depth, required), `ssaa` samples a pixel side,
     `peel_layers` (at most; stops as soon as everything visible is opaque), `transfer` "srgb" | "gamma2.2" of base
-    colours and pictures, `normal_convention` "opengl" | "published", `smooth_normals`, `ao_samples`, and `bg_color`
-    (display RGB in [0, 1]) behind shaded pictures. `device`, if given, is where the work is done and results stay;
-    otherwise that is the mesh's device.
+    colours and pictures, `normal_convention` "opengl" | "published", `crease_angle` in degrees below which edges are
+    shaded smoothly (0: flat faces), `ao_samples`, and `bg_color` (display RGB in [0, 1]) behind shaded pictures.
+    `device`, if given, is where the work is done and results stay; otherwise that is the mesh's device.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class PbrMeshRenderer:
     ) -> None:
         self.rendering_options = make_options(_DEFAULTS, rendering_options)
         self.device = None if device is None else torch.device(device)
+        self._corner_normals: tuple[Tensor, Tensor, Tensor] | None = None  # vertices, faces, [F, 3, 3]
 
     @torch.no_grad()
     def render(
@@ -120,7 +121,7 @@ class PbrMeshRenderer:
         faces = mesh.faces
         clip = project(vertices, view)
         flat = face_normals(vertices, faces)
-        smooth = vertex_normals(vertices, faces) if options.smooth_normals else None
+        smooth = self._smooth_normals(vertices, faces) if options.crease_angle > 0 else None
         density = None
         layers = _positive(options, "peel_layers")
         if isinstance(mesh, MeshWithPbrMaterial):
@@ -141,7 +142,7 @@ class PbrMeshRenderer:
             normal = normal * facing
             shading = normal
             if smooth is not None:
-                shading = _towards(F.normalize(interpolate_hits(smooth[corners], hits.weights), dim=-1), normal)
+                shading = _towards(F.normalize(interpolate_hits(smooth[hits.face], hits.weights), dim=-1), normal)
             if isinstance(mesh, MeshWithVoxel):
                 source = point if transformation is None else interpolate_hits(mesh.vertices[corners], hits.weights)
                 values = mesh.query_attrs(source)
@@ -153,6 +154,16 @@ class PbrMeshRenderer:
             out.add_layer(hits.pixel, point, shading, attrs, view, environments, options.transfer, first=layer == 0)
             if not (out.opacity[hits.pixel] < _OPAQUE).any():
                 break
+
+    def _smooth_normals(self, vertices: Tensor, faces: Tensor) -> Tensor:
+        """Corner normals `[F, 3, 3]`, kept for the next frame of the same mesh."""
+        kept = self._corner_normals
+        if kept is None or kept[0] is not vertices or kept[1] is not faces:
+            angle = float(self.rendering_options.crease_angle)
+            normals = corner_normals(vertices.double().cpu().numpy(), faces.long().cpu().numpy(), angle)
+            kept = (vertices, faces, torch.from_numpy(normals).to(vertices))
+            self._corner_normals = kept
+        return kept[2]
 
     def _finish(
         self,

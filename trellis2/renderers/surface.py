@@ -26,7 +26,6 @@ __all__ = [
     "peel",
     "project",
     "scatter",
-    "vertex_normals",
 ]
 
 
@@ -108,16 +107,6 @@ def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Unit normals `[F, 3]` by winding; 0 for faces without area."""
     a, b, c = (vertices[faces[:, i].long()] for i in range(3))
     return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-20)
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area-weighted unit normals `[V, 3]`."""
-    a, b, c = (vertices[faces[:, i].long()] for i in range(3))
-    area = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for i in range(3):
-        total.index_add_(0, faces[:, i].long(), area)
-    return F.normalize(total, dim=-1, eps=1e-20)
 
 
 def scatter(values: Tensor, pixel: Tensor, size: int, fill: float = 0.0) -> Tensor:

@@ -29,6 +29,11 @@ class TexelAtlas:
     wrap: np.ndarray  # [M, 2] int32, CLAMP | REPEAT | MIRROR for u and v
     nearest: np.ndarray  # [M] bool, no filtering
 
+    def level(self, material: int, level: int) -> np.ndarray:
+        """One level of one texture, `[H, W, 6]` (a view)."""
+        start, height, width = (int(t[material, level]) for t in (self.offset, self.height, self.width))
+        return self.texels[start : start + height * width].reshape(height, width, NUM_CHANNELS)
+
     def sample(self, uv: np.ndarray, material: np.ndarray, level: np.ndarray) -> np.ndarray:
         """Filtered texels `[n, 6]` at `uv [n, 2]` of `material [n]` int, from mip `level [n]` int."""
         level = np.clip(level, 0, self.offset.shape[1] - 1)

@@ -41,6 +41,8 @@ __all__ = [
     "yaw_pitch_r_fov_to_extrinsics_intrinsics",
 ]
 
+_SMOOTHED_FACES = 200_000  # coarser meshes get smooth shading; in finer ones a face is smaller than a pixel
+
 
 def yaw_pitch_r_fov_to_extrinsics_intrinsics(
     yaws: float | Sequence[float],
@@ -58,7 +60,7 @@ def yaw_pitch_r_fov_to_extrinsics_intrinsics(
 
     def spread(name: str, values: float | Sequence[float]) -> list[float]:
         if not isinstance(values, (list, tuple, np.ndarray, Tensor)):
-            return [float(np.float64(values))] * len(yaw_list)
+            return [float(values)] * len(yaw_list)  # type: ignore[arg-type]
         if len(values) != len(yaw_list):
             raise ValueError(f"{name} must have {len(yaw_list)} entries like yaws, got {len(values)}")
         return [float(v) for v in values]
@@ -74,11 +76,21 @@ def yaw_pitch_r_fov_to_extrinsics_intrinsics(
 def get_renderer(sample: Mesh | Voxel, **options: Any) -> MeshRenderer | PbrMeshRenderer | VoxelRenderer:
     """The renderer for a sample, with the usual options overlaid by those given.
 
+    Coarse meshes with voxels or materials are shaded smoothly (`crease_angle` 40 degrees).
+
     Raises ValueError for a kind of sample that cannot be rendered.
     """
     defaults: dict[str, Any]
     if isinstance(sample, (MeshWithPbrMaterial, MeshWithVoxel)):
-        defaults = {"resolution": 512, "near": 1, "far": 100, "ssaa": 2, "peel_layers": 8}
+        crease_angle = 40.0 if sample.faces.shape[0] <= _SMOOTHED_FACES else 0.0
+        defaults = {
+            "resolution": 512,
+            "near": 1,
+            "far": 100,
+            "ssaa": 2,
+            "peel_layers": 8,
+            "crease_angle": crease_angle,
+        }
         return PbrMeshRenderer({**defaults, **options})
     if isinstance(sample, Mesh):
         defaults = {"resolution": 512, "near": 1, "far": 100, "ssaa": 2, "chunk_size": None}
