@@ -30,12 +30,13 @@ std::vector<Touch> findBoundaryVoxels(const GridSpec& g, const MeshView& mesh, c
     const int64_t n = static_cast<int64_t>(edges.size());
     return gatherChunks<Touch>(n, 1024, [&](int64_t begin, int64_t end, std::vector<Touch>& out) {
         for (int64_t e = begin; e < end; ++e) {
-            walkSegment(g, vertexAt(mesh, edges[e].a), vertexAt(mesh, edges[e].b),
-                        [&](int64_t x, int64_t y, int64_t z) {
-                            if (x < 0 || y < 0 || z < 0 || x >= g.count[0] || y >= g.count[1] || z >= g.count[2]) return;
-                            const int32_t row = index.find(x, y, z);
-                            if (row >= 0) out.push_back({row, static_cast<int32_t>(e)});
-                        });
+            Vec3 from = vertexAt(mesh, edges[e].a), to = vertexAt(mesh, edges[e].b);
+            if (!clipSegment(g, from, to)) continue;
+            walkSegment(g, from, to, [&](int64_t x, int64_t y, int64_t z) {
+                if (x < 0 || y < 0 || z < 0 || x >= g.count[0] || y >= g.count[1] || z >= g.count[2]) return;
+                const int32_t row = index.find(x, y, z);
+                if (row >= 0) out.push_back({row, static_cast<int32_t>(e)});
+            });
         }
     });
 }

@@ -49,43 +49,30 @@ struct Quadric {
     }
 };
 
-// Unconstrained minimiser: LDL' with diagonal pivoting, relative to `origin`; directions in which the error does not
-// change (pivot below 1e-12 of the largest) keep the coordinate of the origin.
+// Unconstrained minimiser. The displacement from `origin` is damped by 1e-9 of the trace of A, so that directions in
+// which the error does not change keep the origin and others are unaffected.
 OVOXEL_HD inline void minimizeFree(const Quadric& q, const Vec3& origin, double x[3]) {
-    double M[3][3], r[3];
-    int order[3] = {0, 1, 2};
+    const double damping = 1e-9 * (q.A[0][0] + q.A[1][1] + q.A[2][2]);
+    double L[3][3], y[3];  // Cholesky factor of A + damping I
     for (int i = 0; i < 3; ++i) {
-        r[i] = -q.b[i];
-        for (int j = 0; j < 3; ++j) {
-            M[i][j] = q.A[i][j];
-            r[i] -= q.A[i][j] * origin[j];
+        y[i] = -(q.b[i] + q.A[i][0] * origin[0] + q.A[i][1] * origin[1] + q.A[i][2] * origin[2]);
+        for (int j = 0; j <= i; ++j) {
+            double value = q.A[i][j] + (i == j ? damping : 0.0);
+            for (int k = 0; k < j; ++k) value -= L[i][k] * L[j][k];
+            if (i == j && !(value > 0)) {  // A is zero
+                for (int a = 0; a < 3; ++a) x[a] = origin[a];
+                return;
+            }
+            L[i][j] = i == j ? std::sqrt(value) : value / L[j][j];
         }
     }
-    double largest = 0;
-    int rank = 0;
-    for (; rank < 3; ++rank) {
-        int best = rank;
-        for (int i = rank + 1; i < 3; ++i)
-            if (M[order[i]][order[i]] > M[order[best]][order[best]]) best = i;
-        const int swap = order[rank];
-        order[rank] = order[best];
-        order[best] = swap;
-        const int p = order[rank];
-        if (rank == 0) largest = M[p][p];
-        if (!(M[p][p] > 1e-12 * largest)) break;
-        for (int i = rank + 1; i < 3; ++i) {
-            const int o = order[i];
-            const double f = M[o][p] / M[p][p];
-            for (int j = rank + 1; j < 3; ++j) M[o][order[j]] -= f * M[p][order[j]];
-            r[o] -= f * r[p];
-        }
+    for (int i = 0; i < 3; ++i) {
+        for (int k = 0; k < i; ++k) y[i] -= L[i][k] * y[k];
+        y[i] /= L[i][i];
     }
-    double y[3] = {0, 0, 0};
-    for (int i = rank - 1; i >= 0; --i) {
-        const int p = order[i];
-        double value = r[p];
-        for (int j = i + 1; j < rank; ++j) value -= M[p][order[j]] * y[order[j]];
-        y[p] = value / M[p][p];
+    for (int i = 2; i >= 0; --i) {
+        for (int k = i + 1; k < 3; ++k) y[i] -= L[k][i] * y[k];
+        y[i] /= L[i][i];
     }
     for (int i = 0; i < 3; ++i) x[i] = origin[i] + y[i];
 }

@@ -7,6 +7,28 @@
 
 namespace ovoxel {
 
+// Cuts a segment to the box of the grid and one cell around it; false if nothing is left. Keeps walks short and cell
+// numbers small for segments that reach far outside.
+OVOXEL_HD inline bool clipSegment(const GridSpec& g, Vec3& from, Vec3& to) {
+    const Vec3 delta = to - from;
+    double begin = 0, end = 1;
+    for (int a = 0; a < 3; ++a) {
+        const double lo = -g.size[a], hi = static_cast<double>(g.count[a] + 1) * g.size[a];
+        if (delta[a] == 0) {
+            if (from[a] < lo || from[a] > hi) return false;
+            continue;
+        }
+        const double t0 = (lo - from[a]) / delta[a], t1 = (hi - from[a]) / delta[a];
+        const double enter = t0 < t1 ? t0 : t1, leave = t0 < t1 ? t1 : t0;
+        if (enter > begin) begin = enter;
+        if (leave < end) end = leave;
+    }
+    if (!(begin <= end)) return false;
+    if (end < 1) to = from + delta * end;
+    if (begin > 0) from = from + delta * begin;
+    return true;
+}
+
 // Calls visit(x, y, z) for each cell along the segment, in order, also outside the grid's range.
 template <class Visit>
 OVOXEL_HD inline void walkSegment(const GridSpec& g, const Vec3& from, const Vec3& to, Visit&& visit) {
