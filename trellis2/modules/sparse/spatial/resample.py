@@ -17,7 +17,8 @@ def pool_children(feats: Tensor, idx: Tensor, num_parents: int, mode: str) -> Te
     """[T, C…] -> [M, C…]: mean or max over the children that exist. Means accumulate in float32."""
     if mode == "max":
         out = torch.full((num_parents, *feats.shape[1:]), float("-inf"), dtype=feats.dtype, device=feats.device)
-        return out.index_reduce(0, idx, feats, "amax")
+        index = idx.view(-1, *([1] * (feats.ndim - 1))).expand_as(feats)
+        return out.scatter_reduce(0, index, feats, "amax")
     dtype = torch.promote_types(feats.dtype, torch.float32)
     total = torch.zeros((num_parents, *feats.shape[1:]), dtype=dtype, device=feats.device)
     total = total.index_add(0, idx, feats.to(dtype))
