@@ -170,7 +170,7 @@ def validate_experiment(config: ExperimentConfig) -> None:
     from .. import datasets, models, trainers
 
     for key, model in config.models.items():
-        check_keys([model.name], models.__all__, "the names of trellis2.models")
+        check_keys([model.name], models.MODELS, "the names of trellis2.models")
         check_keys(model.args, keyword_names(getattr(models, model.name)), f"models.{key}.args ({model.name})")
     check_keys([config.dataset.name], datasets.__all__, "the names of trellis2.datasets")
     dataset_cls = getattr(datasets, config.dataset.name)

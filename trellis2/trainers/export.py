@@ -60,10 +60,10 @@ def export_model(
         raise ValueError(f"{path} does not exist; averages of this run: {_rates(config)}")
     spec = config.models[key]
     class_name = _RENAME.get(spec.name, spec.name)
-    args = dict(spec.args)
-    model = getattr(models, class_name)(**args)
-    model.load_state_dict(load_torch_file(path))
-    models.save_pretrained(model, str(stem), dtype=dtype, name=class_name, args=args)
+    model = models.build_model(class_name, spec.args)
+    models.load_weights(model, load_torch_file(path), source=str(path))
+    Path(stem).parent.mkdir(parents=True, exist_ok=True)
+    models.save_pretrained(model, stem, dtype=dtype)
     return Path(f"{stem}.safetensors")
 
 
