@@ -167,3 +167,50 @@ def test_mesh_with_voxel_moves_and_checks_its_shape() -> None:
         MeshWithVoxel(
             mesh.vertices, mesh.faces, [0.0] * 3, 1.0, mesh.coords, mesh.attrs, (1, 5, 4, 4, 4), {"value": slice(0, 1)}
         )
+
+
+def sphere(stacks: int = 16, slices: int = 24) -> Mesh:
+    theta = torch.linspace(0.05, torch.pi - 0.05, stacks)
+    phi = torch.arange(slices) * (2 * torch.pi / slices)
+    t, p = torch.meshgrid(theta, phi, indexing="ij")
+    vertices = torch.stack([t.sin() * p.cos(), t.sin() * p.sin(), t.cos()], dim=-1).reshape(-1, 3) * 0.4
+    i, j = torch.meshgrid(torch.arange(stacks - 1), torch.arange(slices), indexing="ij")
+    a, b = (i * slices + j).flatten(), (i * slices + (j + 1) % slices).flatten()
+    faces = torch.cat([torch.stack([a, a + slices, b], 1), torch.stack([b, a + slices, b + slices], 1)])
+    return Mesh(vertices, faces.int(), vertices.clone())
+
+
+def test_holes_at_the_poles_are_filled_and_attributes_follow() -> None:
+    mesh = sphere()
+    before = mesh.faces.shape[0]
+    mesh.fill_holes(max_hole_perimeter=0.5)
+    edges = torch.cat([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]).sort(dim=1).values
+    counts = edges.unique(dim=0, return_counts=True)[1]
+    assert mesh.faces.shape[0] > before
+    assert (counts == 2).all()
+    assert mesh.vertex_attrs.shape == mesh.vertices.shape
+
+
+def test_larger_holes_stay_open() -> None:
+    mesh = sphere()
+    before = mesh.faces.clone()
+    mesh.fill_holes(max_hole_perimeter=0.01)
+    assert torch.equal(mesh.faces, before)
+
+
+def test_simplify_reaches_the_target_and_keeps_attributes_in_step() -> None:
+    mesh = sphere()
+    mesh.simplify(200)
+    assert mesh.faces.shape[0] <= 200
+    assert mesh.vertex_attrs.shape == mesh.vertices.shape
+    # the attribute is the old position, so it must lie near the new one
+    assert (mesh.vertex_attrs - mesh.vertices).norm(dim=1).max() < 0.25
+    assert mesh.vertices.norm(dim=1).max() < 0.45
+
+
+def test_unknown_simplify_option_is_refused_and_published_ones_pass() -> None:
+    mesh = sphere()
+    with pytest.raises(ValueError, match="unknown simplify options"):
+        mesh.simplify(100, options={"lambda_edge": 1.0})
+    mesh.simplify(100, options={"lambda_edge_length": 1e-2})
+    assert mesh.faces.shape[0] <= 100

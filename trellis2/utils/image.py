@@ -91,7 +91,7 @@ def to_8bit(image: Image.Image) -> Image.Image:
 
 def has_transparency(image: Image.Image) -> bool:
     """Whether an image has an alpha channel that is not opaque everywhere."""
-    return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255
+    return image.mode == "RGBA" and int(np.asarray(image.getchannel("A")).min()) < 255
 
 
 def limit_size(image: Image.Image, max_side: int = MAX_SIDE) -> Image.Image:

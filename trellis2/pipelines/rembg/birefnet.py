@@ -31,9 +31,7 @@ class BiRefNet:
         import os
 
         if not (trust_remote_code or os.environ.get("TRELLIS2_TRUST_REMOTE_CODE") == "1"):
-            raise OSError(
-                f"{model_name} runs code from its repository; set TRELLIS2_TRUST_REMOTE_CODE=1 to allow that"
-            )
+            raise OSError(f"{model_name} runs code from its repository; set TRELLIS2_TRUST_REMOTE_CODE=1 to allow that")
         from transformers import AutoModelForImageSegmentation
 
         self.model_name = model_name

@@ -73,7 +73,7 @@ class GrabCut:
     def _mask(self, rgb: np.ndarray) -> np.ndarray | None:
         """Subject mask [H, W] uint8 0/1, or None if nothing stands out."""
         distance = _background_distance(rgb)
-        # Lab units: what the border itself varies by, at least 8 (two colours that look alike), no more than Otsu's split
+        # Lab units: what the border itself varies by, at most Otsu's split, at least 8 (colours that look alike)
         varies = float(np.quantile(distance[_border_ring(rgb.shape[:2])], 0.95))
         threshold = max(min(_otsu(distance), 2.0 * varies), 8.0)
         likely = distance > threshold
@@ -88,8 +88,9 @@ class GrabCut:
         marks[core & (distance > 1.6 * threshold) & ~ring] = cv2.GC_FGD
         if (marks == cv2.GC_BGD).any() and ((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)).any():
             cv2.setRNGSeed(0)
-            models = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), marks, None, *models, self.iterations, cv2.GC_INIT_WITH_MASK)
+            back, front = np.zeros((1, 65)), np.zeros((1, 65))
+            bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+            cv2.grabCut(bgr, marks, (0, 0, 1, 1), back, front, self.iterations, cv2.GC_INIT_WITH_MASK)
         mask = ((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)).astype(np.uint8)
         mask = _clean(mask)
         if not 0.003 <= mask.mean() <= 0.995:
@@ -133,7 +134,9 @@ def _cluster_centers(colors: np.ndarray, num: int = 4) -> np.ndarray:
     centers = np.stack([colors[part].mean(axis=0) for part in np.array_split(order, num)])
     for _ in range(10):
         nearest = np.linalg.norm(colors[:, None] - centers[None], axis=2).argmin(axis=1)
-        centers = np.stack([colors[nearest == k].mean(axis=0) if (nearest == k).any() else centers[k] for k in range(num)])
+        centers = np.stack(
+            [colors[nearest == k].mean(axis=0) if (nearest == k).any() else centers[k] for k in range(num)]
+        )
     share = np.bincount(nearest, minlength=num) / len(colors)
     return centers[share >= 0.12] if (share >= 0.12).any() else centers
 

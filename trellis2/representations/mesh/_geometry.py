@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 __all__ = ["fill_holes", "simplify"]
 
-_SIMPLIFY_OPTIONS = ("lambda_edge_length", "lambda_skinny", "thresh")
+logger = logging.getLogger(__name__)
+
+_SIMPLIFY_OPTIONS = ("boundary_weight", "max_normal_angle", "regularization")
+#: Knobs of the published scheme, which this one (an ordered heap of edges) has no use for.
+_PUBLISHED_OPTIONS = ("lambda_edge_length", "lambda_skinny", "thresh")
 
 
 def fill_holes(
@@ -20,7 +27,7 @@ def fill_holes(
     import o_voxel.mesh as ops
 
     old = vertices.shape[0]
-    new_vertices, new_faces = ops.fill_holes(vertices, faces, max_hole_perimeter)[:2]
+    new_vertices, new_faces = ops.fill_holes(vertices, faces, max_hole_perimeter)
     if vertex_attrs is not None and new_vertices.shape[0] > old:
         vertex_attrs = _extend_attrs(vertex_attrs, new_faces.long(), old, new_vertices.shape[0])
     return new_vertices, new_faces, vertex_attrs
@@ -32,18 +39,21 @@ def simplify(
     vertex_attrs: Tensor | None,  # [V, C]
     target: int,
     verbose: bool,
-    options: dict[str, float],
+    options: Mapping[str, float],
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Collapse edges down to `target` faces; attributes are read off the old surface at the nearest point."""
+    """Collapse edges down to `target` faces; a vertex keeps the attributes of the one it grew from."""
     import o_voxel.mesh as ops
 
-    unknown = sorted(set(options) - set(_SIMPLIFY_OPTIONS))
+    unknown = sorted(set(options) - set(_SIMPLIFY_OPTIONS) - set(_PUBLISHED_OPTIONS))
     if unknown:
         raise ValueError(f"unknown simplify options {unknown}, choose from: {', '.join(_SIMPLIFY_OPTIONS)}")
-    new_vertices, new_faces = ops.simplify(vertices, faces, target, **options)[:2]
+    known = {name: value for name, value in options.items() if name in _SIMPLIFY_OPTIONS}
+    result = ops.simplify(vertices, faces, target, **known)
+    if verbose:
+        logger.info("simplified %d faces to %d", faces.shape[0], result.faces.shape[0])
     if vertex_attrs is not None:
-        vertex_attrs = _nearest_attrs(vertices, vertex_attrs, new_vertices)
-    return new_vertices, new_faces, vertex_attrs
+        vertex_attrs = vertex_attrs[torch.as_tensor(result.vertex_source, device=vertex_attrs.device)]
+    return result.vertices, result.faces, vertex_attrs
 
 
 def _extend_attrs(attrs: Tensor, faces: Tensor, old: int, new: int) -> Tensor:
@@ -55,12 +65,6 @@ def _extend_attrs(attrs: Tensor, faces: Tensor, old: int, new: int) -> Tensor:
         for j in range(3):
             take = (faces[:, i] >= old) & (faces[:, j] < old)
             total.index_add_(0, faces[take, i], flat[faces[take, j]])
-            count.index_add_(0, faces[take, i], torch.ones_like(flat[: int(take.sum()), :1]))
+            count.index_add_(0, faces[take, i], flat.new_ones(int(take.sum()), 1))
     mean = (total / count.clamp(min=1))[old:].to(attrs.dtype)
     return torch.cat([attrs, mean.reshape(new - old, *attrs.shape[1:])])
-
-
-def _nearest_attrs(vertices: Tensor, attrs: Tensor, queries: Tensor, chunk: int = 4096) -> Tensor:
-    """Attributes of the nearest old vertex of each query, [Q, C]."""
-    rows = [torch.cdist(part, vertices).argmin(dim=1) for part in queries.split(chunk)]
-    return attrs[torch.cat(rows)] if rows else attrs[:0]

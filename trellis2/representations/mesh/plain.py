@@ -84,8 +84,9 @@ class Mesh:
     def simplify(self, target: int = 1000000, verbose: bool = False, options: dict[str, float] | None = None) -> None:
         """Collapse edges (quadric error) until at most `target` faces are left, in place.
 
-        No change if the mesh is small enough. `options`: `lambda_edge_length`, `lambda_skinny`, `thresh`.
-        Attributes of the new vertices are those of the nearest points of the old surface.
+        No change if the mesh is small enough. `options`: `boundary_weight`, `regularization`, `max_normal_angle` of
+        `o_voxel.mesh.simplify`; the published names `thresh`, `lambda_edge_length`, `lambda_skinny` have no effect.
+        Vertices keep the attributes of the ones they grew from.
         """
         if target < 1:
             raise ValueError(f"target must be at least 1 face, got {target}")

@@ -1,0 +1,176 @@
+"""What all pipelines share: loading, devices, image conditions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from trellis2.utils.image import crop_to_foreground, has_transparency, limit_size, to_8bit
+
+from .errors import PipelineConfigError
+from .files import HubOptions, Source
+from .placement import ModelStore, on_device
+
+__all__ = ["Pipeline"]
+
+logger = logging.getLogger(__name__)
+Self = TypeVar("Self", bound="Pipeline")
+#: An image smaller than this on a side holds no object.
+_MIN_IMAGE_SIDE = 8
+
+
+class Pipeline:
+    """Networks by key, a device, and the stages between an input and an asset."""
+
+    #: Keys of `args.models` that this pipeline can use; None means all.
+    model_names_to_load: ClassVar[tuple[str, ...] | None] = None
+    default_config_file: ClassVar[str] = "pipeline.json"
+
+    image_cond_model: Any = None
+    low_vram: bool = True
+
+    def __init__(self, models: Mapping[str, nn.Module | Callable[[], nn.Module]] | None = None) -> None:
+        """Hold `models` in eval mode; values may be loaders, run on first use."""
+        self.models = models if isinstance(models, ModelStore) else ModelStore(models)
+        self._device: torch.device | None = None
+        self._lock = threading.RLock()
+        self._rembg_model: Any = None
+        self._pretrained_args: Mapping[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Self],
+        path: str,
+        config_file: str | None = None,
+        *,
+        lazy: bool = True,
+        revision: str | None = None,
+        cache_dir: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load a pipeline from a folder or a Hub repository.
+
+        `lazy` leaves each network on disk until it is needed (missing local files are still found now).
+        Raises PipelineLoadError for files, PipelineConfigError for what they say.
+        """
+        from .loading import load_pipeline
+
+        hub = HubOptions(revision, cache_dir, token, local_files_only)
+        return load_pipeline(cls, Source(str(path), hub), config_file or cls.default_config_file, lazy=lazy)
+
+    @classmethod
+    def from_config(
+        cls: type[Self],
+        args: Mapping[str, Any],
+        models: ModelStore,
+        source: Source,
+    ) -> Self:
+        """Build the pipeline from the `args` object of its file."""
+        raise PipelineConfigError(f"{cls.__name__} is not made from a file; use one of its subclasses")
+
+    # devices ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes."""
+        if self._device is not None:
+            return self._device
+        for model in self.models.loaded().values():
+            for parameter in model.parameters():
+                return parameter.device
+        return torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> None:
+        """Compute on `device`. With `low_vram`, networks go there one at a time, while they work."""
+        device = torch.device(device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device {device} is not available: PyTorch finds no CUDA device")
+        self._device = device
+        self.models.place(None if self.low_vram else device)
+        if not self.low_vram:
+            for helper in (self.image_cond_model, self._rembg_model):
+                if helper is not None:
+                    helper.to(device)
+
+    def cuda(self) -> None:
+        self.to(torch.device("cuda"))
+
+    def cpu(self) -> None:
+        self.to(torch.device("cpu"))
+
+    def _use(self, model: Any) -> AbstractContextManager[Any]:
+        return on_device(model, self.device, release=self.low_vram)
+
+    def _model(self, key: str) -> Any:
+        if key not in self.models:
+            raise PipelineConfigError(f"this pipeline has no model {key!r}; it has: {', '.join(self.models)}")
+        return self.models[key]
+
+    def _empty_cache(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # images ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def rembg_model(self) -> Any:
+        """The background remover; a loader is run on first use."""
+        if callable(self._rembg_model) and getattr(self._rembg_model, "is_loader", False):
+            self._rembg_model = self._rembg_model()
+            if self._rembg_model is not None and not self.low_vram and self._device is not None:
+                self._rembg_model.to(self._device)
+        return self._rembg_model
+
+    @rembg_model.setter
+    def rembg_model(self, model: Any) -> None:
+        self._rembg_model = model
+
+    def preprocess_image(self, image: Image.Image) -> Image.Image:
+        """Cut the subject out and crop to it: a square RGB image on black.
+
+        Transparency, where there is any, says what the subject is; otherwise the background remover does.
+        Raises ValueError for an image without a visible subject.
+        """
+        image = to_8bit(image)
+        if min(image.size) < _MIN_IMAGE_SIDE:
+            raise ValueError(
+                f"image is {image.width} x {image.height} pixels; "
+                f"each side needs at least {_MIN_IMAGE_SIDE} for a subject to be seen"
+            )
+        transparent = has_transparency(image)
+        image = limit_size(image)
+        if not transparent:
+            remover = self.rembg_model
+            if remover is None:
+                raise ValueError(
+                    "image is opaque and this pipeline has no background remover; give an image with transparency"
+                )
+            with self._use(remover):
+                image = remover(image.convert("RGB"))
+        return crop_to_foreground(image)
+
+    @torch.no_grad()
+    def get_cond(
+        self,
+        image: Tensor | Sequence[Image.Image],  # [B, 3, H, W] in 0…1, or B images
+        resolution: int,
+        include_neg_cond: bool = True,
+    ) -> dict[str, Tensor]:
+        """Image tokens [B, L, C] as `cond`, and zeros of the same shape as `neg_cond`.
+
+        PIL images are resized to `resolution` pixels a side.
+        """
+        with self._lock, self._use(self.image_cond_model) as encoder:
+            encoder.image_size = resolution
+            cond = encoder(image)
+        if not bool(torch.isfinite(cond).all()):
+            raise ValueError("the image encoder gave values that are not finite; its weights may be damaged")
+        return {"cond": cond, "neg_cond": torch.zeros_like(cond)} if include_neg_cond else {"cond": cond}
