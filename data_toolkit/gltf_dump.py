@@ -1,0 +1,189 @@
+"""Assets to dumps (`materials`, `objects`) in the Z-up world, by reading glTF directly.
+
+Follows what Blender's importer gives for the same file, apart from three things it does better: KHR_texture_transform
+is applied, only materials that faces use have to be readable, and unlit materials are accepted (metallic 0, roughness
+1). Vertex colours are ignored with a warning.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_toolkit.gltf import GltfFile, TrianglePrimitive
+from data_toolkit.procedural.glb import png_bytes
+
+__all__ = ["dump_asset", "dump_gltf", "to_glb_bytes"]
+
+logger = logging.getLogger(__name__)
+_WRAPS = {10497: "REPEAT", 33071: "EXTEND", 33648: "MIRROR"}
+Dump = dict[str, list[dict[str, Any]]]
+
+
+def dump_asset(path: str | Path) -> Dump:
+    """Dump a .glb, .gltf, .obj, .ply, .stl or .off file. Raises ValueError if there is nothing to dump."""
+    path = Path(path)
+    if path.suffix.lower() in (".glb", ".gltf"):
+        return dump_gltf(GltfFile.load(path))
+    return dump_gltf(GltfFile.parse(to_glb_bytes(path)))
+
+
+def to_glb_bytes(path: Path) -> bytes:
+    """Another mesh format as GLB: OBJ is Y up, STL and PLY are Z up; Wavefront materials get roughness 0.5."""
+    import trimesh
+
+    scene = trimesh.load_scene(str(path), process=False)
+    if path.suffix.lower() in (".stl", ".ply", ".off"):
+        scene.apply_transform(np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]]))
+    for mesh in scene.geometry.values():
+        old = getattr(mesh.visual, "material", None)
+        if isinstance(old, trimesh.visual.material.SimpleMaterial):
+            diffuse = np.asarray(old.diffuse, np.float64) / 255
+            mesh.visual.material = trimesh.visual.material.PBRMaterial(
+                baseColorTexture=old.image, metallicFactor=0.0, roughnessFactor=0.5,
+                baseColorFactor=[1.0, 1.0, 1.0, diffuse[3]] if old.image is not None else diffuse,
+                alphaMode="BLEND" if diffuse[3] < 1 else "OPAQUE",
+            )  # fmt: skip
+    return scene.export(file_type="glb")
+
+
+def dump_gltf(source: GltfFile) -> Dump:
+    """Dump a parsed document: one object per mesh node, materials in the order of first use."""
+    reader = _MaterialReader(source)
+    objects = []
+    for name, matrix, mesh in source.instances():
+        parts = [p for p in source.primitives(mesh, matrix) if len(p.faces)]
+        if any(p.colored for p in parts):
+            logger.warning("%s: vertex colours are ignored", name)
+        if parts:
+            objects.append(_object_entry(parts, reader))
+    if not objects:
+        raise ValueError("the asset has no triangles")
+    return {"materials": reader.materials, "objects": objects}
+
+
+def _z_up(v: np.ndarray) -> np.ndarray:
+    return np.stack([v[..., 0], -v[..., 2], v[..., 1]], -1).astype(np.float32)
+
+
+def _object_entry(parts: list[TrianglePrimitive], reader: _MaterialReader) -> dict[str, Any]:
+    vertices, faces, normals, uvs, ids, base = [], [], [], [], [], 0
+    has_uv = any(p.uvs for p in parts)
+    for p in parts:
+        vertices.append(_z_up(p.positions))
+        faces.append((p.faces + base).astype(np.int32))
+        base += len(p.positions)
+        if p.normals is None:
+            a, b, c = (p.positions[p.faces[:, i]] for i in range(3))
+            n = np.cross(b - a, c - a)
+            n = n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-20)
+            normals.append(_z_up(np.repeat(n[:, None], 3, 1)))
+        else:
+            normals.append(_z_up(p.normals[p.faces]))
+        row, uv_set, transform = reader.row(p.material)
+        ids.append(np.full(len(p.faces), row, np.int32))
+        if has_uv:
+            uv = p.uvs.get(uv_set, np.zeros((len(p.positions), 2)))
+            if transform is not None:
+                uv = uv @ transform[:2, :2].T + transform[:2, 2]
+            corner = uv[p.faces].astype(np.float32)
+            corner[..., 1] = 1 - corner[..., 1]
+            uvs.append(corner)
+    return {
+        "vertices": np.concatenate(vertices),
+        "faces": np.concatenate(faces),
+        "normals": np.concatenate(normals),
+        "uvs": np.concatenate(uvs) if has_uv else None,
+        "mat_ids": np.concatenate(ids),
+        "matIDs": None,
+    }
+
+
+class _MaterialReader:
+    """Translates materials on first use."""
+
+    def __init__(self, source: GltfFile) -> None:
+        self.source = source
+        self.materials: list[dict[str, Any]] = []
+        self._rows: dict[int, tuple[int, int, np.ndarray | None]] = {}
+        self._pixels: dict[int, np.ndarray] = {}
+
+    def row(self, index: int | None) -> tuple[int, int, np.ndarray | None]:
+        """(row in `materials` or -1, UV set, UV transform [3, 3] or None)."""
+        if index is None:
+            return -1, 0, None
+        if index not in self._rows:
+            entry, uv_set, transform = self._translate(self.source._item("materials", index))
+            self._rows[index] = (len(self.materials), uv_set, transform)
+            self.materials.append(entry)
+        return self._rows[index]
+
+    def _image(self, texture: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
+        """Pixels uint8 [H, W, 4], bottom row first, and the sampler settings of a texture reference."""
+        from PIL import Image
+
+        entry = self.source._item("textures", texture["index"])
+        if "source" not in entry:
+            raise ValueError("a texture has no image in a supported format")
+        number = entry["source"]
+        if number not in self._pixels:
+            with Image.open(io.BytesIO(self.source.image_bytes(number))) as image:
+                self._pixels[number] = np.asarray(image.convert("RGBA"))[::-1]
+        sampler = self.source._item("samplers", entry["sampler"]) if "sampler" in entry else {}
+        wrap_s, wrap_t = (_WRAPS.get(sampler.get(k, 10497), "REPEAT") for k in ("wrapS", "wrapT"))
+        nearest = sampler.get("magFilter", 9729) == 9728
+        return self._pixels[number], {
+            "interpolation": "Closest" if nearest else "Linear",
+            "extension": wrap_s if wrap_s == wrap_t else "EXTEND",
+        }
+
+    def _channels(self, texture: dict[str, Any], channels: slice | int) -> dict[str, Any]:
+        pixels, settings = self._image(texture)
+        return {"image": png_bytes(np.ascontiguousarray(pixels[..., channels])), **settings}
+
+    def _translate(self, gltf: dict[str, Any]) -> tuple[dict[str, Any], int, np.ndarray | None]:
+        extensions = gltf.get("extensions", {})
+        glossy = extensions.get("KHR_materials_pbrSpecularGlossiness")
+        pbr = gltf.get("pbrMetallicRoughness", {})
+        packed = pbr.get("metallicRoughnessTexture")
+        if glossy is not None:
+            factor, texture, packed = glossy.get("diffuseFactor", [1.0] * 4), glossy.get("diffuseTexture"), None
+            metallic, roughness = 0.0, 1.0 - float(glossy.get("glossinessFactor", 1.0))
+        else:
+            factor, texture = pbr.get("baseColorFactor", [1.0] * 4), pbr.get("baseColorTexture")
+            metallic, roughness = float(pbr.get("metallicFactor", 1.0)), float(pbr.get("roughnessFactor", 1.0))
+        if "KHR_materials_unlit" in extensions:
+            metallic, roughness, packed = 0.0, 1.0, None
+        mode, cutoff = gltf.get("alphaMode", "OPAQUE"), float(gltf.get("alphaCutoff", 0.5))
+        alpha = float(factor[3]) if mode != "OPAQUE" else 1.0
+        if mode == "MASK" and texture is None:  # nothing varies: the test can be done now
+            alpha, mode = (1.0, "OPAQUE") if alpha >= cutoff else (0.0, "BLEND")
+        entry = {
+            "baseColorFactor": [float(c) for c in factor[:3]],
+            "alphaFactor": alpha,
+            "metallicFactor": metallic,
+            "roughnessFactor": roughness,
+            "alphaMode": mode,
+            "alphaCutoff": cutoff,
+            "baseColorTexture": None if texture is None else self._channels(texture, slice(0, 3)),
+            "alphaTexture": None if texture is None or mode == "OPAQUE" else self._channels(texture, 3),
+            "metallicTexture": None if packed is None else self._channels(packed, 2),
+            "roughnessTexture": None if packed is None else self._channels(packed, 1),
+        }
+        lead = texture if texture is not None else packed
+        if lead is None:
+            return entry, 0, None
+        moved = lead.get("extensions", {}).get("KHR_texture_transform")
+        uv_set = int((moved or {}).get("texCoord", lead.get("texCoord", 0)))
+        return entry, uv_set, None if moved is None else _uv_matrix(moved)
+
+
+def _uv_matrix(entry: dict[str, Any]) -> np.ndarray:
+    """KHR_texture_transform as a matrix on (u, v, 1), v down."""
+    (ox, oy), (sx, sy), angle = entry.get("offset", (0, 0)), entry.get("scale", (1, 1)), float(entry.get("rotation", 0))
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c * sx, s * sy, ox], [-s * sx, c * sy, oy], [0, 0, 1.0]])
