@@ -296,4 +296,4 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"tri has 1 rows but rast shows triangle 4"):
         interpolate(torch.zeros(3, 1), torch.full((1, 2, 2, 4), 5.0), tri)
     with pytest.raises(ValueError, match=r"boundary_mode"):
-        texture(torch.zeros(2, 2, 1), torch.zeros(1, 1, 1, 2), "linear", "repeat")  # type: ignore[arg-type]
+        texture(torch.zeros(2, 2, 1), torch.zeros(1, 1, 1, 2), "linear", "repeat")

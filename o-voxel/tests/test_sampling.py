@@ -24,7 +24,7 @@ def _line(backend: str, q: tuple[float, float, float], **options: object) -> flo
     grid = torch.tensor([[q]])
     return grid_sample_3d(
         torch.tensor([[1.0], [3.0]]), coords, (1, 1, 4, 4, 4), grid, backend=backend, **options
-    ).item()  # type: ignore[arg-type]
+    ).item()
 
 
 def _random(seed: int, count: int = 60, points: int = 50) -> tuple[Tensor, Tensor, tuple[int, ...], Tensor]:
@@ -89,11 +89,11 @@ def test_voxels_outside_the_shape_do_not_alias(backend: str) -> None:
 def test_native_equals_reference(seed: int, mode: str, normalize: bool, published: bool) -> None:
     feats, coords, shape, grid = _random(seed, count=seed % 240)
     options = {"mode": mode, "normalize": normalize, "quirks": "published" if published else "none"}
-    native = grid_sample_3d(feats, coords, shape, grid, backend="native", **options)  # type: ignore[arg-type]
-    reference = grid_sample_3d(feats, coords, shape, grid, backend="reference", **options)  # type: ignore[arg-type]
+    native = grid_sample_3d(feats, coords, shape, grid, backend="native", **options)
+    reference = grid_sample_3d(feats, coords, shape, grid, backend="reference", **options)
     torch.testing.assert_close(native, reference, atol=1e-5, rtol=1e-5)
     leaf = feats.clone().requires_grad_()
-    again = grid_sample_3d(leaf, coords, shape, grid, backend="native", **options)  # type: ignore[arg-type]
+    again = grid_sample_3d(leaf, coords, shape, grid, backend="native", **options)
     torch.testing.assert_close(again.detach(), reference, atol=1e-5, rtol=1e-5)
 
 
@@ -103,12 +103,12 @@ def test_gradients() -> None:
         for normalize in (True, False):
 
             def run(f: Tensor, mode: str = mode, normalize: bool = normalize) -> Tensor:
-                return grid_sample_3d(f, coords, shape, grid.double(), mode, normalize=normalize)  # type: ignore[arg-type]
+                return grid_sample_3d(f, coords, shape, grid.double(), mode, normalize=normalize)
 
             assert torch.autograd.gradcheck(run, feats.double().requires_grad_())
     leaf = [feats.clone().requires_grad_() for _ in BACKENDS]
     for f, backend in zip(leaf, BACKENDS):
-        grid_sample_3d(f, coords, shape, grid, backend=backend).square().sum().backward()  # type: ignore[arg-type]
+        grid_sample_3d(f, coords, shape, grid, backend=backend).square().sum().backward()
     torch.testing.assert_close(leaf[0].grad, leaf[-1].grad, atol=1e-4, rtol=1e-4)
 
 
@@ -126,10 +126,10 @@ def test_reproduces_a_linear_field_on_a_dense_grid() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_empty_and_half_precision(backend: str) -> None:
     empty = torch.zeros(0, 2), torch.zeros(0, 4, dtype=torch.int32), (1, 2, 4, 4, 4)
-    assert grid_sample_3d(*empty, torch.rand(1, 5, 3), backend=backend).abs().sum() == 0  # type: ignore[arg-type]
-    assert grid_sample_3d(*empty, torch.rand(3, 0, 3), backend=backend).shape == (3, 0, 2)  # type: ignore[arg-type]
+    assert grid_sample_3d(*empty, torch.rand(1, 5, 3), backend=backend).abs().sum() == 0
+    assert grid_sample_3d(*empty, torch.rand(3, 0, 3), backend=backend).shape == (3, 0, 2)
     feats, coords, shape, grid = _random(8)
-    half = grid_sample_3d(feats.half(), coords, shape, grid, backend=backend)  # type: ignore[arg-type]
+    half = grid_sample_3d(feats.half(), coords, shape, grid, backend=backend)
     assert half.dtype == torch.float16
     torch.testing.assert_close(half.float(), grid_sample_3d(feats, coords, shape, grid), atol=5e-3, rtol=5e-3)
 
@@ -137,7 +137,7 @@ def test_empty_and_half_precision(backend: str) -> None:
 def test_bad_arguments_are_named() -> None:
     feats, coords, shape, grid = _random(0)
     with pytest.raises(ValueError, match="mode must be"):
-        grid_sample_3d(feats, coords, shape, grid, "linear")  # type: ignore[arg-type]
+        grid_sample_3d(feats, coords, shape, grid, "linear")
     with pytest.raises(ValueError, match=r"coords must have shape \[60, 4\]"):
         grid_sample_3d(feats, coords[:, :3], shape, grid)
     with pytest.raises(TypeError, match="coords must hold integers"):
