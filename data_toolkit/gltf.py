@@ -17,7 +17,14 @@ import numpy as np
 
 __all__ = ["GltfFile", "TrianglePrimitive"]
 
-_COMPONENTS: dict[int, Any] = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+_COMPONENTS: dict[int, Any] = {
+    5120: np.int8,
+    5121: np.uint8,
+    5122: np.int16,
+    5123: np.uint16,
+    5125: np.uint32,
+    5126: np.float32,
+}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _UNSUPPORTED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu")
 _MAX_ELEMENTS = 1 << 28
@@ -185,11 +192,15 @@ class GltfFile:
             if entry.get("mode", 4) not in (4, 5, 6) or "POSITION" not in attributes:
                 continue
             if "KHR_draco_mesh_compression" in entry.get("extensions", {}):
-                raise ValueError("glTF extension KHR_draco_mesh_compression is not supported; convert the file without it")
+                raise ValueError(
+                    "glTF extension KHR_draco_mesh_compression is not supported; convert the file without it"
+                )
             local = self.accessor(attributes["POSITION"]).astype(np.float64)
             if not np.isfinite(local).all():
                 raise ValueError("POSITION holds values that are not finite")
-            flat = self.accessor(entry["indices"])[:, 0].astype(np.int64) if "indices" in entry else np.arange(len(local))
+            flat = (
+                self.accessor(entry["indices"])[:, 0].astype(np.int64) if "indices" in entry else np.arange(len(local))
+            )
             faces = _triangles(flat, entry.get("mode", 4))
             if len(faces) and int(faces.max()) >= len(local):
                 raise ValueError(f"an index points past the {len(local)} vertices of its primitive")
@@ -210,7 +221,9 @@ class GltfFile:
                     if len(uvs[k]) != len(local):
                         raise ValueError(f"TEXCOORD_{k} and POSITION have different lengths")
             positions = local @ linear.T + matrix[:3, 3]
-            out.append(TrianglePrimitive(positions, faces, normals, uvs, entry.get("material"), "COLOR_0" in attributes))
+            out.append(
+                TrianglePrimitive(positions, faces, normals, uvs, entry.get("material"), "COLOR_0" in attributes)
+            )
         return out
 
 

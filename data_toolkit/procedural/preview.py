@@ -1,6 +1,6 @@
 """Contact sheet of the generator: one row a family, samples from the front right, the last column from the back left.
 
-    python -m data_toolkit.procedural.preview --output sheet.png --families chair,table --samples 5
+python -m data_toolkit.procedural.preview --output sheet.png --families chair,table --samples 5
 """
 
 from __future__ import annotations

@@ -214,9 +214,7 @@ def loft(
     return join(out)
 
 
-def _duplicate(
-    items: range, sharp: set[int], closed: bool
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def _duplicate(items: range, sharp: set[int], closed: bool) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Rows (source, weld row) with creased ones doubled, and the pairs of rows that bound each strip."""
     rows: list[tuple[int, int]] = []
     first, last = {}, {}
@@ -277,7 +275,9 @@ def superellipse(radius_x: float, radius_y: float, power: float, n: int) -> np.n
     """Points of |x/a|^p + |y/b|^p = 1 [n, 2], counter-clockwise; power 2 is an ellipse, larger is boxier."""
     t = 2 * math.pi * (np.arange(n) + 0.5) / n
     c, s = np.cos(t), np.sin(t)
-    return np.stack([radius_x * np.sign(c) * np.abs(c) ** (2 / power), radius_y * np.sign(s) * np.abs(s) ** (2 / power)], 1)
+    return np.stack(
+        [radius_x * np.sign(c) * np.abs(c) ** (2 / power), radius_y * np.sign(s) * np.abs(s) ** (2 / power)], 1
+    )
 
 
 def arc(radius: float, start: float, end: float, n: int, cx: float = 0.0, cy: float = 0.0) -> list[tuple[float, float]]:
@@ -293,12 +293,8 @@ def lathe(profile: Sequence[tuple[float, float]], seg: int = 24, *, cap: bool = 
     """Turn a profile of (radius, height) about the y axis; going up outside and down inside gives a vessel."""
     p = np.array(profile, float)
     t = math.pi + 2 * math.pi * np.arange(seg) / seg
-    sec = np.stack(
-        [p[:, :1] * np.sin(t), np.broadcast_to(p[:, 1:], (len(p), seg)), p[:, :1] * np.cos(t)], 2
-    )
-    sharp = [
-        k for k in range(1, len(p) - 1) if _turn_is_sharp(p[k] - p[k - 1], p[k + 1] - p[k])
-    ]
+    sec = np.stack([p[:, :1] * np.sin(t), np.broadcast_to(p[:, 1:], (len(p), seg)), p[:, :1] * np.cos(t)], 2)
+    sharp = [k for k in range(1, len(p) - 1) if _turn_is_sharp(p[k] - p[k - 1], p[k + 1] - p[k])]
     around: list[int] | None = [] if seg > 9 else None
     return loft(sec, caps=(cap, cap), sharp_sections=sharp, sharp_points=around, wrap=wrap)
 
@@ -331,7 +327,9 @@ def disk(r: float, seg: int = 24) -> Geo:
 def ball(rx: float, ry: float | None = None, rz: float | None = None, seg: int = 20, rings: int = 12) -> Geo:
     """An ellipsoid."""
     a = [-math.pi / 2 + math.pi * i / rings for i in range(rings + 1)]
-    geo = lathe([(max(0.0, math.cos(t)) if 0 < i < rings else 0.0, math.sin(t)) for i, t in enumerate(a)], seg, cap=False)
+    geo = lathe(
+        [(max(0.0, math.cos(t)) if 0 < i < rings else 0.0, math.sin(t)) for i, t in enumerate(a)], seg, cap=False
+    )
     return geo.scale(rx, rx if ry is None else ry, rx if rz is None else rz)
 
 
@@ -375,7 +373,8 @@ def _ear_clip(poly: np.ndarray) -> list[tuple[int, int, int]]:
 
     def cross(o: int, a: int, b: int) -> float:
         return float(
-            (poly[a][0] - poly[o][0]) * (poly[b][1] - poly[o][1]) - (poly[a][1] - poly[o][1]) * (poly[b][0] - poly[o][0])
+            (poly[a][0] - poly[o][0]) * (poly[b][1] - poly[o][1])
+            - (poly[a][1] - poly[o][1]) * (poly[b][0] - poly[o][0])
         )
 
     while len(idx) > 3:
@@ -416,9 +415,7 @@ def rounded(w: float, h: float, r: float, n: int = 4) -> list[tuple[float, float
     """A rectangle with rounded corners, centred, counter-clockwise."""
     r = min(r, 0.49 * w, 0.49 * h)
     x, y = w / 2 - r, h / 2 - r
-    return (
-        arc(r, 0, 90, n, x, y) + arc(r, 90, 180, n, -x, y) + arc(r, 180, 270, n, -x, -y) + arc(r, 270, 360, n, x, -y)
-    )
+    return arc(r, 0, 90, n, x, y) + arc(r, 90, 180, n, -x, y) + arc(r, 180, 270, n, -x, -y) + arc(r, 270, 360, n, x, -y)
 
 
 def sheet(points: np.ndarray) -> Geo:

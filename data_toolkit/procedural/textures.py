@@ -96,7 +96,9 @@ def planks(r: Rng, a: Color, b: Color, size: int = 64, count: int = 4) -> np.nda
     return to_u8(image)
 
 
-def stripes(a: Color, b: Color, count: int = 4, size: int = 64, *, vertical: bool = True, duty: float = 0.5) -> np.ndarray:
+def stripes(
+    a: Color, b: Color, count: int = 4, size: int = 64, *, vertical: bool = True, duty: float = 0.5
+) -> np.ndarray:
     """Bands of two colours; vertical bands change along u."""
     x, y = _grid(size)
     t = (x if vertical else y) * count % 1.0

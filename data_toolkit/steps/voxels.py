@@ -13,7 +13,15 @@ import torch
 
 from data_toolkit.files import atomic_write
 
-__all__ = ["ALIGNED", "dual_grid", "normalise_objects", "pbr_voxels", "save_dual_grid", "save_pbr_voxels", "voxel_count"]
+__all__ = [
+    "ALIGNED",
+    "dual_grid",
+    "normalise_objects",
+    "pbr_voxels",
+    "save_dual_grid",
+    "save_pbr_voxels",
+    "voxel_count",
+]
 
 EXTENT = 0.99999  # < 1: a surface exactly on the upper side of the box would be lost
 AABB = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]

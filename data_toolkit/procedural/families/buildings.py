@@ -8,7 +8,20 @@ from data_toolkit.procedural import materials as mt
 from data_toolkit.procedural import textures as tx
 from data_toolkit.procedural.asset import Asset
 from data_toolkit.procedural.rng import Rng
-from data_toolkit.procedural.shapes import arc, ball, box, cone, cylinder, extrude, join, lathe, loft, mirror_x, prism, tube
+from data_toolkit.procedural.shapes import (
+    arc,
+    ball,
+    box,
+    cone,
+    cylinder,
+    extrude,
+    join,
+    lathe,
+    loft,
+    mirror_x,
+    prism,
+    tube,
+)
 
 __all__ = ["FAMILIES"]
 
@@ -66,11 +79,34 @@ def castle(r: Rng) -> Asset:
     for sx in (-1, 1):
         for sz in (-1, 1):
             x, z = sx * w / 2, sz * d / 2
-            a.add(lathe([(rad, 0), (rad, th), (rad * 1.15, th + 0.03), (rad * 1.15, th + 0.1), (rad * 0.9, th + 0.1), (0, th + 0.08)], 20, wrap=1.3), wall, x, 0, z)
+            a.add(
+                lathe(
+                    [
+                        (rad, 0),
+                        (rad, th),
+                        (rad * 1.15, th + 0.03),
+                        (rad * 1.15, th + 0.1),
+                        (rad * 0.9, th + 0.1),
+                        (0, th + 0.08),
+                    ],
+                    20,
+                    wrap=1.3,
+                ),
+                wall,
+                x,
+                0,
+                z,
+            )
             if pointed:
                 a.add(cone(rad * 1.2, rad * 2.2, 20), top, x, th + 0.1 + rad * 1.1, z)
             else:
-                a.add(join([box(0.07, 0.1, 0.07, 0.006).at(0, 0, rad).rot("y", 60 * i) for i in range(6)]), wall, x, th + 0.14, z)
+                a.add(
+                    join([box(0.07, 0.1, 0.07, 0.006).at(0, 0, rad).rot("y", 60 * i) for i in range(6)]),
+                    wall,
+                    x,
+                    th + 0.14,
+                    z,
+                )
     for axis, length in (("x", w), ("z", d)):
         for s in (-1, 1):
             n = int(length / 0.16)
@@ -78,7 +114,13 @@ def castle(r: Rng) -> Asset:
             pos = (0, h / 2, s * d / 2) if axis == "x" else (s * w / 2, h / 2, 0)
             a.add(box(*size, 0.006), wall, *pos)
             teeth = [((i + 0.5) / n - 0.5) * length for i in range(n)]
-            a.add(join([box(0.085, 0.08, 0.1, 0.004).at(*((q, 0, 0) if axis == "x" else (0, 0, q))) for q in teeth]), wall, pos[0], h + 0.035, pos[2])
+            a.add(
+                join([box(0.085, 0.08, 0.1, 0.004).at(*((q, 0, 0) if axis == "x" else (0, 0, q))) for q in teeth]),
+                wall,
+                pos[0],
+                h + 0.035,
+                pos[2],
+            )
     gate = arc(0.13, 0, 180, 9, 0, 0.2) + [(-0.13, 0), (0.13, 0)]
     a.add(extrude(gate, 0.08), mt.wood(r, 4, boards=True), z=d / 2 + 0.03)
     kh = th * r.uniform(1.0, 1.35)
@@ -129,7 +171,10 @@ def lighthouse(r: Rng) -> Asset:
     a.add(lathe([(w + (top - w) * i / 8, h * i / 8) for i in range(9)], 28).fit_uv(), bands)
     a.add(cylinder(w * 1.3, 0.08, 24), mt.stone(r), y=0.04)
     a.add(cylinder(top * 1.5, 0.05, 24), mt.plain((0.15, 0.15, 0.16), 0.5), y=h)
-    ring = [(top * 1.42 * math.sin(2 * math.pi * i / 20), h + 0.12, top * 1.42 * math.cos(2 * math.pi * i / 20)) for i in range(20)]
+    ring = [
+        (top * 1.42 * math.sin(2 * math.pi * i / 20), h + 0.12, top * 1.42 * math.cos(2 * math.pi * i / 20))
+        for i in range(20)
+    ]
     rail = mt.metal(r)
     a.add(tube(ring, 0.016, 6, closed=True), rail)
     a.add(cylinder(top * 0.85, 0.2, 20, 0.0), mt.glass(r, (0.8, 0.9, 0.95), 0.35), y=h + 0.125)
@@ -149,7 +194,11 @@ def lighthouse(r: Rng) -> Asset:
 def tent(r: Rng) -> Asset:
     """Open thin sheets on poles: a ridge tent whose flaps open to +Z, or a round pavilion."""
     a = Asset()
-    cloth = mt.cloth(r, repeats=2.0) if r.chance(0.6) else mt.Material(tx.stripes(mt.color(r), mt.light(r), 4), 0.0, 0.9, repeats=1.0)
+    cloth = (
+        mt.cloth(r, repeats=2.0)
+        if r.chance(0.6)
+        else mt.Material(tx.stripes(mt.color(r), mt.light(r), 4), 0.0, 0.9, repeats=1.0)
+    )
     pole = mt.wood(r)
     if r.chance(0.6):
         w, d, h = r.uniform(0.8, 1.1), r.uniform(1.0, 1.4), r.uniform(0.6, 0.85)
@@ -161,17 +210,39 @@ def tent(r: Rng) -> Asset:
         a.add(loft(back, closed=False, sharp_sections=[], sharp_points=[]), cloth)
         opening = r.uniform(0.25, 0.75)
         for s in (-1, 1):
-            flap = [[(s * w / 2 * (1 - k / 6) * (1 - (1 - opening) * j / 4), h * k / 6, d / 2 + 0.1 * j / 4 * (1 - k / 6)) for j in range(5)] for k in range(7)]
+            flap = [
+                [
+                    (
+                        s * w / 2 * (1 - k / 6) * (1 - (1 - opening) * j / 4),
+                        h * k / 6,
+                        d / 2 + 0.1 * j / 4 * (1 - k / 6),
+                    )
+                    for j in range(5)
+                ]
+                for k in range(7)
+            ]
             a.add(loft(flap, closed=False, sharp_sections=[], sharp_points=[]), cloth)
         a.add(join([cylinder(0.025, h + 0.08, 8).at(0, h / 2 + 0.02, z) for z in (-d / 2 + 0.03, d / 2 - 0.03)]), pole)
         a.add(box(w, 0.03, d, 0.005), mt.cloth(r), y=0.015)
         return a
     rad, h, rise = r.uniform(0.5, 0.6), r.uniform(0.4, 0.6), r.uniform(0.35, 0.55)
-    roof = [(rad * 1.1, h - 0.08), (rad * 1.08, h), (rad * 0.55, h + rise * 0.4), (rad * 0.2, h + rise * 0.75), (0.0, h + rise)]
+    roof = [
+        (rad * 1.1, h - 0.08),
+        (rad * 1.08, h),
+        (rad * 0.55, h + rise * 0.4),
+        (rad * 0.2, h + rise * 0.75),
+        (0.0, h + rise),
+    ]
     a.add(lathe(roof, 24, cap=False, wrap=4.0), cloth)
     gap = r.uniform(0.5, 1.0)
-    wall = [[(rad * math.sin(t), y, rad * math.cos(t)) for t in [gap / 2 + (2 * math.pi - gap) * j / 24 for j in range(25)]] for y in (0.0, h / 2, h)]
-    a.add(loft(wall, closed=False, sharp_sections=[], sharp_points=[]), mt.Material(cloth.base, 0.0, 0.9, repeats=cloth.repeats))
+    wall = [
+        [(rad * math.sin(t), y, rad * math.cos(t)) for t in [gap / 2 + (2 * math.pi - gap) * j / 24 for j in range(25)]]
+        for y in (0.0, h / 2, h)
+    ]
+    a.add(
+        loft(wall, closed=False, sharp_sections=[], sharp_points=[]),
+        mt.Material(cloth.base, 0.0, 0.9, repeats=cloth.repeats),
+    )
     a.add(cylinder(0.03, h + rise + 0.2, 10), pole, y=(h + rise + 0.2) / 2)
     flag = [[(0.03 + 0.2 * j / 4, h + rise + 0.06 + 0.05 * k, 0.02 * math.sin(j)) for j in range(5)] for k in range(3)]
     a.add(loft(flag, closed=False, sharp_sections=[], sharp_points=[]), mt.paint(r))
@@ -182,14 +253,26 @@ def well(r: Rng) -> Asset:
     """A stone ring, two posts, a roof with the ridge along x, a bucket hanging in front."""
     a = Asset()
     rad, h = r.uniform(0.34, 0.42), r.uniform(0.3, 0.4)
-    a.add(lathe([(rad, 0), (rad, h), (rad - 0.1, h), (rad - 0.1, 0.05), (0, 0.05)], 28, wrap=3.0), mt.brick(r) if r.chance(0.5) else mt.stone(r))
+    a.add(
+        lathe([(rad, 0), (rad, h), (rad - 0.1, h), (rad - 0.1, 0.05), (0, 0.05)], 28, wrap=3.0),
+        mt.brick(r) if r.chance(0.5) else mt.stone(r),
+    )
     wood, post = mt.wood(r, 2), r.uniform(0.85, 1.1)
     a.add(mirror_x(box(0.07, post, 0.07).at(rad - 0.04)), wood, y=post / 2)
     a.add(cylinder(0.045, 2 * rad, 12).rot("z", 90), wood, y=post * 0.75)
-    a.add(join([box(0.04, 0.16, 0.035).at(0, -0.06, 0), cylinder(0.018, 0.1, 8).rot("z", 90).at(0.06, -0.13, 0)]), mt.metal(r), rad + 0.06, post * 0.75)
+    a.add(
+        join([box(0.04, 0.16, 0.035).at(0, -0.06, 0), cylinder(0.018, 0.1, 8).rot("z", 90).at(0.06, -0.13, 0)]),
+        mt.metal(r),
+        rad + 0.06,
+        post * 0.75,
+    )
     d, rise = r.uniform(0.35, 0.45), r.uniform(0.2, 0.34)
     for q in (0, 180):
-        a.add(extrude([(0, rise), (d, 0), (d, 0.05), (-0.01, rise + 0.06)], 2 * rad + 0.25).rot("y", -90 + q), mt.roof(r), y=post - 0.03)
+        a.add(
+            extrude([(0, rise), (d, 0), (d, 0.05), (-0.01, rise + 0.06)], 2 * rad + 0.25).rot("y", -90 + q),
+            mt.roof(r),
+            y=post - 0.03,
+        )
     a.add(cylinder(0.016, post * 0.75 - h, 8), mt.plain((0.75, 0.65, 0.45), 0.9), y=(post * 0.75 + h) / 2, z=0.03)
     a.add(lathe([(0.075, 0), (0.1, 0.14), (0.08, 0.14), (0.06, 0.02)], 16), wood, y=h - 0.04, z=0.04)
     return a

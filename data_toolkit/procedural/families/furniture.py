@@ -56,7 +56,9 @@ def chair(r: Rng) -> Asset:
         panel = box(w - 2 * t, back * 0.8, 0.045).at(0, back * 0.52, 0.012).rot("x", -lean)
         a.add(panel, seat, y=y0 - 0.01, z=-d / 2 + t / 2)
     if r.chance(0.35):
-        arm = join([box(0.05, 0.035, d * 0.8).at(w / 2 + 0.01, 0.22, 0.0), box(0.04, 0.24, 0.04).at(w / 2, 0.1, d * 0.3)])
+        arm = join(
+            [box(0.05, 0.035, d * 0.8).at(w / 2 + 0.01, 0.22, 0.0), box(0.04, 0.24, 0.04).at(w / 2, 0.1, d * 0.3)]
+        )
         a.add(mirror_x(arm), frame, y=y0, z=-d * 0.08)
     return a
 
@@ -128,7 +130,10 @@ def bench(r: Rng) -> Asset:
     for sx in (-1, 1):
         x = sx * (w / 2 - r.uniform(0.08, 0.1))
         side = [box(0.05, h, 0.05).at(0, h / 2, z) for z in (-d / 2 + 0.02, d / 2 - 0.04)]
-        side += [box(0.05, 0.04, d).at(0, h - 0.035, 0), box(0.05, back + 0.1, 0.04).rot("x", -8).at(0, h + back / 2, -d / 2 - 0.07)]
+        side += [
+            box(0.05, 0.04, d).at(0, h - 0.035, 0),
+            box(0.05, back + 0.1, 0.04).rot("x", -8).at(0, h + back / 2, -d / 2 - 0.07),
+        ]
         a.add(join(side), frame, x)
         a.add(join([box(0.05, 0.035, d), box(0.045, 0.2, 0.04).at(0, -0.1, d * 0.4)]), frame, x, h + 0.2)
     return a
@@ -177,12 +182,23 @@ def sofa(r: Rng) -> Asset:
     for i in range(seats):
         x = (i - (seats - 1) / 2) * sw
         a.add(box(sw * 0.97, 0.16, d - 0.2, 0.05), cushion, x, h - 0.02, 0.1)
-        a.add(box(sw * 0.94, back - h - 0.02, 0.16, 0.06).rot("x", -8), cushion, x, (back + h) / 2 + 0.02, -d / 2 + 0.27)
+        a.add(
+            box(sw * 0.94, back - h - 0.02, 0.16, 0.06).rot("x", -8), cushion, x, (back + h) / 2 + 0.02, -d / 2 + 0.27
+        )
     if seats > 1 and r.chance(0.35):
         sx = r.choice((-1, 1))
         a.add(box(sw * 0.97, 0.16, 0.6, 0.05), cushion, sx * (seats - 1) / 2 * sw, h - 0.02, d / 2 + 0.28)
         a.add(box(sw * 0.97, 0.2, 0.6, 0.04), body, sx * (seats - 1) / 2 * sw, 0.2, d / 2 + 0.28)
-    a.add(join([cylinder(0.035, 0.12, 12).at(sx * (w / 2 - 0.1), 0.06, sz * (d / 2 - 0.1)) for sx in (-1, 1) for sz in (-1, 1)]), foot)
+    a.add(
+        join(
+            [
+                cylinder(0.035, 0.12, 12).at(sx * (w / 2 - 0.1), 0.06, sz * (d / 2 - 0.1))
+                for sx in (-1, 1)
+                for sz in (-1, 1)
+            ]
+        ),
+        foot,
+    )
     return a
 
 
@@ -218,7 +234,9 @@ def lamp(r: Rng) -> Asset:
         a.add(tube([(0, 0.03, 0), elbow], 0.02, 10), metal)
         a.add(tube([elbow, (0, h + 0.12, reach)], 0.02, 10), metal)
         a.add(ball(0.032, seg=12, rings=8), metal, *elbow)
-        shade = lathe([(0.13, -0.1), (0.12, -0.06), (0.05, 0.06), (0.0, 0.07)], 24, cap=False).rot("x", -r.uniform(15, 40))
+        shade = lathe([(0.13, -0.1), (0.12, -0.06), (0.05, 0.06), (0.0, 0.07)], 24, cap=False).rot(
+            "x", -r.uniform(15, 40)
+        )
         a.add(shade, mt.paint(r), 0, h + 0.08, reach + 0.03)
         a.add(ball(0.05, seg=14, rings=8), mt.plain((0.98, 0.95, 0.8), 0.3), 0, h + 0.03, reach + 0.05)
         return a
@@ -227,7 +245,14 @@ def lamp(r: Rng) -> Asset:
     if h > 0.8 or r.chance(0.4):
         a.add(lathe([(rb * 0.8, 0), (rb * 0.75, 0.03), (0.03, 0.06), (0.022, h)], 24), metal)
     else:
-        body = [(0.08, 0), (0.12, 0.08), (r.uniform(0.1, 0.16), 0.4 * h), (0.05, 0.75 * h), (0.025, 0.85 * h), (0.022, h)]
+        body = [
+            (0.08, 0),
+            (0.12, 0.08),
+            (r.uniform(0.1, 0.16), 0.4 * h),
+            (0.05, 0.75 * h),
+            (0.025, 0.85 * h),
+            (0.022, h),
+        ]
         a.add(lathe(body, 24), mt.patterned(r, 3))
     a.add(lathe([(rb, 0), (rt, sh)], 28, cap=False), mt.cloth(r, mt.light(r), 4), y=h - sh * 0.4)
     a.add(ball(0.05, 0.06, 0.05, 14, 8), mt.plain((0.98, 0.95, 0.8), 0.3), y=h + 0.04)

@@ -29,7 +29,22 @@ def potted_plant(r: Rng) -> Asset:
     a = Asset()
     w, h = r.uniform(0.2, 0.28), r.uniform(0.26, 0.4)
     pot = mt.patterned(r, 2) if r.chance(0.6) else mt.plain((0.72, 0.38, 0.24), 0.9)
-    a.add(lathe([(w * 0.7, 0), (w, h * 0.82), (w * 1.1, h * 0.82), (w * 1.1, h), (w * 0.95, h), (w * 0.9, h * 0.88), (0, h * 0.88)], 28, wrap=2.0), pot)
+    a.add(
+        lathe(
+            [
+                (w * 0.7, 0),
+                (w, h * 0.82),
+                (w * 1.1, h * 0.82),
+                (w * 1.1, h),
+                (w * 0.95, h),
+                (w * 0.9, h * 0.88),
+                (0, h * 0.88),
+            ],
+            28,
+            wrap=2.0,
+        ),
+        pot,
+    )
     a.add(cylinder(w * 0.93, 0.04, 24), mt.soil(), y=h * 0.9)
     kind = r.integer(0, 2)
     green = mt.foliage(r)
@@ -49,14 +64,22 @@ def potted_plant(r: Rng) -> Asset:
         a.add(_column(cr, ch), c, y=h * 0.85)
         for s in (1, -1) if r.chance(0.5) else (1,):
             y = h * 0.9 + ch * r.uniform(0.35, 0.5)
-            arm = [(0, y, 0), (s * 0.14, y, 0), (s * 0.22, y + 0.04, 0), (s * 0.24, y + 0.12, 0), (s * 0.24, y + 0.24, 0)]
+            arm = [
+                (0, y, 0),
+                (s * 0.14, y, 0),
+                (s * 0.22, y + 0.04, 0),
+                (s * 0.24, y + 0.12, 0),
+                (s * 0.24, y + 0.24, 0),
+            ]
             a.add(tube(arm, [0.06, 0.07, 0.07, 0.07, 0.05], 12), c)
         a.add(ball(0.06, 0.05, 0.06, 12, 8), mt.plain(mt.color(r), 0.6), y=h * 0.85 + ch)
     return a
 
 
 def _column(rad: float, h: float) -> Geo:
-    return lathe([(rad * 0.9, 0), (rad, h * 0.3), (rad, h * 0.75), (rad * 0.85, h * 0.9), (rad * 0.5, h * 0.98), (0, h)], 20)
+    return lathe(
+        [(rad * 0.9, 0), (rad, h * 0.3), (rad, h * 0.75), (rad * 0.85, h * 0.9), (rad * 0.5, h * 0.98), (0, h)], 20
+    )
 
 
 def _bumpy(r: Rng, rx: float, ry: float, rz: float) -> Geo:
@@ -98,19 +121,42 @@ def tree(r: Rng) -> Asset:
         fruit = mt.plain((0.85, 0.15, 0.12), 0.3)
         for i in range(6):
             q = 2 * math.pi * i / 6
-            a.add(ball(0.045, seg=10, rings=6), fruit, rad * 0.98 * math.sin(q), trunk + 0.28 + 0.1 * (i % 2), rad * 0.98 * math.cos(q))
+            a.add(
+                ball(0.045, seg=10, rings=6),
+                fruit,
+                rad * 0.98 * math.sin(q),
+                trunk + 0.28 + 0.1 * (i % 2),
+                rad * 0.98 * math.cos(q),
+            )
     return a
 
 
 def mushroom(r: Rng) -> Asset:
     """A stalk and a spotted cap; smaller ones stand at the right and left in front."""
     a = Asset()
-    cap, stalk = mt.Material(tx.dots(mt.color(r), (0.95, 0.93, 0.88), 2, radius=0.28), 0.0, 0.4, repeats=2.2), mt.plain((0.9, 0.86, 0.76), 0.8)
+    cap, stalk = (
+        mt.Material(tx.dots(mt.color(r), (0.95, 0.93, 0.88), 2, radius=0.28), 0.0, 0.4, repeats=2.2),
+        mt.plain((0.9, 0.86, 0.76), 0.8),
+    )
     w, h, dome = r.uniform(0.3, 0.45), r.uniform(0.35, 0.6), r.uniform(0.2, 0.36)
 
     def one(s: float, x: float, z: float) -> None:
-        a.add(lathe([(0.13 * s, 0), (0.09 * s, 0.1 * s), (0.075 * s, h * s), (0.05 * s, (h + 0.05) * s)], 20), stalk, x, 0, z)
-        prof = [(0.06, 0.03), (w * 0.8, -0.02), (w, 0.0), (w * 0.97, dome * 0.25), (w * 0.8, dome * 0.62), (w * 0.5, dome * 0.9), (0.0, dome)]
+        a.add(
+            lathe([(0.13 * s, 0), (0.09 * s, 0.1 * s), (0.075 * s, h * s), (0.05 * s, (h + 0.05) * s)], 20),
+            stalk,
+            x,
+            0,
+            z,
+        )
+        prof = [
+            (0.06, 0.03),
+            (w * 0.8, -0.02),
+            (w, 0.0),
+            (w * 0.97, dome * 0.25),
+            (w * 0.8, dome * 0.62),
+            (w * 0.5, dome * 0.9),
+            (0.0, dome),
+        ]
         a.add(lathe([(p * s, q * s) for p, q in prof], 28, cap=False, wrap=2.0), cap, x, h * s, z)
 
     one(1.0, 0, 0)
@@ -143,7 +189,11 @@ def snowman(r: Rng) -> Asset:
         a.add(ball(0.028, seg=10, rings=6), coal, y=yy, z=zz)
     neck = hy - hr * 0.8
     scarf = mt.cloth(r, repeats=6)
-    a.add(lathe([(hr * 0.7, -0.05), (hr * 0.95, -0.03), (hr * 0.95, 0.03), (hr * 0.7, 0.05)], 24, cap=False), scarf, y=neck)
+    a.add(
+        lathe([(hr * 0.7, -0.05), (hr * 0.95, -0.03), (hr * 0.95, 0.03), (hr * 0.7, 0.05)], 24, cap=False),
+        scarf,
+        y=neck,
+    )
     a.add(box(0.08, 0.22, 0.045, 0.01), scarf, hr * 0.45, neck - 0.12, radii[-2] * 0.9)
     top = hy + hr * 0.75
     hat = mt.plain(mt.dark(r), 0.7)
@@ -168,9 +218,19 @@ def flower(r: Rng) -> Asset:
     c = mt.plain(mt.color(r), 0.6)
     for i in range(n):
         q = 360 * i / n
-        petal = ball(rad * 0.5, 0.035, rad * r.uniform(0.24, 0.26) * (8 / n) ** 0.5, 14, 8).at(rad * 0.62).rot("x", 90).rot("z", q)
+        petal = (
+            ball(rad * 0.5, 0.035, rad * r.uniform(0.24, 0.26) * (8 / n) ** 0.5, 14, 8)
+            .at(rad * 0.62)
+            .rot("x", 90)
+            .rot("z", q)
+        )
         a.add(petal.rot("x", -tilt), c, y=h, z=0.03)
-    a.add(ball(rad * 0.34, rad * 0.34, 0.08, 18, 10).rot("x", -tilt), mt.plain(r.choice(((0.95, 0.75, 0.15), (0.35, 0.2, 0.1))), 0.8), y=h, z=0.04)
+    a.add(
+        ball(rad * 0.34, rad * 0.34, 0.08, 18, 10).rot("x", -tilt),
+        mt.plain(r.choice(((0.95, 0.75, 0.15), (0.35, 0.2, 0.1))), 0.8),
+        y=h,
+        z=0.04,
+    )
     a.add(_leaf(0.3, 0.08, 0.1, 0.25).rot("y", 90), green, y=h * 0.2)
     a.add(_leaf(0.26, 0.07, 0.1, 0.2).rot("y", -90), green, y=h * 0.35)
     if r.chance(0.5):
@@ -186,7 +246,10 @@ def flag(r: Rng) -> Asset:
     a.add(cylinder(0.026, h, 10), mt.metal(r) if r.chance(0.5) else mt.wood(r), y=h / 2)
     a.add(ball(0.045, seg=12, rings=8), mt.plain(mt.METALS[1], 0.2, 1.0), y=h + 0.02)
     a.add(lathe([(0.18, 0), (0.18, 0.04), (0.05, 0.08)], 24), mt.stone(r))
-    grid = [[(0.02 + w * j / 16, h - 0.04 - fh + fh * k / 8, wave * (j / 16) * math.sin(7 * j / 16 + p)) for j in range(17)] for k in range(9)]
+    grid = [
+        [(0.02 + w * j / 16, h - 0.04 - fh + fh * k / 8, wave * (j / 16) * math.sin(7 * j / 16 + p)) for j in range(17)]
+        for k in range(9)
+    ]
     c1, c2, c3 = mt.color(r), mt.light(r), mt.color(r)
     kind = r.integer(0, 3)
     if kind == 0:
@@ -210,11 +273,19 @@ def mailbox(r: Rng) -> Asset:
     a.add(box(0.09, h, 0.09), mt.wood(r, 3), y=h / 2)
     shape = [(-w / 2, 0), (w / 2, 0), *arc(w / 2, 0, 180, 11, 0, w * 0.55)]
     a.add(extrude(shape, d), skin, y=h)
-    a.add(extrude([(x * 0.92, y * 0.95 + 0.01) for x, y in shape], 0.04), mt.plain(mt.light(r), 0.4), y=h, z=d / 2 + 0.01)
+    a.add(
+        extrude([(x * 0.92, y * 0.95 + 0.01) for x, y in shape], 0.04), mt.plain(mt.light(r), 0.4), y=h, z=d / 2 + 0.01
+    )
     a.add(ball(0.026, seg=10, rings=6), mt.metal(r), y=h + w * 0.8, z=d / 2 + 0.04)
     red = mt.plain((0.85, 0.1, 0.1), 0.4)
     up = r.chance(0.6)
-    a.add(box(0.03, 0.24 if up else 0.04, 0.04 if up else 0.24, 0.005), red, w / 2 + 0.02, h + w * 0.5 + (0.1 if up else 0), -0.02)
+    a.add(
+        box(0.03, 0.24 if up else 0.04, 0.04 if up else 0.24, 0.005),
+        red,
+        w / 2 + 0.02,
+        h + w * 0.5 + (0.1 if up else 0),
+        -0.02,
+    )
     a.add(box(0.03, 0.08, 0.12, 0.005), red, w / 2 + 0.02, h + w * 0.5 + (0.2 if up else 0), 0.02 if up else 0.12)
     a.add(cylinder(0.2, 0.05, 20), mt.foliage(r), y=0.02)
     return a

@@ -44,7 +44,10 @@ def guitar(r: Rng) -> Asset:
     front = depth / 2
     if electric:
         a.add(join([box(0.2, 0.05, 0.03, 0.006).at(0, y, front) for y in (0.35, 0.5)]), dark)
-        a.add(join([cylinder(0.026, 0.05, 12).rot("x", 90).at(0.16 + 0.03 * k, 0.3 - 0.09 * k, front) for k in range(2)]), mt.metal(r))
+        a.add(
+            join([cylinder(0.026, 0.05, 12).rot("x", 90).at(0.16 + 0.03 * k, 0.3 - 0.09 * k, front) for k in range(2)]),
+            mt.metal(r),
+        )
     else:
         a.add(cylinder(0.1, 0.02, 24, 0).rot("x", 90), mt.plain((0.05, 0.04, 0.03), 0.9), y=0.52, z=front)
         a.add(torus(0.105, 0.016, 28, 6).rot("x", 90), dark, y=0.52, z=front + 0.005)
@@ -93,9 +96,18 @@ def camera(r: Rng) -> Asset:
     a.add(cylinder(0.085, 0.07, 20), metal, w * 0.32, h * 0.89)
     R, L = r.uniform(0.2, 0.25), r.uniform(0.12, 0.34)
     x = r.choice((0.0, 0.0, 0.1))
-    barrel = lathe([(R, 0), (R, L * 0.4), (R * 0.92, L * 0.42), (R * 0.92, L), (R * 0.78, L), (R * 0.75, L - 0.06), (0, L - 0.06)], 30)
+    barrel = lathe(
+        [(R, 0), (R, L * 0.4), (R * 0.92, L * 0.42), (R * 0.92, L), (R * 0.78, L), (R * 0.75, L - 0.06), (0, L - 0.06)],
+        30,
+    )
     a.add(barrel.rot("x", 90), mt.plain((0.1, 0.1, 0.11), 0.5), x, h * 0.4, d / 2)
-    a.add(lathe([(R * 0.95, -0.02), (R + 0.016, 0), (R * 0.95, 0.02)], 30, cap=False).rot("x", 90), mt.paint(r), x, h * 0.4, d / 2 + L * 0.3)
+    a.add(
+        lathe([(R * 0.95, -0.02), (R + 0.016, 0), (R * 0.95, 0.02)], 30, cap=False).rot("x", 90),
+        mt.paint(r),
+        x,
+        h * 0.4,
+        d / 2 + L * 0.3,
+    )
     a.add(ball(R * 0.74, R * 0.74, 0.05, 22, 8), glass, x, h * 0.4, d / 2 + L - 0.06)
     a.add(box(0.14, 0.08, 0.03, 0.005), mt.plain((0.95, 0.95, 0.9), 0.1), y=h * 0.94, z=d * 0.4)
     return a
@@ -124,17 +136,28 @@ def clock(r: Rng) -> Asset:
         z = d / 2
     a.add(cylinder(R * 0.9, 0.04, 36, 0.0).rot("x", 90), face, y=y, z=z)
     a.add(torus(R * 0.92, 0.035, 36, 8).rot("x", 90), mt.metal(r), y=y, z=z)
-    a.add(join([box(0.03, 0.08, 0.02, 0).at(0, R * 0.74, 0).rot("z", 30 * i) for i in range(12)]), black, y=y, z=z + 0.025)
+    a.add(
+        join([box(0.03, 0.08, 0.02, 0).at(0, R * 0.74, 0).rot("z", 30 * i) for i in range(12)]), black, y=y, z=z + 0.025
+    )
     hour, minute = r.uniform(0, 360), 30.0 * r.integer(0, 11)
     a.add(box(0.045, R * 0.5, 0.03, 0.006).at(0, R * 0.23, 0).rot("z", -hour), black, y=y, z=z + 0.035)
-    a.add(box(0.032, R * 0.75, 0.03, 0.006).at(0, R * 0.35, 0).rot("z", -minute), mt.plain((0.8, 0.1, 0.1), 0.3), y=y, z=z + 0.045)
+    a.add(
+        box(0.032, R * 0.75, 0.03, 0.006).at(0, R * 0.35, 0).rot("z", -minute),
+        mt.plain((0.8, 0.1, 0.1), 0.3),
+        y=y,
+        z=z + 0.045,
+    )
     return a
 
 
 def television(r: Rng) -> Asset:
     """A tube set on legs with knobs to the right of the screen, or a flat screen on a foot."""
     a = Asset()
-    image = tx.noise(r, mt.color(r), mt.light(r)) if r.chance(0.4) else tx.stripes(mt.color(r), mt.color(r), r.integer(2, 4))
+    image = (
+        tx.noise(r, mt.color(r), mt.light(r))
+        if r.chance(0.4)
+        else tx.stripes(mt.color(r), mt.color(r), r.integer(2, 4))
+    )
     if r.chance(0.55):
         w, h, d = r.uniform(0.9, 1.1), r.uniform(0.65, 0.8), r.uniform(0.4, 0.55)
         case = mt.wood(r, 1.5) if r.chance(0.6) else mt.paint(r)
@@ -144,9 +167,28 @@ def television(r: Rng) -> Asset:
         sw = w * 0.68
         screen = ball(sw / 2, h * 0.4, 0.1, 24, 12).deform(_squarish).planar_uv("z")
         a.add(screen, mt.picture(image, 0.08), -w * 0.12, y, d / 2 - 0.02)
-        a.add(join([cylinder(0.055, 0.06, 16).rot("x", 90).at(w * 0.38, y + h * 0.25 - 0.17 * k, d / 2) for k in range(2)]), mt.metal(r))
-        a.add(join([box(0.13, 0.025, 0.04, 0.004).at(w * 0.38, y - h * 0.18 - 0.06 * k, d / 2) for k in range(3)]), mt.plain((0.1, 0.1, 0.1), 0.5))
-        a.add(join([tube([(sx * w * 0.36, leg + 0.03, sz * d * 0.3), (sx * w * 0.44, 0, sz * d * 0.4)], [0.04, 0.025], 8) for sx in (-1, 1) for sz in (-1, 1)]), mt.wood(r))
+        a.add(
+            join(
+                [cylinder(0.055, 0.06, 16).rot("x", 90).at(w * 0.38, y + h * 0.25 - 0.17 * k, d / 2) for k in range(2)]
+            ),
+            mt.metal(r),
+        )
+        a.add(
+            join([box(0.13, 0.025, 0.04, 0.004).at(w * 0.38, y - h * 0.18 - 0.06 * k, d / 2) for k in range(3)]),
+            mt.plain((0.1, 0.1, 0.1), 0.5),
+        )
+        a.add(
+            join(
+                [
+                    tube(
+                        [(sx * w * 0.36, leg + 0.03, sz * d * 0.3), (sx * w * 0.44, 0, sz * d * 0.4)], [0.04, 0.025], 8
+                    )
+                    for sx in (-1, 1)
+                    for sz in (-1, 1)
+                ]
+            ),
+            mt.wood(r),
+        )
         if r.chance(0.6):
             a.add(mirror_x(tube([(0.03, y + h / 2, 0), (0.28, y + h / 2 + 0.35, 0)], 0.017, 8)), mt.metal(r))
         return a
@@ -182,8 +224,20 @@ def book(r: Rng) -> Asset:
         c = mt.color(r)
         cover = mt.plain(c, 0.5)
         zc = z - t / 2
-        a.add(join([box(w, h, 0.03, 0.004).at(0, h / 2, zc + s * (t - 0.03) / 2) for s in (-1, 1)] + [box(0.035, h, t, 0.01).at(-w / 2, h / 2, zc)]), cover)
-        a.add(box(w - 0.04, h - 0.06, t - 0.06, 0.0), mt.Material(tx.stripes((0.95, 0.93, 0.86), (0.8, 0.77, 0.68), 8, vertical=False), 0.0, 0.95, repeats=3), -0.005, h / 2, zc)
+        a.add(
+            join(
+                [box(w, h, 0.03, 0.004).at(0, h / 2, zc + s * (t - 0.03) / 2) for s in (-1, 1)]
+                + [box(0.035, h, t, 0.01).at(-w / 2, h / 2, zc)]
+            ),
+            cover,
+        )
+        a.add(
+            box(w - 0.04, h - 0.06, t - 0.06, 0.0),
+            mt.Material(tx.stripes((0.95, 0.93, 0.86), (0.8, 0.77, 0.68), 8, vertical=False), 0.0, 0.95, repeats=3),
+            -0.005,
+            h / 2,
+            zc,
+        )
         z -= t
     gold = mt.plain(mt.METALS[1], 0.3, 1.0) if r.chance(0.5) else mt.plain(mt.light(r), 0.6)
     a.add(box(w * 0.6 if n == 1 else 0.38, 0.14, 0.03, 0.005), gold, y=0.62, z=0.005)
@@ -207,12 +261,20 @@ def drum(r: Rng) -> Asset:
         a.add(lathe([(R, -0.035), (R + 0.03, -0.035), (R + 0.03, 0.035), (R, 0.035)], 36, cap=False), rim, y=legs + y)
     a.add(cylinder(R * 0.97, 0.02, 36, 0.0), mt.plain((0.94, 0.92, 0.86), 0.7), y=legs + h + 0.01)
     n = r.integer(5, 8)
-    a.add(join([box(0.035, h * 0.7, 0.035, 0.006).at(0, legs + h / 2, R + 0.02).rot("y", 360 * i / n) for i in range(n)]), rim)
+    a.add(
+        join([box(0.035, h * 0.7, 0.035, 0.006).at(0, legs + h / 2, R + 0.02).rot("y", 360 * i / n) for i in range(n)]),
+        rim,
+    )
     spread = r.uniform(6, 20)
     stick = join([cylinder(0.024, 0.8, 10).rot("x", 90), ball(0.042, 0.036, 0.05, 12, 8).at(0, 0, -0.42)])
     a.add(mirror_x(stick.rot("y", spread).at(0.12)), mt.wood(r, 3), y=legs + h + 0.05, z=0.22)
     if legs:
-        a.add(join([tube([(0, legs + 0.05, R * 0.8), (0, 0, R * 1.15)], 0.024, 8).rot("y", 60 + 120 * i) for i in range(3)]), rim)
+        a.add(
+            join(
+                [tube([(0, legs + 0.05, R * 0.8), (0, 0, R * 1.15)], 0.024, 8).rot("y", 60 + 120 * i) for i in range(3)]
+            ),
+            rim,
+        )
     return a
 
 

@@ -16,7 +16,10 @@ def hammer(r: Rng) -> Asset:
     """A claw hammer or mallet: face to the right, claw to the left."""
     a = Asset()
     h, t = r.uniform(0.8, 1.0), r.uniform(0.035, 0.05)
-    a.add(lathe([(t * 1.2, 0), (t * 1.25, 0.1), (t * 0.9, h * 0.45), (t * 0.8, h)], 16), mt.wood(r, 3) if r.chance(0.6) else mt.paint(r))
+    a.add(
+        lathe([(t * 1.2, 0), (t * 1.25, 0.1), (t * 0.9, h * 0.45), (t * 0.8, h)], 16),
+        mt.wood(r, 3) if r.chance(0.6) else mt.paint(r),
+    )
     if r.chance(0.6):
         head = mt.metal(r)
         L = r.uniform(0.17, 0.23)
@@ -24,7 +27,12 @@ def hammer(r: Rng) -> Asset:
         a.add(cylinder(0.055, L, 18).rot("z", 90), head, x=L / 2 + 0.03, y=h)
         a.add(cylinder(0.075, 0.06, 20).rot("z", 90), head, x=L + 0.05, y=h)
         for s in (-1, 1):
-            claw = [(-0.05, h + 0.03, s * 0.025), (-0.16, h + 0.03, s * 0.035), (-0.26, h - 0.03, s * 0.045), (-0.32, h - 0.1, s * 0.05)]
+            claw = [
+                (-0.05, h + 0.03, s * 0.025),
+                (-0.16, h + 0.03, s * 0.035),
+                (-0.26, h - 0.03, s * 0.045),
+                (-0.32, h - 0.1, s * 0.05),
+            ]
             a.add(tube(claw, [0.045, 0.04, 0.03, 0.02], 8), head)
     else:
         L, rad = r.uniform(0.4, 0.55), r.uniform(0.11, 0.15)
@@ -70,7 +78,12 @@ def wrench(r: Rng) -> Asset:
     skin = mt.metal(r, brushed=r.chance(0.5)) if r.chance(0.75) else mt.paint(r)
     a.add(box(w, L * 0.66, t, 0.02), skin, y=L * 0.47)
     R, gap = r.uniform(0.13, 0.17), r.uniform(28, 42)
-    jaw = arc(R, 90 + gap, 450 - gap, 21) + arc(R * 0.5, 450 - gap * 1.3, 360 + 40, 3) + [(0.0, -R * 0.25)] + arc(R * 0.5, 140, 90 + gap * 1.3, 3)
+    jaw = (
+        arc(R, 90 + gap, 450 - gap, 21)
+        + arc(R * 0.5, 450 - gap * 1.3, 360 + 40, 3)
+        + [(0.0, -R * 0.25)]
+        + arc(R * 0.5, 140, 90 + gap * 1.3, 3)
+    )
     a.add(extrude(jaw, t * 1.25).rot("z", -r.uniform(10, 25)), skin, y=L * 0.82 + 0.02)
     ring = [(0.095 * math.cos(q), 0.1 + 0.095 * math.sin(q), 0.0) for q in [2 * math.pi * i / 20 for i in range(20)]]
     a.add(tube(ring, 0.045, 8, closed=True), skin)
@@ -84,11 +97,29 @@ def screwdriver(r: Rng) -> Asset:
     a = Asset()
     hh, hr, L = r.uniform(0.32, 0.42), r.uniform(0.08, 0.11), r.uniform(0.45, 0.6)
     grip, metal = mt.paint(r), mt.metal(r)
-    a.add(lathe([(hr * 0.5, 0), (hr * 0.95, 0.03), (hr, hh * 0.3), (hr * 0.85, hh * 0.7), (hr, hh * 0.85), (hr * 0.5, hh)], 20), grip)
+    a.add(
+        lathe(
+            [(hr * 0.5, 0), (hr * 0.95, 0.03), (hr, hh * 0.3), (hr * 0.85, hh * 0.7), (hr, hh * 0.85), (hr * 0.5, hh)],
+            20,
+        ),
+        grip,
+    )
     ribs = r.integer(5, 8)
-    a.add(join([cylinder(0.022, hh * 0.55, 8).at(hr * 0.9 * math.sin(q), hh * 0.42, hr * 0.9 * math.cos(q)) for q in [2 * math.pi * i / ribs for i in range(ribs)]]), mt.plain((0.12, 0.12, 0.12), 0.8))
+    a.add(
+        join(
+            [
+                cylinder(0.022, hh * 0.55, 8).at(hr * 0.9 * math.sin(q), hh * 0.42, hr * 0.9 * math.cos(q))
+                for q in [2 * math.pi * i / ribs for i in range(ribs)]
+            ]
+        ),
+        mt.plain((0.12, 0.12, 0.12), 0.8),
+    )
     a.add(cylinder(0.032, L, 14), metal, y=hh + L / 2)
-    tip = [[(0.032, 0, 0.03), (0.032, 0, -0.03), (-0.032, 0, -0.03), (-0.032, 0, 0.03)], [(0.065, 0.1, 0.022), (0.065, 0.1, -0.022), (-0.065, 0.1, -0.022), (-0.065, 0.1, 0.022)], [(0.05, 0.17, 0.01), (0.05, 0.17, -0.01), (-0.05, 0.17, -0.01), (-0.05, 0.17, 0.01)]]
+    tip = [
+        [(0.032, 0, 0.03), (0.032, 0, -0.03), (-0.032, 0, -0.03), (-0.032, 0, 0.03)],
+        [(0.065, 0.1, 0.022), (0.065, 0.1, -0.022), (-0.065, 0.1, -0.022), (-0.065, 0.1, 0.022)],
+        [(0.05, 0.17, 0.01), (0.05, 0.17, -0.01), (-0.05, 0.17, -0.01), (-0.05, 0.17, 0.01)],
+    ]
     a.add(loft(tip), metal, y=hh + L - 0.02)
     return a
 
@@ -132,7 +163,13 @@ def shovel(r: Rng) -> Asset:
     a.add(cylinder(0.032, L, 12), stick, y=bh + L / 2 - 0.06, z=-0.035)
     top = bh + L - 0.06
     if r.chance(0.6):
-        loop = [(0.0, top - 0.02, -0.035), (0.09, top + 0.05, -0.035), (0.09, top + 0.13, -0.035), (-0.09, top + 0.13, -0.035), (-0.09, top + 0.05, -0.035)]
+        loop = [
+            (0.0, top - 0.02, -0.035),
+            (0.09, top + 0.05, -0.035),
+            (0.09, top + 0.13, -0.035),
+            (-0.09, top + 0.13, -0.035),
+            (-0.09, top + 0.05, -0.035),
+        ]
         for p, q in zip(loop, loop[1:] + loop[:1]):
             a.add(tube([p, q], 0.025, 8), stick)
     else:
@@ -159,7 +196,10 @@ def umbrella(r: Rng) -> Asset:
         a.add(loft(grid, closed=False, sharp_sections=[], sharp_points=[]), c2 if two and i % 2 else c1)
     metal = mt.metal(r)
     a.add(cylinder(0.018, h, 8), metal, y=h / 2 + 0.03)
-    hook = [(0.0, 0.12, 0), *((0.07 - 0.07 * math.cos(q), 0.03 - 0.07 * math.sin(q), 0) for q in [math.pi * i / 8 for i in range(9)])]
+    hook = [
+        (0.0, 0.12, 0),
+        *((0.07 - 0.07 * math.cos(q), 0.03 - 0.07 * math.sin(q), 0) for q in [math.pi * i / 8 for i in range(9)]),
+    ]
     a.add(tube(hook, 0.026, 8), mt.wood(r) if r.chance(0.6) else mt.paint(r))
     return a
 
@@ -169,7 +209,10 @@ def magnifier(r: Rng) -> Asset:
     a = Asset()
     R, L = r.uniform(0.26, 0.34), r.uniform(0.4, 0.6)
     frame = mt.metal(r) if r.chance(0.7) else mt.paint(r)
-    a.add(lathe([(0.045, 0), (0.05, 0.03), (0.036, L * 0.4), (0.046, L * 0.8), (0.03, L)], 16), mt.wood(r, 3) if r.chance(0.6) else mt.paint(r))
+    a.add(
+        lathe([(0.045, 0), (0.05, 0.03), (0.036, L * 0.4), (0.046, L * 0.8), (0.03, L)], 16),
+        mt.wood(r, 3) if r.chance(0.6) else mt.paint(r),
+    )
     a.add(cylinder(0.035, 0.1, 14), frame, y=L + 0.02)
     y = L + 0.04 + R
     ring = [(R * math.sin(q), y + R * math.cos(q), 0) for q in [2 * math.pi * i / 36 for i in range(36)]]

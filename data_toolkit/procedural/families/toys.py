@@ -49,7 +49,9 @@ def robot(r: Rng) -> Asset:
     a.add(cylinder(0.018, 0.16, 8), joint, side * hw * 0.28, hy + hh / 2 + 0.07)
     a.add(ball(0.04, seg=12, rings=8), accent, side * hw * 0.28, hy + hh / 2 + 0.16)
     lift = r.uniform(-10, 50)
-    limb = join([cylinder(0.05, bh * 0.75, 14).at(0, -bh * 0.37, 0), ball(0.07, seg=14, rings=8).at(0, -bh * 0.78, 0)]).rot("x", -lift)
+    limb = join(
+        [cylinder(0.05, bh * 0.75, 14).at(0, -bh * 0.37, 0), ball(0.07, seg=14, rings=8).at(0, -bh * 0.78, 0)]
+    ).rot("x", -lift)
     a.add(mirror_x(limb.at(bw / 2 + 0.07)), accent, y=y + bh * 0.88)
     a.add(mirror_x(ball(0.08, seg=14, rings=8).at(bw / 2 + 0.05)), joint, y=y + bh * 0.88)
     a.add(mirror_x(cylinder(0.065, leg, 14).at(bw * 0.26)), joint, y=leg / 2 + 0.06)
@@ -61,13 +63,18 @@ def letter_block(r: Rng) -> Asset:
     """A toy cube with a letter on the front and other letters around."""
     a = Asset()
     c = mt.color(r)
-    a.add(box(0.94, 0.94, 0.94, r.uniform(0.03, 0.08)), mt.wood(r, 1.0) if r.chance(0.6) else mt.plain(mt.light(r), 0.5))
+    a.add(
+        box(0.94, 0.94, 0.94, r.uniform(0.03, 0.08)), mt.wood(r, 1.0) if r.chance(0.6) else mt.plain(mt.light(r), 0.5)
+    )
     rim = mt.plain(c, 0.4)
     for q in range(4):
         image = glyph_texture(r.choice(GLYPHS), mt.light(r), mt.color(r) if r.chance(0.5) else c)
         face = box(0.74, 0.74, 0.05, 0.0)
         a.add(face.planar_uv("z").at(0, 0, 0.47).rot("y", 90 * q), mt.picture(image, 0.5))
-        frame = join([box(0.84, 0.06, 0.05, 0.01).at(0, s * 0.4, 0) for s in (-1, 1)] + [box(0.06, 0.84, 0.05, 0.01).at(s * 0.4, 0, 0) for s in (-1, 1)])
+        frame = join(
+            [box(0.84, 0.06, 0.05, 0.01).at(0, s * 0.4, 0) for s in (-1, 1)]
+            + [box(0.06, 0.84, 0.05, 0.01).at(s * 0.4, 0, 0) for s in (-1, 1)]
+        )
         a.add(frame.at(0, 0, 0.475).rot("y", 90 * q), rim)
     a.add(cylinder(0.2, 0.06, 24), rim, y=0.47)
     return a
@@ -101,7 +108,12 @@ def teddy(r: Rng) -> Asset:
     a.add(mirror_x(ball(0.033, seg=12, rings=8).at(hr * 0.4)), black, y=hy + hr * 0.2, z=hr * 0.8)
     ear = r.uniform(0.35, 0.48)
     a.add(mirror_x(ball(hr * ear, hr * ear, hr * 0.22, 16, 10).at(hr * 0.75)), fur, y=hy + hr * 0.75)
-    a.add(mirror_x(ball(hr * ear * 0.6, hr * ear * 0.6, hr * 0.12, 14, 8).at(hr * 0.75)), pale, y=hy + hr * 0.75, z=hr * 0.18)
+    a.add(
+        mirror_x(ball(hr * ear * 0.6, hr * ear * 0.6, hr * 0.12, 14, 8).at(hr * 0.75)),
+        pale,
+        y=hy + hr * 0.75,
+        z=hr * 0.18,
+    )
     lift = r.uniform(-20, 35)
     arm = ball(0.095, 0.2, 0.095, 16, 10).at(0, -0.14, 0).rot("x", -lift).rot("z", 28).at(fat * 0.88, 0.54, 0.05)
     a.add(mirror_x(arm), fur)
@@ -142,7 +154,12 @@ def duck(r: Rng) -> Asset:
     a.add(mirror_x(ball(0.06, 0.13, 0.24, 16, 10).rot("x", 12).at(w * 0.9)), skin, y=0.32, z=-0.08)
     extra = r.integer(0, 2)
     if extra == 1:
-        a.add(lathe([(hr * 0.8, 0), (hr * 0.85, 0.03), (hr * 0.55, 0.03), (hr * 0.5, 0.2), (0, 0.22)], 20), mt.paint(r), y=hy + hr * 0.72, z=hz)
+        a.add(
+            lathe([(hr * 0.8, 0), (hr * 0.85, 0.03), (hr * 0.55, 0.03), (hr * 0.5, 0.2), (0, 0.22)], 20),
+            mt.paint(r),
+            y=hy + hr * 0.72,
+            z=hz,
+        )
     elif extra == 2:
         a.add(torus(hr * 0.75, 0.045, 22, 8), mt.paint(r), y=hy - hr * 0.75, z=hz - 0.02)
     return a
@@ -155,21 +172,60 @@ def chess_piece(r: Rng) -> Asset:
     skin = mt.Material(tx.marble(r, c, tx.shade(c, 0.8)), 0.0, 0.2, repeats=1.5) if r.chance(0.5) else mt.plain(c, 0.25)
     kind, w = r.integer(0, 4), r.uniform(0.22, 0.27)
     h = (0.45, 0.5, 0.62, 0.75, 0.8)[kind] * r.uniform(0.95, 1.08)
-    foot = [(w, 0), (w, 0.05), (w * 0.85, 0.1), (w * 0.85, 0.14), (w * 0.5, 0.22), (w * 0.38, h * 0.75), (w * 0.62, h * 0.85), (w * 0.62, h * 0.9), (w * 0.4, h * 0.93)]
+    foot = [
+        (w, 0),
+        (w, 0.05),
+        (w * 0.85, 0.1),
+        (w * 0.85, 0.14),
+        (w * 0.5, 0.22),
+        (w * 0.38, h * 0.75),
+        (w * 0.62, h * 0.85),
+        (w * 0.62, h * 0.9),
+        (w * 0.4, h * 0.93),
+    ]
     if kind == 0:
         a.add(lathe([*foot, (0.0, h * 0.95)], 28), skin)
         a.add(ball(w * 0.58, seg=22, rings=14), skin, y=h + w * 0.4)
     elif kind == 1:
-        a.add(lathe([*foot[:6], (w * 0.6, h * 0.9), (w * 0.72, h), (w * 0.72, h + 0.1), (w * 0.5, h + 0.1), (w * 0.5, h), (0, h)], 28), skin)
-        a.add(join([box(0.09, 0.09, 0.075, 0.01).at(0, 0, w * 0.64).rot("y", 90 * i) for i in range(4)]), skin, y=h + 0.12)
+        a.add(
+            lathe(
+                [
+                    *foot[:6],
+                    (w * 0.6, h * 0.9),
+                    (w * 0.72, h),
+                    (w * 0.72, h + 0.1),
+                    (w * 0.5, h + 0.1),
+                    (w * 0.5, h),
+                    (0, h),
+                ],
+                28,
+            ),
+            skin,
+        )
+        a.add(
+            join([box(0.09, 0.09, 0.075, 0.01).at(0, 0, w * 0.64).rot("y", 90 * i) for i in range(4)]), skin, y=h + 0.12
+        )
     elif kind == 2:
         a.add(lathe([*foot, (w * 0.6, h + 0.05), (w * 0.55, h + 0.12), (w * 0.25, h + 0.24), (0, h + 0.27)], 28), skin)
         a.add(ball(0.045, seg=14, rings=8), skin, y=h + 0.29)
         a.add(box(w * 1.1, 0.04, 0.05, 0.005).rot("z", 35), mt.plain((0.9, 0.7, 0.2), 0.3), y=h + 0.13, z=w * 0.5)
     else:
-        a.add(lathe([*foot, (w * 0.5, h), (w * 0.72, h + 0.14), (w * 0.5, h + 0.14), (w * 0.4, h + 0.18), (0, h + 0.22)], 28), skin)
+        a.add(
+            lathe(
+                [*foot, (w * 0.5, h), (w * 0.72, h + 0.14), (w * 0.5, h + 0.14), (w * 0.4, h + 0.18), (0, h + 0.22)], 28
+            ),
+            skin,
+        )
         if kind == 3:
-            a.add(join([ball(0.045, seg=10, rings=6).at(w * 0.66 * math.sin(q), h + 0.15, w * 0.66 * math.cos(q)) for q in [2 * math.pi * i / 8 for i in range(8)]]), skin)
+            a.add(
+                join(
+                    [
+                        ball(0.045, seg=10, rings=6).at(w * 0.66 * math.sin(q), h + 0.15, w * 0.66 * math.cos(q))
+                        for q in [2 * math.pi * i / 8 for i in range(8)]
+                    ]
+                ),
+                skin,
+            )
             a.add(ball(0.055, seg=12, rings=8), skin, y=h + 0.24)
         else:
             a.add(join([box(0.05, 0.2, 0.045, 0.008), box(0.15, 0.05, 0.045, 0.008).at(0, 0.03, 0)]), skin, y=h + 0.29)
@@ -193,7 +249,13 @@ def gift(r: Rng) -> Asset:
     loop = [(0.0, 0.0, 0.0), (0.12, 0.12, 0), (0.24, 0.16, 0), (0.28, 0.09, 0), (0.2, 0.03, 0), (0.03, 0.01, 0)]
     a.add(mirror_x(tube([(x * s, y * s, z) for x, y, z in loop], 0.028, 8, flat=2.0)), ribbon, y=top)
     a.add(ball(0.06, 0.05, 0.06, 14, 8), ribbon, y=top + 0.03)
-    a.add(box(0.16, 0.22, 0.03, 0.005).rot("z", 12), mt.plain((0.96, 0.94, 0.88), 0.8), x=w * 0.25, y=h * 0.62, z=d / 2 + 0.02 + e)
+    a.add(
+        box(0.16, 0.22, 0.03, 0.005).rot("z", 12),
+        mt.plain((0.96, 0.94, 0.88), 0.8),
+        x=w * 0.25,
+        y=h * 0.62,
+        z=d / 2 + 0.02 + e,
+    )
     return a
 
 
@@ -208,7 +270,9 @@ def dice(r: Rng) -> Asset:
     s = ball(r.uniform(0.075, 0.095), seg=16, rings=8).scale(1, 1, 0.35)
     if r.chance(0.7):
         a.add(box(1, 1, 1, r.uniform(0.05, 0.14)), mt.plain(c, 0.2))
-        for value, (axis, q) in zip((1, 6, 2, 5, 3, 4), (("y", 0), ("y", 180), ("y", 90), ("y", -90), ("x", -90), ("x", 90))):
+        for value, (axis, q) in zip(
+            (1, 6, 2, 5, 3, 4), (("y", 0), ("y", 180), ("y", 90), ("y", -90), ("x", -90), ("x", 90))
+        ):
             a.add(join([s.at(x * 0.26, y * 0.26, 0.5) for x, y in spots[value]]).rot(axis, q), pip)
         return a
     a.add(box(0.9, 1.8, 0.3, 0.06), mt.plain(c, 0.25))
@@ -226,7 +290,9 @@ def crate(r: Rng) -> Asset:
     wood, board = mt.wood(r, 1.5, boards=True), mt.wood(r, 2)
     is_open = r.chance(0.4)
     if is_open:
-        walls = [box(w, h, t, 0.004).at(0, h / 2, s * (d - t) / 2) for s in (-1, 1)] + [box(t, h, d, 0.004).at(s * (w - t) / 2, h / 2, 0) for s in (-1, 1)]
+        walls = [box(w, h, t, 0.004).at(0, h / 2, s * (d - t) / 2) for s in (-1, 1)] + [
+            box(t, h, d, 0.004).at(s * (w - t) / 2, h / 2, 0) for s in (-1, 1)
+        ]
         a.add(join([*walls, box(w, t, d, 0.004).at(0, t / 2, 0)]), wood)
         cargo = mt.plain(mt.color(r), 0.4)
         s = 0.15
@@ -236,7 +302,9 @@ def crate(r: Rng) -> Asset:
     else:
         a.add(box(w - 0.02, h - 0.02, d - 0.02, 0.004), wood, y=h / 2)
     for q, (fw, off) in ((0, (w, d)), (180, (w, d)), (90, (d, w)), (270, (d, w))):
-        parts = [box(fw + 0.05, b, 0.05, 0.006).at(0, s * (h - b) / 2, 0) for s in (-1, 1)] + [box(b, h, 0.05, 0.006).at(s * (fw - b) / 2, 0, 0) for s in (-1, 1)]
+        parts = [box(fw + 0.05, b, 0.05, 0.006).at(0, s * (h - b) / 2, 0) for s in (-1, 1)] + [
+            box(b, h, 0.05, 0.006).at(s * (fw - b) / 2, 0, 0) for s in (-1, 1)
+        ]
         if q == 0:
             angle = math.degrees(math.atan2(h - b, fw - b))
             parts.append(box(math.hypot(h - 2 * b, fw - 2 * b), b * 0.9, 0.04, 0.006).rot("z", angle))

@@ -39,7 +39,13 @@ def _handle(r: float, h: float, reach: float, y: float, thickness: float, squeez
 def vase(r: Rng) -> Asset:
     """A turned vase, open at the top, sometimes with two ears or flowers."""
     a = Asset()
-    h, foot, belly, neck, lip = r.uniform(0.6, 1.0), r.uniform(0.12, 0.2), r.uniform(0.22, 0.36), r.uniform(0.08, 0.18), r.uniform(0.1, 0.24)
+    h, foot, belly, neck, lip = (
+        r.uniform(0.6, 1.0),
+        r.uniform(0.12, 0.2),
+        r.uniform(0.22, 0.36),
+        r.uniform(0.08, 0.18),
+        r.uniform(0.1, 0.24),
+    )
     at = r.uniform(0.3, 0.6)
     outer = _smooth([(foot, 0), (foot * 1.05, 0.03), (belly, at * h), (neck, 0.82 * h), (lip, h)])
     inner = [(max(0.02, x - 0.025), y + 0.01) for x, y in outer[::-1][:-6]]
@@ -71,9 +77,19 @@ def bottle(r: Rng) -> Asset:
         a.add(cylinder(w * 0.88, level, 28), mt.plain(mt.color(r), 0.2), y=0.03 + level / 2)
     a.add(cylinder(neck * 1.25, 0.09, 20), mt.metal(r) if r.chance(0.5) else mt.paint(r), y=0.955)
     y0, y1, span = sh * 0.3, sh * r.uniform(0.65, 0.85), r.uniform(1.0, 1.8)
-    grid = [[((w + 0.008) * math.sin(span * (k / 12 - 0.5)), y, (w + 0.008) * math.cos(span * (k / 12 - 0.5))) for k in range(13)] for y in (y0, y1)]
+    grid = [
+        [
+            ((w + 0.008) * math.sin(span * (k / 12 - 0.5)), y, (w + 0.008) * math.cos(span * (k / 12 - 0.5)))
+            for k in range(13)
+        ]
+        for y in (y0, y1)
+    ]
     c = mt.color(r)
-    image = tx.stripes(mt.light(r), c, r.integer(1, 3), vertical=False) if r.chance(0.6) else tx.dots(mt.light(r), c, 1, radius=0.32)
+    image = (
+        tx.stripes(mt.light(r), c, r.integer(1, 3), vertical=False)
+        if r.chance(0.6)
+        else tx.dots(mt.light(r), c, 1, radius=0.32)
+    )
     a.add(sheet(grid).fit_uv(), mt.picture(image))
     return a
 
@@ -89,7 +105,11 @@ def mug(r: Rng) -> Asset:
     hh = r.uniform(0.5, 0.7) * h
     a.add(_handle((w + rim) / 2 - 0.01, hh, r.uniform(0.2, 0.3), h * 0.5, r.uniform(0.04, 0.055)), skin)
     fill = r.uniform(0.7, 0.9)
-    a.add(disk(w + (rim - w) * fill - 0.045), mt.plain(r.choice(((0.25, 0.14, 0.08), (0.62, 0.42, 0.22), (0.75, 0.25, 0.15))), 0.1), y=h * fill)
+    a.add(
+        disk(w + (rim - w) * fill - 0.045),
+        mt.plain(r.choice(((0.25, 0.14, 0.08), (0.62, 0.42, 0.22), (0.75, 0.25, 0.15))), 0.1),
+        y=h * fill,
+    )
     if r.chance(0.6):
         y, rr = h * 0.5, (w + rim) / 2
         a.add(cylinder(0.14, 0.05, 20).rot("x", 90), mt.paint(r), y=y, z=rr - 0.005)
@@ -102,11 +122,23 @@ def teapot(r: Rng) -> Asset:
     w, h = r.uniform(0.3, 0.38), r.uniform(0.36, 0.5)
     skin = mt.patterned(r, 2.0) if r.chance(0.7) else mt.metal(r)
     accent = mt.paint(r) if r.chance(0.5) else skin
-    a.add(lathe(_smooth([(w * 0.6, 0), (w * 0.75, 0.03), (w, h * 0.45), (w * 0.75, h * 0.85), (w * 0.45, h)], 6), 32, wrap=2.0), skin)
+    a.add(
+        lathe(
+            _smooth([(w * 0.6, 0), (w * 0.75, 0.03), (w, h * 0.45), (w * 0.75, h * 0.85), (w * 0.45, h)], 6),
+            32,
+            wrap=2.0,
+        ),
+        skin,
+    )
     a.add(lathe(_smooth([(w * 0.5, 0), (w * 0.42, 0.05), (w * 0.12, 0.09), (0.03, 0.1)]), 28), accent, y=h * 0.98)
     a.add(ball(0.05, seg=14, rings=8), accent, y=h + 0.13)
     reach = r.uniform(0.22, 0.32)
-    spout = [(-w * 0.8, h * 0.3, 0), (-w - 0.08, h * 0.36, 0), (-w - reach * 0.65, h * 0.62, 0), (-w - reach, h * r.uniform(0.88, 1.05), 0)]
+    spout = [
+        (-w * 0.8, h * 0.3, 0),
+        (-w - 0.08, h * 0.36, 0),
+        (-w - reach * 0.65, h * 0.62, 0),
+        (-w - reach, h * r.uniform(0.88, 1.05), 0),
+    ]
     a.add(tube(spout, [0.085, 0.075, 0.055, 0.04], 14), skin)
     a.add(_handle(w * 0.88, h * 0.62, r.uniform(0.18, 0.26), h * 0.52, 0.036), accent)
     return a
@@ -116,7 +148,9 @@ def bowl(r: Rng) -> Asset:
     """A bowl of fruit; a banana lies on the front side."""
     a = Asset()
     w, h = 0.5, r.uniform(0.2, 0.34)
-    prof = _smooth([(0.2, 0), (0.22, 0.02), (w * 0.82, h * 0.5), (w, h)]) + _smooth([(w - 0.03, h), (w * 0.75, h * 0.5), (0.15, 0.05), (0.0, 0.05)])
+    prof = _smooth([(0.2, 0), (0.22, 0.02), (w * 0.82, h * 0.5), (w, h)]) + _smooth(
+        [(w - 0.03, h), (w * 0.75, h * 0.5), (0.15, 0.05), (0.0, 0.05)]
+    )
     a.add(lathe(prof, 36, wrap=3.0), mt.patterned(r, 2.0) if r.chance(0.7) else mt.wood(r))
     hues = ((0.02, 0.85, 0.8), (0.08, 0.9, 0.95), (0.25, 0.7, 0.7), (0.97, 0.8, 0.6))
     skins = [mt.plain(mt.hsv(*r.choice(hues)), 0.35) for _ in range(2)]
@@ -125,7 +159,10 @@ def bowl(r: Rng) -> Asset:
         t = 2 * math.pi * (i + 0.5) / n
         a.add(ball(0.155, 0.15, 0.155, 18, 10), skins[i % 2], 0.23 * math.sin(t), h * 0.75 + 0.03, 0.23 * math.cos(t))
     if r.chance(0.6):
-        path = [(0.26 * math.cos(math.radians(q)), h + 0.2 - 0.12 * math.sin(math.radians(q)), 0.12) for q in range(20, 161, 20)]
+        path = [
+            (0.26 * math.cos(math.radians(q)), h + 0.2 - 0.12 * math.sin(math.radians(q)), 0.12)
+            for q in range(20, 161, 20)
+        ]
         a.add(tube(path, [0.03, 0.055, 0.065, 0.07, 0.07, 0.065, 0.055, 0.03], 10), mt.plain((0.95, 0.82, 0.2), 0.5))
     else:
         a.add(ball(0.16, seg=18, rings=10), mt.plain((0.85, 0.2, 0.15), 0.35), y=h + 0.13)
@@ -147,7 +184,10 @@ def goblet(r: Rng) -> Asset:
     level = cup[:n]
     if clear:
         drink = [(max(0.0, x - 0.025), y + 0.02) for x, y in level]
-        a.add(lathe([*drink, (0.0, drink[-1][1])], 28), mt.plain(r.choice(((0.45, 0.05, 0.1), (0.9, 0.75, 0.3), (0.85, 0.4, 0.15))), 0.05))
+        a.add(
+            lathe([*drink, (0.0, drink[-1][1])], 28),
+            mt.plain(r.choice(((0.45, 0.05, 0.1), (0.9, 0.75, 0.3), (0.85, 0.4, 0.15))), 0.05),
+        )
     else:
         a.add(ball(0.05, seg=12, rings=8), mt.paint(r), 0, stem + bh * 0.5, w * belly)
         a.add(torus(0.05, 0.03, 20, 8), mt.paint(r), y=stem * 0.55)
@@ -159,7 +199,10 @@ def jar(r: Rng) -> Asset:
     """A transparent jar with a lid and sweets inside, a label on the front."""
     a = Asset()
     w, h = r.uniform(0.26, 0.36), r.uniform(0.5, 0.8)
-    a.add(lathe(_smooth([(w * 0.92, 0), (w, 0.04), (w, h * 0.82), (w * 0.8, h * 0.93), (w * 0.8, h)], 4), 32, cap=True), mt.glass(r, (0.88, 0.95, 0.95), 0.28))
+    a.add(
+        lathe(_smooth([(w * 0.92, 0), (w, 0.04), (w, h * 0.82), (w * 0.8, h * 0.93), (w * 0.8, h)], 4), 32, cap=True),
+        mt.glass(r, (0.88, 0.95, 0.95), 0.28),
+    )
     lid = mt.wood(r) if r.chance(0.5) else mt.paint(r)
     a.add(cylinder(w * 0.88, 0.1, 28), lid, y=h + 0.03)
     if r.chance(0.5):
@@ -172,7 +215,13 @@ def jar(r: Rng) -> Asset:
         for i in range(n):
             t = 2 * math.pi * (i + 0.5 * (k % 2)) / n
             rad = w - s - 0.03
-            a.add(ball(s, seg=10, rings=6), skins[(i + k) % 3], rad * math.sin(t), s + 0.03 + k * s * 1.45, rad * math.cos(t))
+            a.add(
+                ball(s, seg=10, rings=6),
+                skins[(i + k) % 3],
+                rad * math.sin(t),
+                s + 0.03 + k * s * 1.45,
+                rad * math.cos(t),
+            )
     a.add(box(w * 0.9, h * 0.25, 0.03, 0.01), mt.plain(mt.light(r), 0.7), y=h * 0.5, z=w)
     return a
 
@@ -218,10 +267,27 @@ def barrel(r: Rng) -> Asset:
         for y in (0.1, 0.32, 0.68, 0.9):
             rr = w * (1 + (bulge - 1) * (1 - (2 * y - 1) ** 2))
             a.add(lathe([(rr, -0.03), (rr + 0.015, -0.03), (rr + 0.015, 0.03), (rr, 0.03)], 32, cap=False), hoop, y=y)
-        a.add(join([cylinder(0.035, 0.14, 12).rot("x", 90), cylinder(0.02, 0.1, 10).at(0, 0.05, 0.04)]), hoop, y=0.2, z=w * 1.12 + 0.05)
+        a.add(
+            join([cylinder(0.035, 0.14, 12).rot("x", 90), cylinder(0.02, 0.1, 10).at(0, 0.05, 0.04)]),
+            hoop,
+            y=0.2,
+            z=w * 1.12 + 0.05,
+        )
         return a
     w = r.uniform(0.3, 0.38)
-    prof = [(w, 0), (w, 0.3), (w + 0.03, 0.33), (w, 0.36), (w, 0.64), (w + 0.03, 0.67), (w, 0.7), (w, 1.0), (w - 0.03, 1.0), (w - 0.03, 0.96), (0.0, 0.96)]
+    prof = [
+        (w, 0),
+        (w, 0.3),
+        (w + 0.03, 0.33),
+        (w, 0.36),
+        (w, 0.64),
+        (w + 0.03, 0.67),
+        (w, 0.7),
+        (w, 1.0),
+        (w - 0.03, 1.0),
+        (w - 0.03, 0.96),
+        (0.0, 0.96),
+    ]
     skin = mt.rust(r, mt.color(r)) if r.chance(0.5) else mt.paint(r)
     a.add(lathe(prof, 32, wrap=2.0), skin)
     a.add(cylinder(0.05, 0.05, 14), mt.metal(r), 0, 0.98, w * 0.6)
@@ -233,8 +299,27 @@ def bucket(r: Rng) -> Asset:
     """An open tapered bucket with a hoop handle leaning to the front."""
     a = Asset()
     w, top, h = r.uniform(0.24, 0.3), r.uniform(0.34, 0.42), r.uniform(0.5, 0.65)
-    skin = mt.rust(r, mt.METALS[0], 0.3) if r.chance(0.3) else (mt.metal(r, brushed=True) if r.chance(0.4) else mt.paint(r))
-    a.add(lathe([(w, 0), (top, h), (top + 0.03, h), (top + 0.03, h + 0.03), (top - 0.03, h + 0.03), (w - 0.03, 0.03), (0.0, 0.03)], 32, wrap=2.0), skin)
+    skin = (
+        mt.rust(r, mt.METALS[0], 0.3)
+        if r.chance(0.3)
+        else (mt.metal(r, brushed=True) if r.chance(0.4) else mt.paint(r))
+    )
+    a.add(
+        lathe(
+            [
+                (w, 0),
+                (top, h),
+                (top + 0.03, h),
+                (top + 0.03, h + 0.03),
+                (top - 0.03, h + 0.03),
+                (w - 0.03, 0.03),
+                (0.0, 0.03),
+            ],
+            32,
+            wrap=2.0,
+        ),
+        skin,
+    )
     lean = math.radians(r.uniform(25, 80))
     bow = [(x, h + y * math.sin(lean), y * math.cos(lean)) for x, y in arc(top + 0.02, 0, 180, 17)]
     wire = mt.metal(r)
