@@ -5,8 +5,8 @@ Functions take vertices [V, 3] float and faces [F, 3] int as torch tensors or Nu
 
 from __future__ import annotations
 
-from .bvh import BVH, DistanceResult, RayResult
-from .cleanup import (
+from o_voxel.mesh.bvh import BVH, DistanceResult, RayResult
+from o_voxel.mesh.cleanup import (
     merge_close_vertices,
     remove_degenerate_faces,
     remove_duplicate_faces,
@@ -15,13 +15,13 @@ from .cleanup import (
     remove_unreferenced_vertices,
     repair_non_manifold,
 )
-from .connectivity import MeshStats, mesh_stats
-from .holes import fill_holes
-from .normals import face_areas, face_normals, vertex_normals
-from .orient import orient_outward, unify_face_orientations
-from .remesh import remesh_narrow_band_dc
-from .simplify import SimplifyResult, simplify
-from .unwrap import UnwrapResult, unwrap
+from o_voxel.mesh.connectivity import MeshStats, mesh_stats
+from o_voxel.mesh.holes import fill_holes
+from o_voxel.mesh.normals import face_areas, face_normals, vertex_normals
+from o_voxel.mesh.orient import orient_outward, unify_face_orientations
+from o_voxel.mesh.remesh import remesh_narrow_band_dc
+from o_voxel.mesh.simplify import SimplifyResult, simplify
+from o_voxel.mesh.unwrap import UnwrapResult, unwrap
 
 __all__ = [
     "BVH",

@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .._native import Backend, native_module, resolve_backend
-from . import bvh_reference
-from ._arrays import ArrayLike, as_numpy, enter, like, to_float64, to_int32
-from .normals import numpy_face_crosses, numpy_normalize
+from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel.mesh import bvh_reference
+from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter, like, to_float64, to_int32
+from o_voxel.mesh.normals import numpy_face_crosses, numpy_normalize
 
 __all__ = ["BVH", "DistanceResult", "RayResult"]
 

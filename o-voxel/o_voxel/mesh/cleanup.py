@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._arrays import ArrayLike, as_numpy, enter
-from .connectivity import EdgeTable, build_edges, connected_components, face_components
-from .normals import numpy_face_areas, numpy_normalize
+from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter
+from o_voxel.mesh.connectivity import build_edges, connected_components, face_components
+from o_voxel.mesh.normals import numpy_face_areas
+from o_voxel.mesh.sheets import sheet_pairs
 
 __all__ = [
     "compact",
@@ -93,16 +94,49 @@ def remove_degenerate_faces(
 def repair_non_manifold(
     vertices: ArrayLike, faces: ArrayLike, *, pair_sheets: bool = False
 ) -> tuple[ArrayLike, ArrayLike]:
-    """Split vertices so that no edge has more than two faces and the faces around every vertex form one fan.
+    """Split vertices where sheets touch, so that the faces around every vertex form one fan.
 
     All face corners start apart and are welded across edges with exactly two faces; each welded set becomes a vertex,
-    numbered by its smallest corner 3 * face + k. No face is lost or moved. With `pair_sheets`, an edge with four faces
-    becomes two edges, each joining faces that are neighbours around it (the pairing with the smaller angles), and one
-    with three faces keeps its flattest pair joined; else such edges come apart into boundaries.
+    numbered by its smallest corner 3 * face + k. No face is lost or moved, and edges with more than two faces come
+    apart into boundaries, unless the fans at both of their ends are joined elsewhere.
+
+    With `pair_sheets` no boundary is made where it can be avoided, and no edge keeps more than two faces: an edge with
+    four faces becomes two edges, one with three keeps two of them joined (`sheet_pairs` says which), and edges whose
+    ends stay joined get a midpoint for each of their sheets (which adds faces at the end).
     """
     mesh = enter(vertices, faces)
     v, f, _ = split_non_manifold(mesh.vertices, mesh.faces, pair_sheets=pair_sheets)
+    if pair_sheets:
+        v, f = _separate_sheets(v, f)
     return mesh.leave(v, f)
+
+
+def _separate_sheets(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Subdivide edges with more than two faces, with one midpoint for each sheet that passes through."""
+    while True:
+        table = build_edges(faces)
+        bad = np.flatnonzero(table.counts > 2)
+        if len(bad) == 0:
+            return vertices, faces
+        partner = {int(a): int(b) for pair in sheet_pairs(vertices, faces, table) for a, b in (pair, pair[::-1])}
+        faces = faces.copy()
+        new_vertices, new_faces, touched = [], [], set()
+        for e in bad.tolist():
+            sides = table.sides[table.offsets[e] : table.offsets[e + 1]].tolist()
+            if touched & {s // 3 for s in sides}:  # another edge of these faces was split just now: next round
+                continue
+            touched |= {s // 3 for s in sides}
+            midpoint: dict[int, int] = {}
+            for s in sides:
+                if s not in midpoint:
+                    midpoint[s] = midpoint[partner.get(s, s)] = len(vertices) + len(new_vertices)
+                    new_vertices.append(vertices[table.edges[e]].mean(axis=0))
+                face, k = divmod(s, 3)
+                a, b, c = (int(faces[face, (k + i) % 3]) for i in range(3))
+                faces[face] = (a, midpoint[s], c)
+                new_faces.append((midpoint[s], b, c))
+        vertices = np.concatenate([vertices, np.array(new_vertices, dtype=vertices.dtype)])
+        faces = np.concatenate([faces, np.array(new_faces, dtype=faces.dtype)])
 
 
 def split_non_manifold(
@@ -117,7 +151,7 @@ def split_non_manifold(
     if weld_edge is not None:
         sides = sides[weld_edge[ids]]
     if pair_sheets:
-        sides = np.concatenate([sides, _sheet_pairs(vertices, faces, table)])
+        sides = np.concatenate([sides, sheet_pairs(vertices, faces, table)])
     corner = faces.reshape(-1)
     a0, b0 = sides[:, 0], sides[:, 1]
     a1, b1 = a0 // 3 * 3 + (a0 + 1) % 3, b0 // 3 * 3 + (b0 + 1) % 3
@@ -130,36 +164,6 @@ def split_non_manifold(
     roots, inverse = np.unique(labels, return_inverse=True)
     source = corner[roots]
     return vertices[source], inverse.reshape(-1, 3), source
-
-
-def _sheet_pairs(vertices: np.ndarray, faces: np.ndarray, table: EdgeTable) -> np.ndarray:
-    """Face sides to keep joined at edges with three or four faces: [M, 2]."""
-    corner = faces.reshape(-1)
-    out = [np.zeros((0, 2), dtype=np.int64)]
-    for count in (3, 4):
-        ids = np.flatnonzero(table.counts == count)
-        if len(ids) == 0:
-            continue
-        sides = table.sides[table.offsets[ids][:, None] + np.arange(count)]  # [M, count]
-        p = vertices.astype(np.float64)[table.edges[ids]]  # [M, 2, 3]
-        axis = numpy_normalize(p[:, 1] - p[:, 0])
-        tip = vertices.astype(np.float64)[corner[sides // 3 * 3 + (sides + 2) % 3]] - p[:, :1]  # [M, count, 3]
-        tip = numpy_normalize(tip - (tip * axis[:, None]).sum(-1, keepdims=True) * axis[:, None])
-        u = tip[:, 0]
-        w = np.cross(axis, u)
-        angle = np.arctan2((tip * w[:, None]).sum(-1), (tip * u[:, None]).sum(-1)) % (2 * np.pi)
-        order = np.argsort(angle, axis=1, kind="stable")
-        sides, angle = np.take_along_axis(sides, order, 1), np.take_along_axis(angle, order, 1)
-        gap = np.concatenate([np.diff(angle, axis=1), angle[:, :1] + 2 * np.pi - angle[:, -1:]], axis=1)
-        if count == 4:
-            late = (gap[:, 0] + gap[:, 2] > gap[:, 1] + gap[:, 3])[:, None]
-            sides = np.where(late, np.roll(sides, -1, axis=1), sides)
-            out += [sides[:, :2], sides[:, 2:]]
-        else:
-            flat = np.argmin(np.abs(gap - np.pi), axis=1)
-            rows = np.arange(len(ids))
-            out.append(np.stack([sides[rows, flat], sides[rows, (flat + 1) % 3]], axis=1))
-    return np.concatenate(out)
 
 
 def remove_small_components(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._native import Backend, native_module, resolve_backend
-from ._arrays import ArrayLike, enter
+from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel.mesh._arrays import ArrayLike, enter
 
 __all__ = [
     "EdgeTable",

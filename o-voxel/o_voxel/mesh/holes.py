@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from ._arrays import ArrayLike, enter
-from .connectivity import EdgeTable, boundary_loops, build_edges, connected_components
+from o_voxel.mesh._arrays import ArrayLike, enter
+from o_voxel.mesh.connectivity import EdgeTable, boundary_loops, build_edges, connected_components
 
 __all__ = ["fill_holes"]
 
@@ -20,7 +20,7 @@ def fill_holes(
     max_hole_perimeter: float = 3e-2,
     *,
     relative: bool = False,
-    quirks: Literal["none", "published"] = "none",
+    quirks: Literal["published"] | None = None,
 ) -> tuple[ArrayLike, ArrayLike]:
     """Close boundary loops whose perimeter is below `max_hole_perimeter` (strictly).
 
@@ -34,8 +34,8 @@ def fill_holes(
     """
     if not max_hole_perimeter >= 0:
         raise ValueError(f"max_hole_perimeter must be >= 0, got {max_hole_perimeter}")
-    if quirks not in ("none", "published"):
-        raise ValueError(f"quirks must be 'none' or 'published', got {quirks!r}")
+    if quirks not in (None, "published"):
+        raise ValueError(f"quirks must be None or 'published', got {quirks!r}")
     mesh = enter(vertices, faces)
     v, f = mesh.vertices, mesh.faces
     if len(f) == 0:

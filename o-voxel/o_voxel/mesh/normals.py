@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._arrays import ArrayLike, enter
+from o_voxel.mesh._arrays import ArrayLike, enter
 
 __all__ = ["face_areas", "face_normals", "numpy_face_areas", "numpy_face_crosses", "vertex_normals"]
 

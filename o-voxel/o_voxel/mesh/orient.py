@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._arrays import ArrayLike, enter
-from .bvh import BVH
-from .cleanup import split_non_manifold
-from .connectivity import build_edges, face_components, parity_components
-from .normals import numpy_face_areas, numpy_face_crosses, numpy_normalize
+from o_voxel.mesh._arrays import ArrayLike, enter
+from o_voxel.mesh.bvh import BVH
+from o_voxel.mesh.cleanup import split_non_manifold
+from o_voxel.mesh.connectivity import build_edges, face_components, parity_components
+from o_voxel.mesh.normals import numpy_face_areas, numpy_face_crosses, numpy_normalize
 
 __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
 

@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from ._arrays import ArrayLike, as_numpy, enter
-from .bvh import BVH
-from .cleanup import compact
-from .connectivity import face_components
-from .normals import numpy_face_crosses, numpy_normalize
+from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter
+from o_voxel.mesh.bvh import BVH
+from o_voxel.mesh.cleanup import compact
+from o_voxel.mesh.connectivity import face_components
+from o_voxel.mesh.normals import numpy_face_crosses, numpy_normalize
 
 __all__ = ["remesh_narrow_band_dc"]
 
@@ -42,7 +42,7 @@ def remesh_narrow_band_dc(
     bvh: BVH | None = None,
     *,
     shell: Literal["double", "outer"] = "double",
-    quirks: Literal["none", "published"] = "none",
+    quirks: Literal["published"] | None = None,
 ) -> tuple[ArrayLike, ArrayLike]:
     """Mesh the points at distance `band` cells from the surface: closed, manifold-edged, wound away from the surface.
 
@@ -63,8 +63,8 @@ def remesh_narrow_band_dc(
         raise ValueError(f"scale and band must be > 0, got {scale} and {band}")
     if shell not in ("double", "outer"):
         raise ValueError(f"shell must be 'double' or 'outer', got {shell!r}")
-    if quirks not in ("none", "published"):
-        raise ValueError(f"quirks must be 'none' or 'published', got {quirks!r}")
+    if quirks not in (None, "published"):
+        raise ValueError(f"quirks must be None or 'published', got {quirks!r}")
     if len(mesh.faces) == 0:
         raise ValueError("faces must not be empty: there is no surface to remesh")
     bvh = BVH(mesh.vertices, mesh.faces) if bvh is None else bvh

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._native import Backend, native_module, resolve_backend
-from ._arrays import ArrayLike, enter, to_float64, to_int32
-from .simplify_reference import simplify_reference
+from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel.mesh._arrays import ArrayLike, enter, to_float64, to_int32
+from o_voxel.mesh.simplify_reference import simplify_reference
 
 __all__ = ["SimplifyResult", "simplify"]
 

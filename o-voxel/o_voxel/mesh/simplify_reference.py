@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .normals import numpy_normalize
+from o_voxel.mesh.normals import numpy_normalize
 
 __all__ = ["simplify_reference"]
 

@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .._native import native_module, resolve_backend
-from . import unwrap_reference
-from ._arrays import ArrayLike, enter, to_float64, to_int32
-from .connectivity import build_edges
-from .normals import numpy_face_areas, numpy_face_crosses, numpy_normalize
+from o_voxel._native import native_module, resolve_backend
+from o_voxel.mesh import unwrap_reference
+from o_voxel.mesh._arrays import ArrayLike, enter, to_float64, to_int32
+from o_voxel.mesh.connectivity import build_edges
+from o_voxel.mesh.normals import numpy_face_areas, numpy_face_crosses, numpy_normalize
 
 __all__ = ["UnwrapResult", "unwrap"]
 

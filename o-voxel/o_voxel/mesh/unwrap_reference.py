@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .connectivity import connected_components
-from .normals import numpy_face_crosses
+from o_voxel.mesh.connectivity import connected_components
+from o_voxel.mesh.normals import numpy_face_crosses
 
 __all__ = ["box_charts", "shelf_pack"]
 

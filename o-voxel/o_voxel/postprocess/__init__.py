@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .export import to_glb
-from .glb import glb_bytes, save_glb
-from .report import ExportReport
+from o_voxel.postprocess.export import to_glb
+from o_voxel.postprocess.glb import glb_bytes, save_glb
+from o_voxel.postprocess.report import ExportReport
 
 __all__ = ["ExportReport", "glb_bytes", "save_glb", "to_glb"]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..mesh import BVH
-from ..mesh.normals import numpy_face_crosses, numpy_normalize
-from ..rasterize import interpolate, rasterize, triangle_index
-from .volume import AttributeVolume
+from o_voxel.mesh import BVH
+from o_voxel.mesh.normals import numpy_face_crosses, numpy_normalize
+from o_voxel.postprocess.volume import AttributeVolume
+from o_voxel.rasterize import interpolate, rasterize, triangle_index
 
 __all__ = ["BakeResult", "bake", "fill_background"]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import numpy as np
 import torch
 
-from ..mesh import BVH, mesh_stats, unwrap
-from ..mesh._arrays import ArrayLike, as_numpy, enter
-from ..mesh.normals import numpy_vertex_normals
-from ..mesh.remesh import remesh_narrow_band_dc
-from .bake import bake
-from .material import AlphaMode, check_alpha_mode, choose_alpha_mode, pbr_textures
-from .prepare import HOLE_PERIMETER_VOXELS, Profile, clean_surface, reduce_surface
-from .report import ExportReport, StageClock
-from .volume import AttributeVolume
+from o_voxel.mesh import BVH, mesh_stats, unwrap
+from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter
+from o_voxel.mesh.normals import numpy_vertex_normals
+from o_voxel.mesh.remesh import remesh_narrow_band_dc
+from o_voxel.postprocess.bake import bake
+from o_voxel.postprocess.material import AlphaMode, check_alpha_mode, choose_alpha_mode, pbr_textures
+from o_voxel.postprocess.prepare import HOLE_PERIMETER_VOXELS, Profile, clean_surface, reduce_surface
+from o_voxel.postprocess.report import ExportReport, StageClock
+from o_voxel.postprocess.volume import AttributeVolume
 
 if TYPE_CHECKING:
     import trimesh

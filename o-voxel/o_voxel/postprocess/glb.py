@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from ..mesh.normals import numpy_normalize
+from o_voxel.mesh.normals import numpy_normalize
 
 if TYPE_CHECKING:
     import trimesh
@@ -84,7 +84,8 @@ def glb_bytes(
     """
     if image_format not in ("png", "jpeg", "webp"):
         raise ValueError(f"image_format must be 'png', 'jpeg' or 'webp', got {image_format!r}")
-    uv, material = getattr(asset.visual, "uv", None), getattr(asset.visual, "material", None)
+    uv = getattr(asset.visual, "uv", None)
+    material: Any = getattr(asset.visual, "material", None)
     if uv is None or not hasattr(material, "baseColorTexture"):
         raise ValueError("asset must have UVs and a PBR material: use the result of to_glb")
     if len(asset.faces) == 0:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..mesh import (
+from o_voxel.mesh import (
     BVH,
     fill_holes,
     merge_close_vertices,
@@ -19,8 +19,8 @@ from ..mesh import (
     simplify,
     unify_face_orientations,
 )
-from ..mesh.cleanup import compact
-from ..mesh.orient import component_views
+from o_voxel.mesh.cleanup import compact
+from o_voxel.mesh.orient import component_views
 
 __all__ = ["Profile", "clean_surface", "reduce_surface"]
 

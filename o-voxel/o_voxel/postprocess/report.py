@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..mesh import MeshStats
+from o_voxel.mesh import MeshStats
 
 __all__ = ["ExportReport", "StageClock"]
 

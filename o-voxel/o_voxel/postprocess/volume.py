@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..mesh import BVH
-from ..sampling import grid_sample_3d
+from o_voxel.mesh import BVH
+from o_voxel.sampling import grid_sample_3d
 
 __all__ = ["AttributeVolume"]
 
