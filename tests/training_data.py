@@ -68,7 +68,7 @@ def make_dataset(root: Path, count: int = 6, views: int = 2, image_size: int = 4
             rgba[a:b, a:b, 3] = 255
             Image.fromarray(rgba).save(folder / f"{view:03d}.png")
             frames.append({"file_path": f"{view:03d}.png"})
-            write_geometry(folder, view, rgba[..., 3], rng)
+            write_geometry(folder, view, rgba[..., 3])
         (folder / "transforms.json").write_text(json.dumps({"frames": frames}))
         for name, row in {
             "": {"aesthetic_score": 5.0 + number, "family": ["ball", "cube"][number % 2]},
@@ -85,7 +85,7 @@ def make_dataset(root: Path, count: int = 6, views: int = 2, image_size: int = 4
     return root
 
 
-def write_geometry(folder: Path, view: int, alpha: np.ndarray, rng: np.random.Generator) -> None:
+def write_geometry(folder: Path, view: int, alpha: np.ndarray) -> None:
     """`<view>_geo.npz`: position, normal and mask maps of a square view."""
     side = 32
     index = (np.arange(side) * len(alpha)) // side
@@ -94,5 +94,9 @@ def write_geometry(folder: Path, view: int, alpha: np.ndarray, rng: np.random.Ge
     position = np.concatenate([lattice, np.zeros((side, side, 1))], -1) * mask[..., None]
     normal = np.zeros((side, side, 3))
     normal[..., 2] = mask
-    np.savez(folder / f"{view:03d}_geo.npz", position=position.astype(np.float16), normal=normal.astype(np.float16),
-             mask=mask)  # fmt: skip
+    np.savez(
+        folder / f"{view:03d}_geo.npz",
+        position=np.rint((position + 0.5 * mask[..., None]) * 65535).astype(np.uint16),
+        normal=np.rint((normal + 1) / 2 * 255).astype(np.uint8),
+        mask=mask.astype(np.uint8) * np.uint8(255),
+    )

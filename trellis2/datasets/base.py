@@ -206,7 +206,7 @@ class StandardDatasetBase(Dataset):
         self._store = place_store(store, device, self.cache_device)
         self._offsets = self._store.offsets
         log.info("%s: %d items, %.2f GB on %s, %.1f s", type(self).__name__, len(self), store.nbytes / 1e9,
-                 self._store.seqlen.device, time.monotonic() - begin)  # fmt: skip
+                 self._store.device, time.monotonic() - begin)  # fmt: skip
 
     def cache_identity(self) -> dict[str, Any]:
         """What the content of the store depends on, besides the items."""
@@ -237,7 +237,7 @@ class StandardDatasetBase(Dataset):
     def gather(self, indices: Sequence[int], device: torch.device | str) -> Packed:
         """Packed items, from the store or from files. Raises ItemError if a file is unreadable."""
         if self._store is not None:
-            index = torch.as_tensor(indices, dtype=torch.int64, device=self._store.seqlen.device)
+            index = torch.as_tensor(indices, dtype=torch.int64)
             packed = gather_rows(self._store, index, self._offsets)
         else:
             results, failed = read_parallel(self.load_raw, list(indices), min(self.num_workers, len(indices)))
@@ -274,7 +274,7 @@ class StandardDatasetBase(Dataset):
 def transfer(packed: Packed, device: torch.device | str) -> Packed:
     """Move a batch; through page-locked memory when it goes from the CPU to CUDA."""
     device = torch.device(device)
-    if packed.seqlen.device.type == device.type:
+    if packed.device.type == device.type:
         return packed
     if device.type == "cuda":
         return packed.pin().to(device, non_blocking=True)

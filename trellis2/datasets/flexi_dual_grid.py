@@ -74,8 +74,7 @@ class FlexiDualGridDataset(StandardDatasetBase):
         bits = packed.ragged["intersected"].to(torch.uint8)  # [R, 1]
         flags = torch.cat([(bits & 1), (bits >> 1) & 1, (bits >> 2) & 1], dim=1).bool()  # [R, 3] x, y, z edges
         vertices = packed.ragged["vertices"].float() / 255
-        n = len(packed)
-        vertices_st = make_sparse(vertices, coords, n)
+        vertices_st = make_sparse(vertices, coords, packed.seqlen)
         return {"vertices": vertices_st, "intersected": vertices_st.replace(flags)}
 
     def batch(self, indices: Any, rng: torch.Generator, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -56,6 +56,8 @@ class ImageConditionedMixin(StandardDatasetBase):
     something to show there. With `cache` up to `max_views` views an item are kept as uint8.
     """
 
+    VIEW_ARRAYS: ClassVar[tuple[str, ...]] = ("image",)
+
     def __init__(
         self,
         roots: str | Path | Mapping[str, Any],
@@ -100,7 +102,8 @@ class ImageConditionedMixin(StandardDatasetBase):
         return files if self.max_views is None else files[: self.max_views]
 
     def _read_all_views(self, index: int) -> dict[str, np.ndarray]:
-        return {"image": np.stack([self.read_view(path) for path in self.view_files(index)])}
+        views = [self.read_view_arrays(path) for path in self.view_files(index)]
+        return {key: np.stack([view[key] for view in views]) for key in views[0]}
 
     def prepare(self, device: torch.device | str = "cpu") -> None:
         """Fill the stores of items and views."""
@@ -108,7 +111,7 @@ class ImageConditionedMixin(StandardDatasetBase):
             return
         begin = time.monotonic()
         name = f"views-{self.stored_size}-{self.crop_rule}-{self.image_margin}-{self.max_views}"
-        views, good = self.build_store(name, self._read_all_views, list(range(len(self))), ("image",))
+        views, good = self.build_store(name, self._read_all_views, list(range(len(self))), self.VIEW_ARRAYS)
         if len(good) < len(self):
             self._keep(good)
         before = [sha for _, sha in self.instances]
@@ -120,26 +123,37 @@ class ImageConditionedMixin(StandardDatasetBase):
         self._views = place_store(views, device, self.cache_device)
         self._view_offsets = self._views.offsets
         log.info("views: %d of %d items, %.2f GB on %s, %.1f s", int(views.seqlen.sum()), len(self),
-                 views.nbytes / 1e9, self._views.seqlen.device, time.monotonic() - begin)  # fmt: skip
+                 views.nbytes / 1e9, self._views.device, time.monotonic() - begin)  # fmt: skip
 
-    def pick_views(self, indices: Sequence[int], picks: Sequence[float], device: torch.device | str) -> Tensor:
-        """uint8 [B, S', S', 3]: of item indices[k], view number floor(picks[k] · its views)."""
+    def read_view_arrays(self, path: Path) -> dict[str, np.ndarray]:
+        """All arrays kept of one view; `image` is uint8 [S', S', 3]."""
+        return {"image": self.read_view(path)}
+
+    def pick_view_arrays(
+        self, indices: Sequence[int], picks: Sequence[float], device: torch.device | str
+    ) -> dict[str, Tensor]:
+        """Arrays [B, ...] of one view an item: of item indices[k], view number floor(picks[k] · its views)."""
         if self._views is not None and self._view_offsets is not None:
-            index = torch.as_tensor(indices, dtype=torch.int64, device=self._views.seqlen.device)
-            pick = torch.as_tensor(picks, dtype=torch.float64).to(index.device)
+            index = torch.as_tensor(indices, dtype=torch.int64)
             count = self._views.seqlen[index]
-            rows = self._view_offsets[index] + torch.minimum((pick * count).long(), count - 1)
-            images = self._views.ragged["image"].index_select(0, rows)
-            return transfer(Packed({}, {"image": images}, torch.ones_like(rows)), device).dense["image"]
+            pick = (torch.as_tensor(picks, dtype=torch.float64) * count).long()
+            rows = self._view_offsets[index] + torch.minimum(pick, count - 1)
+            rows_there = rows.to(next(iter(self._views.ragged.values())).device)
+            arrays = {key: value.index_select(0, rows_there) for key, value in self._views.ragged.items()}
+            return transfer(Packed({}, arrays, torch.ones_like(rows)), device).dense
 
         def read(k: int) -> dict[str, np.ndarray]:
             files = self.view_files(indices[k])
-            return {"image": self.read_view(files[min(int(picks[k] * len(files)), len(files) - 1)])}
+            return self.read_view_arrays(files[min(int(picks[k] * len(files)), len(files) - 1)])
 
         results, failed = read_parallel(read, range(len(indices)), min(self.num_workers, len(indices)))
         if failed:
             raise ItemError({indices[k]: message for k, message in failed.items()})
-        return transfer(pack([results[k] for k in range(len(indices))], ()), device).dense["image"]
+        return transfer(pack([results[k] for k in range(len(indices))], ()), device).dense
+
+    def pick_views(self, indices: Sequence[int], picks: Sequence[float], device: torch.device | str) -> Tensor:
+        """uint8 [B, S', S', 3], see `pick_view_arrays`."""
+        return self.pick_view_arrays(indices, picks, device)["image"]
 
     def finish_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """uint8 [B, S', S', 3] → float32 [B, 3, S, S] in [0, 1], margin cut off, augmented."""

@@ -130,7 +130,7 @@ class SLat(StandardDatasetBase):
         feats = packed.ragged["feats"].float()
         if self.normalization is not None:
             feats = self.normalization.normalize(feats)
-        return {"x_0": make_sparse(feats, batch_coords(packed), len(packed))}
+        return {"x_0": make_sparse(feats, batch_coords(packed), packed.seqlen)}
 
 
 class SLatShape(SLat):
@@ -226,5 +226,5 @@ class SLatPbr(StandardDatasetBase):
             feats = self.normalization.normalize(feats)
         if self.shape_normalization is not None:
             shape_feats = self.shape_normalization.normalize(shape_feats)
-        x_0 = make_sparse(feats, batch_coords(packed), len(packed))
+        x_0 = make_sparse(feats, batch_coords(packed), packed.seqlen)
         return {"x_0": x_0, "concat_cond": x_0.replace(shape_feats)}

@@ -18,11 +18,14 @@ __all__ = ["Packed", "gather_rows", "load_packed", "pack", "save_packed"]
 
 @dataclass(frozen=True)
 class Packed:
-    """`ragged[key]` is [R, ...] with item i in rows offsets[i]:offsets[i+1]; `dense[key]` is [N, ...]."""
+    """`ragged[key]` is [R, ...] with item i in rows offsets[i]:offsets[i+1]; `dense[key]` is [N, ...].
+
+    `seqlen` stays on the CPU wherever the data is, so that gathering never waits for a device.
+    """
 
     ragged: dict[str, Tensor]
     dense: dict[str, Tensor]
-    seqlen: Tensor  # [N] int64
+    seqlen: Tensor  # [N] int64, CPU
 
     def __len__(self) -> int:
         return len(self.seqlen)
@@ -37,15 +40,20 @@ class Packed:
         return sum(t.numel() * t.element_size() for t in (*self.ragged.values(), *self.dense.values()))
 
     @property
+    def device(self) -> torch.device:
+        """Where the data is."""
+        return next(iter((*self.ragged.values(), *self.dense.values())), self.seqlen).device
+
+    @property
     def batch_idx(self) -> Tensor:
-        """[R] int64, item of each row."""
-        return torch.repeat_interleave(self.seqlen)
+        """[R] int64, item of each row, on the data's device."""
+        return torch.repeat_interleave(self.seqlen).to(self.device, non_blocking=True)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Packed:
         return Packed(
             {k: v.to(device, non_blocking=non_blocking) for k, v in self.ragged.items()},
             {k: v.to(device, non_blocking=non_blocking) for k, v in self.dense.items()},
-            self.seqlen.to(device, non_blocking=non_blocking),
+            self.seqlen,
         )
 
     def pin(self) -> Packed:
@@ -53,7 +61,7 @@ class Packed:
         return Packed(
             {k: v.pin_memory() for k, v in self.ragged.items()},
             {k: v.pin_memory() for k, v in self.dense.items()},
-            self.seqlen.pin_memory(),
+            self.seqlen,
         )
 
 
@@ -75,17 +83,19 @@ def pack(items: Sequence[Mapping[str, np.ndarray]], ragged_keys: Sequence[str]) 
 
 
 def gather_rows(store: Packed, indices: Tensor, offsets: Tensor | None = None) -> Packed:
-    """The items `indices` [B] (int64, on the store's device) as a new `Packed`, rows in the order of `indices`."""
+    """The items `indices` [B] (int64, CPU) as a new `Packed`, rows in the order of `indices`."""
     offsets = store.offsets if offsets is None else offsets
     seqlen = store.seqlen[indices]
+    device = store.device
     ragged: dict[str, Tensor] = {}
     if store.ragged:
         starts = offsets[indices]
         begin = seqlen.cumsum(0) - seqlen
-        rows = torch.arange(int(seqlen.sum()), device=seqlen.device)
-        rows = rows + torch.repeat_interleave(starts - begin, seqlen)
+        rows = torch.arange(int(seqlen.sum()))
+        rows = (rows + torch.repeat_interleave(starts - begin, seqlen)).to(device, non_blocking=True)
         ragged = {k: v.index_select(0, rows) for k, v in store.ragged.items()}
-    return Packed(ragged, {k: v.index_select(0, indices) for k, v in store.dense.items()}, seqlen)
+    where = indices.to(device, non_blocking=True)
+    return Packed(ragged, {k: v.index_select(0, where) for k, v in store.dense.items()}, seqlen)
 
 
 def save_packed(store: Packed, path: str | Path) -> None:

@@ -17,8 +17,12 @@ def batch_coords(packed: Packed, key: str = "coords") -> Tensor:
     return torch.cat([packed.batch_idx[:, None].int(), packed.ragged[key].int()], dim=1)
 
 
-def make_sparse(feats: Tensor, coords: Tensor, batch_size: int) -> Any:
-    """SparseTensor of shape [batch_size, C] from feats [R, C] and coords [R, 4] int32."""
+def make_sparse(feats: Tensor, coords: Tensor, seqlen: Tensor) -> Any:
+    """SparseTensor [B, C] from feats [R, C], coords [R, 4] int32 and seqlen [B] (CPU), whose layout is set from it."""
     from ..modules.sparse import SparseTensor
 
-    return SparseTensor(feats, coords, shape=torch.Size([batch_size, *feats.shape[1:]]))
+    out = SparseTensor(feats, coords, shape=torch.Size([len(seqlen), *feats.shape[1:]]))
+    stops = seqlen.cumsum(0).tolist()
+    starts = [0, *stops[:-1]]
+    out.register_spatial_cache("layout", [slice(a, b) for a, b in zip(starts, stops)])
+    return out

@@ -92,7 +92,7 @@ class SparseVoxelPbrDataset(StandardDatasetBase):
 
     def assemble(self, packed: Packed, rng: torch.Generator) -> dict[str, Any]:
         values = packed.ragged["attrs"].float() / 255 * 2 - 1
-        return {"x": make_sparse(values, batch_coords(packed), len(packed))}
+        return {"x": make_sparse(values, batch_coords(packed), packed.seqlen)}
 
     def visualize_sample(self, sample: Any) -> dict[str, torch.Tensor]:
         """One image set [B, 3, H, W] an attribute."""

@@ -52,12 +52,11 @@ def sample_times(spec: Mapping[str, Any], count: int) -> Tensor:
 def bin_terms(mse: Tensor, t: Tensor, num_bins: int = 10) -> dict[str, dict[str, Tensor]]:
     """Mean of per-sample losses [B] in each tenth of t (CPU tensor [B]); empty bins are absent."""
     index = (t.double() * num_bins).long()  # [B]
-    out: dict[str, dict[str, Tensor]] = {}
-    for i in sorted(set(index.tolist())):
-        if 0 <= i < num_bins:
-            members = torch.nonzero(index == i)[:, 0].to(mse.device)
-            out[f"bin_{i}"] = {"mse": mse[members].mean()}
-    return out
+    index = torch.where(index < num_bins, index, torch.full_like(index, num_bins))  # t = 1 is not binned
+    where = index.to(mse.device, non_blocking=True)
+    sums = mse.new_zeros(num_bins + 1).index_add_(0, where, mse)
+    counts = torch.bincount(index, minlength=num_bins + 1).tolist()
+    return {f"bin_{i}": {"mse": sums[i] / counts[i]} for i in range(num_bins) if counts[i] > 0}
 
 
 class FlowMatchingTrainer(BasicTrainer):
