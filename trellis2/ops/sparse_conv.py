@@ -15,8 +15,8 @@ __all__ = ["Backend", "resolve_conv_backend", "sparse_conv3d", "sparse_conv3d_re
 
 Backend = Literal["auto", "torch", "reference"]
 _BACKENDS = ("auto", "torch", "reference")
-_COLUMN_BYTES = {"cpu": 32 << 20, "default": 512 << 20}
-"""Upper bound on the gathered columns held at one time, per device type."""
+_COLUMN_BYTES = {"cpu": 4 << 20, "default": 512 << 20}
+"""Rough bound on the gathered columns held at one time, per device type; small enough for the cache on a CPU."""
 
 
 def resolve_conv_backend(backend: str, device: torch.device | str | None = None) -> str:

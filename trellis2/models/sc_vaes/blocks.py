@@ -75,7 +75,7 @@ class SparseResBlockS2C3d(nn.Module):
         h = self.updown(self.conv1(norm_silu(x, self.norm1)))
         h = self.conv2(norm_silu(h, self.norm2))
         stacked = children_to_channels(x.feats, coarsen(x, 2), 2)
-        skip = stacked.view(stacked.shape[0], self.out_channels, -1).mean(dim=-1)
+        skip = stacked.unflatten(1, (self.out_channels, 8 * self.channels // self.out_channels)).mean(dim=-1)
         return h.replace(h.feats + skip)
 
     def forward(self, x: SparseTensor) -> SparseTensor:

@@ -91,7 +91,9 @@ class SparseResBlock3d(nn.Module):
         if self.resample_mode == "nearest":
             return self.skip_connection(x)
         if self.downsample:
-            return x.replace(x.feats.view(x.feats.shape[0], self.out_channels, -1).mean(dim=-1))
+            return x.replace(
+                x.feats.unflatten(1, (self.out_channels, 8 * self.channels // self.out_channels)).mean(dim=-1)
+            )
         return x.replace(x.feats.repeat_interleave(self.out_channels * 8 // self.channels, dim=1))
 
     def _forward(self, x: SparseTensor, subdiv: SparseTensor | None) -> Any:

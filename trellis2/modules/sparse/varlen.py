@@ -35,7 +35,7 @@ def sample_indices(idx: Any, num_samples: int) -> list[int]:
         elif idx.is_floating_point() or idx.ndim > 1:
             raise TypeError(f"a tensor index must be bool or integer of one dimension, got {idx.dtype} {idx.shape}")
         idx = idx.tolist()
-    numbers = [idx] if isinstance(idx, int) else list(idx)
+    numbers = list(idx) if isinstance(idx, (list, tuple)) else [idx]
     if not all(isinstance(i, int) for i in numbers):
         raise TypeError(f"samples are indexed by int, slice, list of ints or tensor, got {type(idx).__name__}")
     if any(not -num_samples <= i < num_samples for i in numbers):
