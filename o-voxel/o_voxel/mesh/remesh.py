@@ -68,8 +68,9 @@ def remesh_narrow_band_dc(
     if len(mesh.faces) == 0:
         raise ValueError("faces must not be empty: there is no surface to remesh")
     bvh = BVH(mesh.vertices, mesh.faces) if bvh is None else bvh
+    base = _base_resolution(resolution)
     level = band * scale / resolution
-    cells = _active_cells(bvh, middle, scale, _base_resolution(resolution), resolution, level)
+    cells = _active_cells(bvh, middle, scale, base, resolution, level)
 
     def position(grid: np.ndarray) -> np.ndarray:
         return (grid / resolution - 0.5) * scale + middle

@@ -1,0 +1,114 @@
+"""Distance and ray queries against brute force and closed forms."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from o_voxel.mesh import BVH
+
+
+def test_nearest_matches_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    v, f = rng.random((120, 3)), rng.integers(0, 120, (200, 3))  # a soup with degenerate faces in it
+    points = rng.random((300, 3)) * 2 - 0.5
+    fast, slow = BVH(v, f, backend="native"), BVH(v, f, backend="reference")
+    d, face, uvw = fast.nearest(points)
+    d2, _, uvw2 = slow.nearest(points)
+    np.testing.assert_allclose(d, d2, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(fast.closest_points(face, uvw) - points, axis=1), d, atol=1e-12)
+    for w in (uvw, uvw2):
+        np.testing.assert_allclose(w.sum(1), 1)
+        assert w.min() > -1e-9
+
+
+def test_nearest_respects_normals(shapes: SimpleNamespace) -> None:
+    v, f = shapes.cube(1.0)
+    thin = v * np.array([1, 1, 0.01], dtype=np.float32)
+    points = np.array([[0.1, 0.2, 0.004]] * 2)
+    normals = np.array([[0, 0, 1.0], [0, 0, -1.0]])
+    for backend in ("native", "reference"):
+        bvh = BVH(thin, f, backend=backend)  # type: ignore[arg-type]
+        d, face, uvw = bvh.nearest(points, normals=normals)
+        np.testing.assert_allclose(bvh.closest_points(face, uvw)[:, 2], [0.005, -0.005], atol=1e-9)
+        np.testing.assert_allclose(d, [0.001, 0.009], atol=1e-9)
+        _, face, _ = BVH(v[f[0]], np.array([[0, 1, 2]]), backend=backend).nearest(  # type: ignore[arg-type]
+            points, normals=np.zeros((2, 3)), min_cos=0.5
+        )
+        assert face.tolist() == [-1, -1]
+
+
+def test_ties_go_to_the_lowest_face(shapes: SimpleNamespace) -> None:
+    v, f = shapes.cube(1.0)
+    both = np.concatenate([f, f])
+    _, face, _ = BVH(v, both).nearest(np.random.default_rng(0).normal(size=(500, 3)))
+    assert face.max() < len(f)
+
+
+def test_distances_of_a_sphere(shapes: SimpleNamespace) -> None:
+    v, f = shapes.sphere(5, 0.4)
+    points = torch.from_numpy(np.random.default_rng(1).normal(size=(4, 50, 3)).astype(np.float32) * 0.4)
+    bvh = BVH(v, f)
+    want = points.norm(dim=-1) - 0.4
+    unsigned = bvh.unsigned_distance(points, return_uvw=True)
+    assert unsigned.distance.shape == (4, 50) and unsigned.uvw.shape == (4, 50, 3)
+    assert unsigned.distance.dtype == torch.float32 and unsigned.face_id.dtype == torch.int64
+    torch.testing.assert_close(unsigned.distance, want.abs(), atol=1e-3, rtol=0)
+    for mode in ("watertight", "raystab"):
+        signed = bvh.signed_distance(points, mode=mode).distance  # type: ignore[arg-type]
+        clear = want.abs() > 2e-3
+        torch.testing.assert_close(signed[clear], want[clear], atol=1e-3, rtol=0)
+
+
+def test_signs_at_sharp_edges_and_corners(shapes: SimpleNamespace) -> None:
+    v, f = shapes.cube(1.0)
+    points = np.array([[0.6, 0.6, 0.6], [0.4, 0.45, 0.45], [0.6, 0.6, 0.0], [0.0, 0.499, 0.4999]])
+    d = BVH(v, f).signed_distance(points).distance
+    np.testing.assert_allclose(d, [0.1 * 3**0.5, -0.05, 0.1 * 2**0.5, -0.0001], atol=1e-6)
+
+
+def test_rays_match_brute_force() -> None:
+    rng = np.random.default_rng(2)
+    v, f = rng.random((90, 3)), rng.integers(0, 90, (150, 3))
+    o = rng.normal(size=(400, 3)) * 2
+    d = rng.random((400, 3)) * 1.6 - 0.3 - o  # towards the soup, some past it
+    fast, slow = BVH(v, f, backend="native"), BVH(v, f, backend="reference")
+    a, b = fast.ray_trace(o, d), slow.ray_trace(o, d)
+    np.testing.assert_array_equal(a.face_id, b.face_id)
+    hit = a.face_id >= 0
+    assert 0.1 < hit.mean() < 0.9
+    np.testing.assert_allclose(a.depth[hit], b.depth[hit])
+    np.testing.assert_allclose(a.positions[hit], o[hit] + a.depth[hit, None] * d[hit])
+    assert np.isinf(a.depth[~hit]).all()
+    np.testing.assert_array_equal(fast.count_hits(o, d), slow.count_hits(o, d))
+
+
+def test_axis_rays_through_edges_do_not_slip_through(shapes: SimpleNamespace) -> None:
+    v, f = shapes.cube(1.0)
+    o = np.stack([np.linspace(-0.5, 0.5, 21), np.linspace(-0.5, 0.5, 21), np.full(21, 2.0)], 1)  # along the diagonal
+    hit = BVH(v, f).ray_trace(o, np.tile([0.0, 0.0, -1.0], (21, 1)))
+    np.testing.assert_allclose(hit.depth, 1.5)
+
+
+def test_single_triangle_needs_no_minimum_size() -> None:
+    v = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    r = BVH(v, torch.tensor([[0, 1, 2]])).unsigned_distance(torch.tensor([0.25, 0.25, 2.0]), return_uvw=True)
+    assert r.distance.item() == pytest.approx(2.0)
+    torch.testing.assert_close(r.uvw, torch.tensor([0.5, 0.25, 0.25]))
+
+
+def test_bad_queries_are_refused(shapes: SimpleNamespace) -> None:
+    bvh = BVH(*shapes.cube())
+    with pytest.raises(ValueError, match=r"points must have shape \[..., 3\]"):
+        bvh.unsigned_distance(np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="points must be finite"):
+        bvh.unsigned_distance(np.full((4, 3), np.nan))
+    with pytest.raises(ValueError, match="mode must be"):
+        bvh.signed_distance(np.zeros((1, 3)), mode="guess")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="directions must not be zero, got zero at row 1"):
+        bvh.ray_trace(np.zeros((2, 3)), np.array([[1.0, 0, 0], [0, 0, 0]]))
+    with pytest.raises(ValueError, match="one shape"):
+        bvh.ray_trace(np.zeros((2, 3)), np.zeros((3, 3)))
