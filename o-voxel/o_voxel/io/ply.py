@@ -51,9 +51,6 @@ def write_ply(file: FileLike, coord: ArrayLike, attr: Mapping[str, ArrayLike]) -
         if not re.fullmatch(r"[\x21-\x7e]+", name):
             raise ValueError(f"attribute names of a .ply file must be printable ASCII without spaces, got {name!r}")
         columns += [(f"{name}_{i}", code, array[:, i]) for i in range(array.shape[1])]
-    names = [name for name, _, _ in columns]
-    if len(set(names)) != len(names):
-        raise ValueError(f"attributes must give distinct property names, got {names}")
     table = np.empty(len(positions), dtype=[(name, f"<{code}") for name, code, _ in columns])
     for name, _, values in columns:
         table[name] = values
@@ -127,12 +124,11 @@ def _read_table(stream: IO[bytes]) -> Array:
         if any(len(row) != len(names) for row in values):
             raise ValueError(f"PLY vertices must have {len(names)} values each")
         for i, name in enumerate(names):
-            number = np.float64 if dtype[name].kind == "f" else np.int64
-            column = np.array([number(row[i]) for row in values], dtype=number)
-            bounds = np.iinfo(dtype[name]) if number is np.int64 else None
-            if bounds is not None and count and not (bounds.min <= column.min() and column.max() <= bounds.max):
-                raise ValueError(f"PLY property {name!r} does not fit its type {dtype[name]}")
-            table[name] = column
+            number = float if dtype[name].kind == "f" else int
+            try:
+                table[name] = np.array([number(row[i]) for row in values], dtype=dtype[name])
+            except OverflowError as error:
+                raise ValueError(f"PLY property {name!r} does not fit its type {dtype[name]}") from error
         return table
     if skip and len(stream.read(skip)) != skip:
         raise ValueError("PLY file ends before its vertices")

@@ -163,7 +163,8 @@ def _read_chunk(blob: bytes, chunk: Chunk, header: Header, budget: int) -> tuple
     try:
         depth = check_chunk_size(header.chunk_size)
         max_leaves = min(budget, header.chunk_size**3)
-        codes = decode_octree(stream("svo", depth * max_leaves), depth, max_leaves)
+        max_nodes = min(depth * max_leaves, (8**depth - 1) // 7)
+        codes = decode_octree(stream("svo", max_nodes), depth, max_leaves)
         parts = []
         for key, channels in header.streams():
             data = stream(key, len(codes) * channels)

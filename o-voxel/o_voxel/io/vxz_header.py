@@ -55,18 +55,16 @@ class Header:
 
 
 def attr_streams(attr: list[tuple[str, int]], interleave: str) -> list[tuple[str, int]]:
-    """(key, channels) of attribute streams; raises ValueError if two streams or a reserved word share a key."""
+    """(key, channels) of attribute streams; raises ValueError on a reserved key."""
     if interleave == "all":
         streams = [("attr", sum(channels for _, channels in attr))] if attr else []
     elif interleave == "as_is":
         streams = list(attr)
     else:
         streams = [(f"{name}_{i}", 1) for name, channels in attr for i in range(channels)]
-    seen = set(_RESERVED)
     for key, _ in streams:
-        if key in seen:
-            raise ValueError(f"attribute stream {key!r} is reserved or appears twice; rename the attribute")
-        seen.add(key)
+        if key in _RESERVED:
+            raise ValueError(f"attribute name {key!r} is reserved; rename the attribute")
     return streams
 
 

@@ -1,0 +1,230 @@
+"""Damaged and hostile voxel files: every reader either raises ValueError or returns something well-formed."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from o_voxel.io import read_npz, read_ply, read_vxz, read_vxz_info, write_npz, write_ply, write_vxz
+from o_voxel.io.codecs import compress, decompress
+
+Reader = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
+
+
+def _voxels() -> tuple[Tensor, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    coord = torch.randint(0, 12, (60, 3), generator=generator).unique(dim=0)
+    noise = torch.randint(0, 256, (len(coord), 3), generator=generator, dtype=torch.uint8)
+    return coord, {"color": noise, "one": noise[:, :1]}
+
+
+def _file(writer: Callable[..., None], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    writer(stream, *_voxels(), **options)
+    return stream.getvalue()
+
+
+VXZ = [
+    _file(
+        write_vxz, chunk_size=8, filter=filter_, compression=codec, attr_interleave=interleave, compression_level=level
+    )
+    for filter_, codec, interleave, level in (
+        ("none", "none", "as_is", 0),
+        ("parent", "none", "all", 0),
+        ("neighbor", "deflate", "none", 6),
+        ("parent", "lzma", "as_is", 1),
+        ("neighbor", "zstd", "as_is", 3),
+    )
+]
+NPZ = [_file(write_npz), _file(write_npz, compress=False)]
+PLY = [_file(write_ply)]
+
+
+def _survives(reader: Reader, data: bytes) -> None:
+    """The reader must return matching rows or raise ValueError; anything else fails the test."""
+    try:
+        coord, attr = reader(io.BytesIO(data))
+    except ValueError as error:
+        assert str(error)
+        return
+    assert coord.dtype == torch.int32 and coord.ndim == 2 and coord.shape[1] == 3
+    assert all(len(value) == len(coord) for value in attr.values())
+
+
+@st.composite
+def mutations(draw: st.DrawFn, files: list[bytes]) -> bytes:
+    """A valid file with some bytes changed, removed, repeated or inserted."""
+    data = bytearray(draw(st.sampled_from(files)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(data) - 1)))
+        kind = draw(st.sampled_from(["set", "cut", "drop", "insert", "repeat"]))
+        if kind == "set" and data:
+            data[at] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del data[at:]
+        elif kind == "drop":
+            del data[at : at + draw(st.integers(1, 20))]
+        elif kind == "insert":
+            data[at:at] = draw(st.binary(min_size=1, max_size=12))
+        else:
+            data[at:at] = data[at : at + draw(st.integers(1, 40))]
+    return bytes(data)
+
+
+@settings(max_examples=250, deadline=None)
+@given(mutations(VXZ))
+def test_mutated_vxz(data: bytes) -> None:
+    _survives(read_vxz, data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(mutations(NPZ))
+def test_mutated_npz(data: bytes) -> None:
+    _survives(read_npz, data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(mutations(PLY))
+def test_mutated_ply(data: bytes) -> None:
+    _survives(read_ply, data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _paths(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [prefix] * bool(prefix) + [path for key, inner in items for path in _paths(inner, (*prefix, key))]
+
+
+def _with_header(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    offset = struct.unpack(">I", data[4:8])[0]
+    header = json.loads(data[8:offset])
+    change(header)
+    text = json.dumps(header).encode()
+    return b"VXZ\0" + struct.pack(">I", 8 + len(text)) + text + data[offset:]
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from(VXZ), st.data())
+def test_vxz_with_any_header_field_replaced(data: bytes, draw: st.DataObject) -> None:
+    def change(header: dict[str, Any]) -> None:
+        *parents, last = draw.draw(st.sampled_from(_paths(header)))
+        target: Any = header
+        for key in parents:
+            target = target[key]
+        if isinstance(target, dict) and draw.draw(st.booleans()):
+            del target[last]
+        else:
+            target[last] = draw.draw(st.integers(-3, 300) | JSON)
+
+    _survives(read_vxz, _with_header(data, change))
+
+
+def test_random_bytes() -> None:
+    generator = np.random.default_rng(0)
+    for size in (0, 1, 7, 8, 9, 100, 3000):
+        data = generator.bytes(size)
+        for reader, prefix in ((read_vxz, b"VXZ\0\0\0\1\0"), (read_npz, b"PK\3\4"), (read_ply, b"ply\n")):
+            for bytes_ in (data, prefix + data):
+                with pytest.raises(ValueError):
+                    reader(io.BytesIO(bytes_))
+
+
+def test_every_truncation_is_noticed() -> None:
+    for data in VXZ[:3]:
+        for size in range(0, len(data), 7):
+            with pytest.raises(ValueError):
+                read_vxz(io.BytesIO(data[:size]))
+    for size in range(0, len(PLY[0]), 11):
+        with pytest.raises(ValueError):
+            read_ply(io.BytesIO(PLY[0][:size]))
+    for size in range(0, len(NPZ[0]), 11):
+        with pytest.raises(ValueError):
+            read_npz(io.BytesIO(NPZ[0][:size]))
+
+
+def test_vxz_limits() -> None:
+    with pytest.raises(ValueError, match=r"num_voxel must be an integer in 0\.\.10"):
+        read_vxz(io.BytesIO(VXZ[0]), max_voxels=10)
+
+    def more(header: dict[str, Any]) -> None:
+        header["num_voxel"] += 1
+
+    def fewer(header: dict[str, Any]) -> None:
+        header["num_voxel"] = len(header["chunks"])
+
+    with pytest.raises(ValueError, match="the header says"):
+        read_vxz(io.BytesIO(_with_header(VXZ[0], more)))
+    with pytest.raises(ValueError, match=r"more than|the header says"):
+        read_vxz(io.BytesIO(_with_header(VXZ[0], fewer)))
+    deep = b"[" * 200_000
+    with pytest.raises(ValueError, match="no valid JSON"):
+        read_vxz_info(io.BytesIO(b"VXZ\0" + struct.pack(">I", 8 + len(deep)) + deep))
+
+
+@pytest.mark.parametrize("codec", ["deflate", "lzma", "zstd"])
+def test_decompression_stops_at_the_expected_size(codec: str) -> None:
+    bomb = compress(bytes(1 << 24), codec, {"deflate": 9, "lzma": 1, "zstd": 3}[codec])
+    assert len(bomb) < 1 << 16
+    with pytest.raises(ValueError, match="more than the expected 100 bytes"):
+        decompress(bomb, codec, {"deflate": 9, "lzma": 1, "zstd": 3}[codec], 100)
+
+
+def test_codec_errors_are_value_errors() -> None:
+    for codec in ("deflate", "lzma", "zstd"):
+        with pytest.raises(ValueError):
+            decompress(b"\xff\xfe\xfd not compressed at all", codec, 3, 1000)
+
+
+def test_npz_refuses_pickles_bombs_and_false_shapes() -> None:
+    def archive(payload: bytes) -> io.BytesIO:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as out:
+            out.writestr("coord.npy", payload)
+        return stream
+
+    def npy(array: np.ndarray, **replace: str) -> bytes:
+        stream = io.BytesIO()
+        np.save(stream, array, allow_pickle=True)
+        data = stream.getvalue()
+        for old, new in replace.items():
+            data = data.replace(old.encode(), new.encode())
+        return data
+
+    with pytest.raises(ValueError, match="only plain numbers"):
+        read_npz(archive(npy(np.array([[None, 1, 2]], dtype=object))))
+    header = npy(np.zeros((1, 3), np.uint16))
+    false_shape = header.replace(b"(1, 3), }      ", b"(999999999, 3)}")
+    assert false_shape != header
+    with pytest.raises(ValueError, match="claims shape"):
+        read_npz(archive(false_shape))
+    with pytest.raises(ValueError, match=r"at most 1000 are allowed"):
+        read_npz(archive(npy(np.zeros((100_000, 3), np.uint16))), max_bytes=1000)
+    with pytest.raises(ValueError, match="no array 'coord'"):
+        stream = io.BytesIO()
+        np.savez(stream, a=np.zeros(3))
+        stream.seek(0)
+        read_npz(stream)
+
+
+def test_ply_false_counts_do_not_allocate() -> None:
+    data = PLY[0].replace(f"element vertex {len(_voxels()[0])}".encode(), b"element vertex 999999999999")
+    assert data != PLY[0]
+    with pytest.raises(ValueError, match="ends early"):
+        read_ply(io.BytesIO(data))
