@@ -17,11 +17,13 @@ from .options import AttrDict, make_options
 
 __all__ = ["VoxelRenderer"]
 
-_DEFAULTS: dict[str, Any] = {"resolution": None, "near": 0.1, "far": 10.0, "ssaa": 1}
+_DEFAULTS: dict[str, Any] = {"resolution": None, "near": 0.1, "far": 10.0, "ssaa": 1, "depth_type": "z"}
 
 
 class VoxelRenderer:
-    """Draws a `Voxel` through `o_voxel.rasterize`. Options: `resolution` R (required), `near`, `far`, `ssaa`."""
+    """Draws a `Voxel` through `o_voxel.rasterize`. Options: `resolution` R (required), `near`, `far`,
+    `ssaa`, `depth_type` "z" (camera depth, as the mesh renderers) | "ray" (distance along the ray).
+    """
 
     def __init__(self, rendering_options: Mapping[str, Any] | None = None) -> None:
         self.rendering_options = make_options(_DEFAULTS, rendering_options)
