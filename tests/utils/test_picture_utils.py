@@ -125,3 +125,14 @@ def test_text_fills_but_does_not_leave_the_image():
     assert high < 40 < 60 < low
     with pytest.raises(ValueError, match="h_align"):
         text_image("x", h_align="middle")
+
+
+def test_general_utils_offers_the_picture_helpers_and_tolerances():
+    import torch
+
+    from trellis2.utils import general_utils
+
+    assert general_utils.make_grid is make_grid and general_utils.text_image is text_image
+    x, y = torch.tensor([0.0, 2.0, -1.0]), torch.tensor([0.0, 1.0, 1.0])
+    assert general_utils.atol(x, y).tolist() == [0.0, 1.0, 2.0]
+    assert general_utils.rtol(x, y).tolist() == [0.0, 0.5, 2.0]

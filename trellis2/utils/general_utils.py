@@ -1,4 +1,4 @@
-"""Small helpers for nested dictionaries of training logs."""
+"""Small helpers for nested dictionaries of training logs; picture helpers are importable from here too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from .image_utils import make_grid, notes_on_image, save_image_with_notes, text_image
+
 __all__ = [
+    "atol",
     "dict_all",
     "dict_any",
     "dict_flatten",
@@ -14,7 +19,12 @@ __all__ = [
     "dict_merge",
     "dict_reduce",
     "indent",
+    "make_grid",
     "nested_contexts",
+    "notes_on_image",
+    "rtol",
+    "save_image_with_notes",
+    "text_image",
 ]
 
 
@@ -100,3 +110,13 @@ def nested_contexts(*factories: Callable[[], contextlib.AbstractContextManager[A
 def indent(s: str, n: int = 4) -> str:
     """Indent every line but the first by `n` spaces."""
     return s.replace("\n", "\n" + " " * n)
+
+
+def atol(x: Tensor, y: Tensor) -> Tensor:
+    """Absolute difference, element by element."""
+    return (x - y).abs()
+
+
+def rtol(x: Tensor, y: Tensor) -> Tensor:
+    """Difference relative to the larger magnitude (at least 1e-12), element by element."""
+    return (x - y).abs() / x.abs().maximum(y.abs()).clamp_min(1e-12)
