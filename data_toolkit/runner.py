@@ -230,8 +230,8 @@ def run_stage(
 ) -> int:
     """Run a stage over its rows and write its records; returns the exit status (1 if there was work and all failed).
 
-    `func` returns one record with the columns of all `stages` (dual_grid has one stage per resolution); a column that
-    is empty in every cell of a stage leaves no row there.
+    `func` returns a record with the columns of the stage, or one record per stage as the list `stages` (voxels have
+    one stage per resolution), None where there is nothing to record.
     """
     print(f"Processing {len(rows)} objects...")
     start, made, failed, reasons = time.time(), 0, 0, {}
@@ -246,8 +246,8 @@ def run_stage(
         if outcome.record is None:
             return
         made += 1
-        for i, stage in enumerate(stages):
-            cells = outcome.record.get("stages", [outcome.record])[i] if len(stages) > 1 else outcome.record
+        parts = outcome.record.get("stages") or [outcome.record]
+        for stage, cells in zip(stages, parts):
             if cells is not None:
                 append_record(stage.part(rank), {"sha256": outcome.sha256, **cells}, ("sha256", *stage.columns))
 

@@ -169,9 +169,9 @@ def rubber() -> Material:
 
 
 def glass(r: Rng, c: Color | None = None, alpha: float | None = None) -> Material:
-    """A transparent shell (BLEND)."""
+    """A transparent shell (BLEND); front and back together hide more than 80 %, so that crops by alpha keep it."""
     c = hsv(r.random(), r.uniform(0.05, 0.5), 0.9) if c is None else c
-    a = r.uniform(0.25, 0.5) if alpha is None else alpha
+    a = r.uniform(0.58, 0.7) if alpha is None else alpha
     base = np.empty((4, 4, 4), np.uint8)
     base[..., :3] = tx.solid(c)
     base[..., 3] = int(a * 255)

@@ -67,7 +67,7 @@ def vase(r: Rng) -> Asset:
 def bottle(r: Rng) -> Asset:
     """A bottle with a label on the front and a cap; glass bottles show what is inside."""
     a = Asset()
-    h, w, neck = 1.0, r.uniform(0.14, 0.24), r.uniform(0.045, 0.07)
+    w, neck = r.uniform(0.14, 0.24), r.uniform(0.045, 0.07)
     sh = r.uniform(0.5, 0.68)
     profile = _smooth([(w * 0.9, 0), (w, 0.03), (w, sh), (neck * 1.2, sh + 0.17), (neck, 0.86), (neck, 0.93)])
     clear = r.chance(0.5)
@@ -201,7 +201,7 @@ def jar(r: Rng) -> Asset:
     w, h = r.uniform(0.26, 0.36), r.uniform(0.5, 0.8)
     a.add(
         lathe(_smooth([(w * 0.92, 0), (w, 0.04), (w, h * 0.82), (w * 0.8, h * 0.93), (w * 0.8, h)], 4), 32, cap=True),
-        mt.glass(r, (0.88, 0.95, 0.95), 0.28),
+        mt.glass(r, (0.88, 0.95, 0.95), 0.58),
     )
     lid = mt.wood(r) if r.chance(0.5) else mt.paint(r)
     a.add(cylinder(w * 0.88, 0.1, 28), lid, y=h + 0.03)
@@ -238,7 +238,7 @@ def aquarium(r: Rng) -> Asset:
     rim = [box(w, 0.045, 0.045, 0.005).at(0, h, sz * d / 2) for sz in (-1, 1)]
     rim += [box(0.045, 0.045, d, 0.005).at(sx * w / 2, h, 0) for sx in (-1, 1)]
     a.add(join(rim), frame)
-    a.add(box(w - 0.02, h * 0.82, d - 0.02, 0), mt.glass(r, (0.55, 0.8, 0.92), 0.3), y=0.07 + h * 0.41)
+    a.add(box(w - 0.02, h * 0.82, d - 0.02, 0), mt.glass(r, (0.6, 0.82, 0.92), 0.58), y=0.07 + h * 0.41)
     a.add(box(w - 0.08, 0.1, d - 0.08, 0.02), mt.stone(r, 3), y=0.12)
     for i in range(r.integer(1, 3)):
         body = mt.plain(mt.hsv(r.choice((0.05, 0.12, 0.6, 0.0)), 0.85, 0.92), 0.3)
