@@ -1,0 +1,153 @@
+"""Meshes on their way into and out of the texturing pipeline.
+
+Letters: V vertices, F faces, N voxels, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import trimesh
+
+__all__ = ["bake_material", "normalize_mesh", "usable_uv"]
+
+#: Longest side after normalisation; below 1 so that no surface lies on the border of the box.
+_SIDE = 0.99999
+_TO_Z_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)  # (x, y, z) -> (x, -z, y)
+
+
+def normalize_mesh(mesh: Any) -> tuple[trimesh.Trimesh, np.ndarray]:
+    """A mesh or scene, Y up, as one mesh in [-0.5, 0.5]^3, Z up, with its UVs; and the way back.
+
+    The matrix [4, 4] maps the Y-up result of `bake_material` to the place of the input.
+    Raises TypeError for other objects, ValueError for a mesh without faces or extent, or not finite.
+    """
+    import trimesh
+
+    if isinstance(mesh, trimesh.Scene):
+        mesh = mesh.to_geometry() if hasattr(mesh, "to_geometry") else mesh.dump(concatenate=True)
+    if not isinstance(mesh, trimesh.Trimesh):
+        raise TypeError(f"mesh must be a trimesh mesh or scene, got {type(mesh).__name__}")
+    vertices = np.asarray(mesh.vertices, np.float64)
+    faces = np.asarray(mesh.faces)
+    if len(faces) == 0:
+        raise ValueError(f"mesh must have faces, got none ({len(vertices)} vertices)")
+    used = vertices[np.unique(faces)]
+    if not np.isfinite(used).all():
+        raise ValueError("mesh must have finite vertex coordinates, got NaN or infinity")
+    lower, upper = used.min(axis=0), used.max(axis=0)
+    extent = float((upper - lower).max())
+    if extent <= 0:
+        raise ValueError("mesh must have an extent, but all its vertices coincide")
+    center, scale = (lower + upper) / 2, _SIDE / extent
+    points = np.nan_to_num((vertices - center) * scale) @ _TO_Z_UP.T
+    uv = _own_uv(mesh)
+    visual = None if uv is None else trimesh.visual.TextureVisuals(uv=uv.copy())
+    out = trimesh.Trimesh(np.clip(points, -0.5, 0.5), faces.copy(), visual=visual, process=False)
+    back = np.eye(4)
+    back[:3, :3] /= scale
+    back[:3, 3] = center
+    return out, back
+
+
+def _own_uv(mesh: Any) -> np.ndarray | None:
+    uv = getattr(mesh.visual, "uv", None)
+    return None if uv is None or len(uv) != len(mesh.vertices) else np.asarray(uv, np.float64)
+
+
+def usable_uv(mesh: trimesh.Trimesh) -> np.ndarray | None:
+    """The UVs [V, 2] of a mesh (v up), if they lie in the unit square and no two faces share room; else None."""
+    uv = _own_uv(mesh)
+    if uv is None or not np.isfinite(uv).all() or uv.min() < -1e-4 or uv.max() > 1 + 1e-4:
+        return None
+    import torch
+    from o_voxel.rasterize import rasterize
+
+    corners = uv[mesh.faces]  # [F, 3, 2]
+    edges = corners[:, 1:] - corners[:, :1]
+    area = 0.5 * np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])
+    clip = np.concatenate([uv * 2 - 1, np.zeros((len(uv), 1)), np.ones((len(uv), 1))], axis=1)
+    tri = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
+    rast = rasterize(torch.from_numpy(clip.astype(np.float32)), tri, (1024, 1024))
+    covered = float((rast[..., 3] > 0).float().mean())
+    flat = (area < 1e-12).mean() > 0.02
+    return None if flat or covered == 0 or area.sum() > 1.05 * covered + 0.01 else uv
+
+
+def bake_material(
+    mesh: trimesh.Trimesh,  # normalised, Z up
+    attrs: Tensor,  # [N, C] float32 in 0…1
+    coords: Tensor,  # [N, 3] int32
+    layout: Mapping[str, slice],
+    resolution: int,
+    texture_size: int,
+    uv: Literal["auto", "keep", "unwrap"] = "auto",
+) -> trimesh.Trimesh:
+    """Sample the voxels at every texel; returns the mesh Y up with base colour, metallic and roughness textures.
+
+    Raises ValueError for a bad `texture_size` or `uv`, or if UVs are to be kept and there are none.
+    """
+    import trimesh
+    from o_voxel.mesh import unwrap
+    from o_voxel.mesh.normals import numpy_vertex_normals
+    from o_voxel.postprocess.bake import bake
+    from o_voxel.postprocess.material import choose_alpha_mode, pbr_textures
+    from o_voxel.postprocess.volume import AttributeVolume
+
+    if isinstance(texture_size, bool) or not isinstance(texture_size, int) or not 16 <= texture_size <= 16384:
+        raise ValueError(f"texture_size must be an integer in 16…16384, got {texture_size!r}")
+    if uv not in ("auto", "keep", "unwrap"):
+        raise ValueError(f"unknown uv {uv!r}, choose from: auto, keep, unwrap")
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
+    normals = numpy_vertex_normals(vertices, faces)
+    own = usable_uv(mesh) if uv == "auto" else None
+    if uv == "keep":
+        own = _own_uv(mesh)
+        if own is None:
+            raise ValueError("uv is 'keep', but the mesh has no UVs")
+    if own is not None:
+        rows = np.stack([own[:, 0], 1 - own[:, 1]], axis=1)  # v up -> down the rows
+    else:
+        padding = 1 if texture_size <= 512 else 2
+        charts = unwrap(vertices, faces, resolution=texture_size, padding=padding)
+        vertices, faces, rows = charts.vertices, charts.faces, charts.uvs
+        normals = normals[charts.vmap]
+    volume = AttributeVolume(
+        attrs, coords.int(), dict(layout), np.full(3, -0.5), np.full(3, 1 / resolution), (resolution,) * 3
+    )
+    baked = bake(vertices, faces, rows, texture_size, volume)
+    image = baked.image.reshape(-1, baked.image.shape[-1])
+    maps = {
+        name: volume.channel(image, name, default, width).reshape(texture_size, texture_size, width)
+        for name, default, width in (
+            ("base_color", 0.5, 3),
+            ("metallic", 0.0, 1),
+            ("roughness", 1.0, 1),
+            ("alpha", 1.0, 1),
+        )
+    }
+    mode = choose_alpha_mode(maps["alpha"][baked.covered])
+    color, metallic_roughness = pbr_textures(**maps, mode=mode)
+    material = trimesh.visual.material.PBRMaterial(
+        name="material",
+        baseColorTexture=color,
+        baseColorFactor=np.array([255, 255, 255, 255], dtype=np.uint8),
+        metallicRoughnessTexture=metallic_roughness,
+        metallicFactor=1.0,
+        roughnessFactor=1.0,
+        alphaMode=mode,
+        alphaCutoff=0.5 if mode == "MASK" else None,
+        doubleSided=True,
+    )
+    return trimesh.Trimesh(
+        vertices=vertices @ _TO_Z_UP,  # (x, y, z) -> (x, z, -y)
+        faces=faces,
+        vertex_normals=normals @ _TO_Z_UP,
+        visual=trimesh.visual.TextureVisuals(uv=np.stack([rows[:, 0], 1 - rows[:, 1]], axis=1), material=material),
+        process=False,
+    )
