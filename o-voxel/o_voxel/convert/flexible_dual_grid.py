@@ -85,10 +85,11 @@ def mesh_to_flexible_dual_grid(
     the duration. Runs on CPU threads; not differentiable; deterministic.
 
     Crossings follow one tie rule for all triangles (a plane p belongs to lower < p <= upper), so closed meshes give
-    closed dual meshes, and a surface on the box itself is kept. Boundary edges are found after joining vertices of equal
-    position, so texture seams are no boundaries. `quirks="published"` reproduces the published implementation: cracks
-    where grid lines meet mesh edges, truncation at the lower side of the box, loss of a surface on its upper side,
-    boundaries by vertex index, and `face_weight` as a switch.
+    closed dual surfaces, and a surface on the box itself is kept. (An edge crossed twice sets one flag, so a thin sheet
+    survives; where a smooth surface grazes an edge this leaves a small fin.) Boundary edges are found after joining
+    vertices of equal position, so texture seams are no boundaries. `quirks="published"` reproduces the published
+    implementation: cracks where grid lines meet mesh edges, truncation at the lower side of the box, loss of a surface
+    on its upper side, boundaries by vertex index, and `face_weight` as a switch.
 
     Raises ValueError on wrong shapes, dtypes, indices, non-finite values or an impossible grid.
     Based on: J. Xiang et al., "Native and Compact Structured Latents for 3D Generation" (2025); quadrics: M. Garland
@@ -191,7 +192,7 @@ def flexible_dual_grid_to_mesh(
     weight = None
     if split_weight is not None:
         if split_weight.device != coords.device:
-            raise ValueError(f"split_weight must be on the device of coords, {coords.device}, got {split_weight.device}")
+            raise ValueError(f"split_weight must be on device {coords.device} as coords, got {split_weight.device}")
         if split_weight.numel() != coords.shape[0]:
             raise ValueError(f"split_weight must have shape [{coords.shape[0]}, 1], got {list(split_weight.shape)}")
         weight = split_weight.reshape(-1)

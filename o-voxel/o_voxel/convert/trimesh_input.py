@@ -151,10 +151,10 @@ def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
         ids.append(np.full(len(faces), len(materials), np.int32))
         materials.append(material)
     total = sum(len(t) for t in triangles)
+    filled = [np.zeros((0, 3, 4), np.float32)]
     if any(c is not None for c in colors):
-        filled = [np.ones((len(t), 3, 4), np.float32) if c is None else c for t, c in zip(triangles, colors, strict=True)]
-    else:
-        filled = [np.zeros((0, 3, 4), np.float32)]
+        white = [np.ones((len(t), 3, 4), np.float32) for t in triangles]
+        filled = [w if c is None else c for w, c in zip(white, colors, strict=True)]
     if total == 0:
         return TexturedTriangles(
             np.zeros((0, 3, 3), np.float32),

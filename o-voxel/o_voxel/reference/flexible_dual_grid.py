@@ -95,7 +95,7 @@ def mesh_to_dual_grid(
     published: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # [N, 3] int32, [N, 3] float32 box-relative, [N, 3] uint8
     """Voxels, dual vertices and flags of a mesh; see `o_voxel.convert.mesh_to_flexible_dual_grid`."""
-    size, count = np.float32(voxel_size).astype(np.float64), np.asarray(grid_size, np.int64)
+    size, count = np.asarray(voxel_size, np.float32).astype(np.float64), np.asarray(grid_size, np.int64)
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     crossings = find_crossings(corners, size, count, published)
     voxels = voxel_rows(crossings, count)

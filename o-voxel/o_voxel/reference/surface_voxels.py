@@ -47,8 +47,10 @@ def _clamp(values: np.ndarray, high: int) -> np.ndarray:
     return np.clip(values, 0, high).astype(np.int64)
 
 
-def _scan_exact(t: np.ndarray, size: np.ndarray, count: np.ndarray, axes: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
-    """Crossings of sorted triangles t [F, 3, (u, w, a)] in grid units: triangle, column, row, cell along a, position."""
+def _scan_exact(
+    t: np.ndarray, size: np.ndarray, count: np.ndarray, axes: tuple[int, int, int]
+) -> tuple[np.ndarray, ...]:
+    """Crossings of w-sorted triangles t [F, 3, (u, w, a)] in grid units: triangle, column, row, cell along a, place."""
     u, w, a = axes
     with np.errstate(divide="ignore", invalid="ignore"):
         first = _clamp(np.floor(t[:, 0, 1]), count[w] - 1)

@@ -131,9 +131,9 @@ def clipped_area(t: np.ndarray, lower: np.ndarray, size: np.ndarray) -> tuple[np
         poly, n = new, m
     area, moment = np.zeros(num), np.zeros((num, 3))
     for i in range(1, 8):
-        used = i + 1 < n
+        in_use = i + 1 < n
         normal = np.cross(poly[:, i] - poly[:, 0], poly[:, i + 1] - poly[:, 0])
-        part = np.where(used, 0.5 * np.sqrt(_dot(normal, normal)), 0)
+        part = np.where(in_use, 0.5 * np.sqrt(_dot(normal, normal)), 0)
         area += part
         moment += (poly[:, 0] + poly[:, i] + poly[:, i + 1]) * (part / 3)[:, None]
     return area, lower + moment / np.where(area > 0, area, 1)[:, None]
@@ -223,7 +223,7 @@ def textured_triangles_to_attr(
 
     Columns: base colour 3, metallic, roughness, emissive 3, alpha, normal 3.
     """
-    size, count = np.float32(voxel_size).astype(np.float64), np.asarray(grid_size, np.int64)
+    size, count = np.asarray(voxel_size, np.float32).astype(np.float64), np.asarray(grid_size, np.int64)
     corners = triangles.astype(np.float64)
     crossings = find_crossings(corners, size, count, published)
     voxels = voxel_rows(crossings, count)

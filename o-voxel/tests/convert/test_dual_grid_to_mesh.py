@@ -1,0 +1,174 @@
+"""Flexible dual grid -> mesh: published vectors, hand-worked example, gradients, bad input."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from o_voxel._native import native_module
+from o_voxel.convert import flexible_dual_grid_to_mesh
+
+UNIT = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
+needs_native = pytest.mark.skipif(native_module() is None, reason="the compiled core is not built")
+BACKENDS = [pytest.param("native", marks=needs_native), "reference"]
+
+
+def two_cube(dtype=torch.float32):
+    """Eight voxels, row = 4x + 2y + z, three flags on row 0."""
+    coords = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.int32)
+    dual = torch.full((8, 3), 0.5, dtype=dtype)
+    dual[0] = torch.tensor([0.2, 0.3, 0.4])
+    dual[3] = torch.tensor([0.9, 0.1, 0.7])
+    flags = torch.zeros(8, 3, dtype=torch.bool)
+    flags[0] = True
+    return coords, dual, flags, torch.arange(1, 9, dtype=dtype)[:, None]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_published_vectors(vectors_dir, backend):
+    data = np.load(vectors_dir / "o_voxel" / "fdg_to_mesh.npz")
+    t = {key: torch.from_numpy(data[key]) for key in data.files}
+    run = partial(
+        flexible_dual_grid_to_mesh, t["coords"], t["dual_vertices_u8"].float() / 255, t["intersected"],
+        aabb=UNIT, grid_size=int(t["grid_size"]), backend=backend,
+    )  # fmt: skip
+    vertices, triangles = run(split_weight=None, quirks="published")
+    torch.testing.assert_close(vertices, t["vertices"], atol=1e-6, rtol=0)
+    assert torch.equal(triangles, t["triangles_no_weight"])
+    assert torch.equal(run(split_weight=t["split_weight"])[1], t["triangles_split_weight"])
+    vertices, triangles = run(split_weight=t["split_weight"], train=True)
+    torch.testing.assert_close(vertices, t["train_vertices"], atol=1e-6, rtol=0)
+    assert torch.equal(triangles.long(), t["train_triangles"].long())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_worked_example(backend):
+    *grid, weight = two_cube()
+    run = partial(flexible_dual_grid_to_mesh, *grid, aabb=[[0, 0, 0], [2, 2, 2]], grid_size=2, backend=backend)
+    _, triangles = run(weight)
+    assert triangles.tolist() == [[0, 1, 2], [2, 1, 3], [0, 4, 1], [1, 4, 5], [0, 2, 4], [4, 2, 6]]
+    _, triangles = run(None, quirks="published")
+    assert triangles.tolist() == [[0, 1, 3], [0, 3, 2], [0, 4, 5], [0, 5, 1], [0, 2, 6], [0, 6, 4]]
+    vertices, triangles = run(weight, train=True)
+    centers = [[0.52, 0.88, 1.02], [0.94375, 0.4625, 0.98125], [0.95227277, 0.96818179, 0.48409089]]
+    torch.testing.assert_close(vertices[8:], torch.tensor(centers))
+    assert triangles[:4].tolist() == [[0, 1, 8], [1, 3, 8], [3, 2, 8], [2, 0, 8]]
+    assert triangles.dtype == torch.int32 and run(weight, train=True, quirks="published")[1].dtype == torch.int64
+
+
+@pytest.mark.parametrize(("lifted", "diagonal"), [(1, {0, 3}), (2, {0, 3}), (0, {1, 2}), (3, {1, 2})])
+def test_flatter_diagonal_is_chosen(lifted, diagonal):
+    """Of a flat quad with one corner lifted, that corner is cut off."""
+    coords, dual, flags, _ = two_cube()
+    flags[0] = torch.tensor([True, False, False])  # quad of rows 0, 1, 3, 2
+    dual[:] = 0.5
+    dual[lifted, 0] = 0.9
+    _, triangles = flexible_dual_grid_to_mesh(coords, dual, flags, None, [[0, 0, 0], [2, 2, 2]], grid_size=2)
+    assert set(triangles[0].tolist()) & set(triangles[1].tolist()) == diagonal
+
+
+def test_gradients():
+    coords, dual, flags, weight = two_cube(torch.float64)
+
+    def vertices(d, w):
+        return flexible_dual_grid_to_mesh(coords, d, flags, w, [[0, 0, 0], [2, 2, 2]], grid_size=2, train=True)[0]
+
+    assert torch.autograd.gradcheck(vertices, (dual.requires_grad_(), weight.requires_grad_()))
+    plain = flexible_dual_grid_to_mesh(coords, dual, flags, weight, [[0, 0, 0], [2, 2, 2]], grid_size=2)[0]
+    plain.sum().backward()
+    assert torch.equal(dual.grad, torch.ones_like(dual))
+
+
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.sampled_from([1, 3, 5, (2, 6, 4), 2048]))
+def test_native_equals_reference(seed, count):
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor(count).expand(3)
+    low = torch.randint(0, 2, (1,), generator=generator) * (size - 6).clamp(min=0)  # also the far corner
+    coords = low + (torch.rand(60, 3, generator=generator) * (size - low).clamp(max=6)).long()
+    coords = torch.unique(coords, dim=0).int()
+    coords = coords[torch.randperm(len(coords), generator=generator)]
+    dual = torch.rand(len(coords), 3, generator=generator)
+    flags = torch.rand(len(coords), 3, generator=generator) < 0.5
+    box = [[0, 0, 0], size.tolist()]
+    results = [
+        flexible_dual_grid_to_mesh(coords, dual, flags, None, box, grid_size=count, backend=b)
+        for b in ("native", "reference")
+    ]
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+    rows = {tuple(c): i for i, c in enumerate(coords.tolist())}
+    complete = 0
+    for voxel, axis in flags.nonzero().tolist():
+        others = [a for a in range(3) if a != axis]
+        cells = [list(coords[voxel].tolist()) for _ in range(4)]
+        for i, cell in enumerate(cells):
+            cell[others[0]] += i & 1
+            cell[others[1]] += i >> 1
+        complete += all(tuple(cell) in rows for cell in cells)
+    assert len(results[0][1]) == 2 * complete
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("train", [False, True])
+def test_empty_grid(backend, train):
+    vertices, triangles = flexible_dual_grid_to_mesh(
+        torch.zeros(0, 3, dtype=torch.int32), torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.bool),
+        torch.ones(0, 1), UNIT, grid_size=8, train=train, backend=backend,
+    )  # fmt: skip
+    assert vertices.shape == (0, 3) and triangles.shape == (0, 3)
+
+
+def test_voxel_size_wins():
+    *grid, _ = two_cube()
+    vertices, _ = flexible_dual_grid_to_mesh(*grid, None, [[0, 0, 0], [4, 4, 4]], voxel_size=1, grid_size=2)
+    torch.testing.assert_close(vertices[7], torch.full((3,), 1.5))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_tensors_stay_on_the_device():
+    *grid, weight = two_cube()
+    run = partial(flexible_dual_grid_to_mesh, aabb=[[0, 0, 0], [2, 2, 2]], grid_size=2)
+    for train in (False, True):
+        expected = run(*grid, weight, train=train)
+        got = run(*(t.cuda() for t in grid), weight.cuda(), train=train)
+        for g, e in zip(got, expected, strict=True):
+            assert g.is_cuda
+            torch.testing.assert_close(g.cpu(), e)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, torch.zeros(8, 3, dtype=torch.int32), "unique"),
+        (0, torch.full((8, 3), 2, dtype=torch.int32), "grid_size"),
+        (0, torch.full((8, 3), -1, dtype=torch.int32), "grid_size"),
+        (0, torch.zeros(8, 3), "integer"),
+        (1, torch.zeros(7, 3), "dual_vertices must have shape"),
+        (1, torch.zeros(8, 3, dtype=torch.int32), "float"),
+        (2, torch.zeros(8, 1, dtype=torch.bool), "intersected_flag must have shape"),
+        (3, torch.ones(7, 1), "split_weight must have shape"),
+    ],
+)
+def test_bad_input_is_refused(position, value, message, backend):
+    arguments = list(two_cube())
+    arguments[position] = value
+    with pytest.raises(ValueError, match=message):
+        flexible_dual_grid_to_mesh(*arguments, [[0, 0, 0], [2, 2, 2]], grid_size=2, backend=backend)
+
+
+def test_training_needs_weights():
+    *grid, _ = two_cube()
+    with pytest.raises(ValueError, match="split_weight"):
+        flexible_dual_grid_to_mesh(*grid, None, [[0, 0, 0], [2, 2, 2]], grid_size=2, train=True)
+    with pytest.raises(ValueError, match="aabb"):
+        flexible_dual_grid_to_mesh(*grid, None, None, grid_size=2)
+    with pytest.raises(TypeError, match="coords"):
+        flexible_dual_grid_to_mesh(grid[0].numpy(), *grid[1:], None, UNIT, grid_size=2)
