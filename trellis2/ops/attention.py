@@ -16,30 +16,31 @@ from .ragged import pad_rows, padded_positions, unpad_rows
 
 __all__ = ["RaggedIndex", "attention_reference", "dense_attention", "ragged_attention", "window_partition"]
 
+_ALIGNMENT = 8
+
 
 class RaggedIndex(NamedTuple):
     """Everything attention needs to know about a ragged batch, computed once per structure."""
 
     lengths: tuple[int, ...]  # rows per sample, on the host
-    positions: Tensor  # [T] int64, place of each row in the padded block
+    padded_length: int  # L, the longest sample, rounded up for aligned kernels if the samples differ
+    positions: Tensor  # [T] int64, place of each row in the padded block [N, L]
     key_mask: Tensor  # [N, 1, 1, L] bool, true where a row exists
 
     @property
-    def longest(self) -> int:
-        return max(self.lengths, default=0)
-
-    @property
     def uniform(self) -> bool:
-        return len(set(self.lengths)) <= 1
+        """All samples have padded_length rows: the padded block is a view."""
+        return all(n == self.padded_length for n in self.lengths)
 
     @staticmethod
     def build(lengths: Sequence[int], device: torch.device | str) -> RaggedIndex:
-        counts = torch.tensor(list(lengths), dtype=torch.int64)
-        longest = int(counts.max()) if len(counts) else 0
-        mask = torch.arange(longest)[None] < counts[:, None]
-        return RaggedIndex(
-            tuple(int(n) for n in lengths), padded_positions(lengths, device), mask[:, None, None].to(device)
-        )
+        numbers = tuple(int(n) for n in lengths)
+        longest = max(numbers, default=0)
+        if any(n != longest for n in numbers):
+            longest = -(-longest // _ALIGNMENT) * _ALIGNMENT
+        counts = torch.tensor(numbers, dtype=torch.int64).to(device)
+        mask = torch.arange(longest, device=device)[None] < counts[:, None]
+        return RaggedIndex(numbers, longest, padded_positions(counts, sum(numbers), longest), mask[:, None, None])
 
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -61,8 +62,8 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = N
 def _pad(x: Tensor, index: RaggedIndex) -> Tensor:
     """[T, H, D] -> [N, L, H, D]; a view when the samples are of one length."""
     if index.uniform:
-        return x.reshape(len(index.lengths), index.longest, *x.shape[1:])
-    return pad_rows(x, index.positions, len(index.lengths), index.longest)
+        return x.reshape(len(index.lengths), index.padded_length, *x.shape[1:])
+    return pad_rows(x, index.positions, len(index.lengths), index.padded_length)
 
 
 def ragged_attention(
@@ -81,7 +82,7 @@ def ragged_attention(
         raise ValueError(
             f"queries and keys need the same number of samples, got {len(q_index.lengths)}, {len(kv_index.lengths)}"
         )
-    if q.shape[0] == 0 or kv_index.longest == 0:
+    if q.shape[0] == 0 or kv_index.padded_length == 0:
         return torch.zeros_like(q)
     mask = None if kv_index.uniform else kv_index.key_mask
     no_keys = mask is not None and 0 in kv_index.lengths

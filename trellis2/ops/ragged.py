@@ -5,34 +5,35 @@ Letters: N samples, T rows of all samples one after another, L longest sample.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .rows import put_rows, take_rows
+
 __all__ = ["expand_rows", "pad_rows", "padded_positions", "segment_sum", "unpad_rows"]
 
 
-def padded_positions(lengths: Sequence[int], device: torch.device | str) -> Tensor:
-    """Flat position of every row in the padded block, [T] int64: sample · L + place within the sample."""
-    counts = torch.tensor(list(lengths), dtype=torch.int64)
-    longest = int(counts.max()) if len(counts) else 0
-    starts = torch.cumsum(counts, 0) - counts
-    sample = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    place = torch.arange(int(counts.sum())) - starts[sample]
-    return (sample * longest + place).to(device)
+def padded_positions(lengths: Tensor, total: int, longest: int) -> Tensor:
+    """Flat position of every row in the padded block, [T] int64: sample · longest + place within the sample.
+
+    lengths: [N] int64, adding up to `total`. No host synchronisation.
+    """
+    starts = torch.cumsum(lengths, 0) - lengths
+    samples = torch.arange(lengths.shape[0], device=lengths.device)
+    sample = torch.repeat_interleave(samples, lengths, output_size=total)
+    return sample * longest + torch.arange(total, device=lengths.device) - starts[sample]
 
 
 def pad_rows(x: Tensor, positions: Tensor, num_samples: int, longest: int) -> Tensor:
     """[T, …] -> [N, L, …], zeros where a sample has no row. Differentiable."""
-    block = x.new_zeros((num_samples * longest, *x.shape[1:]))
-    return block.index_copy(0, positions, x).view(num_samples, longest, *x.shape[1:])
+    return put_rows(x, positions, num_samples * longest).view(num_samples, longest, *x.shape[1:])
 
 
 def unpad_rows(x: Tensor, positions: Tensor) -> Tensor:
     """[N, L, …] -> [T, …], the inverse of `pad_rows` on the rows that exist. Differentiable."""
-    return x.flatten(0, 1).index_select(0, positions)
+    return take_rows(x.flatten(0, 1), positions)
 
 
 def segment_sum(x: Tensor, lengths: Tensor) -> Tensor:

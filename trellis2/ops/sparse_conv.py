@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .rows import gather_rows
+
 __all__ = ["Backend", "resolve_conv_backend", "sparse_conv3d", "sparse_conv3d_reference"]
 
 Backend = Literal["auto", "torch", "reference"]
@@ -85,7 +87,7 @@ def _pad_row(x: Tensor) -> Tensor:
 
 def _gather(padded: Tensor, index: Tensor) -> Tensor:
     """[N + 1, C] rows by [n, V] -> columns [n, V·C]."""
-    return padded.index_select(0, index.reshape(-1)).view(index.shape[0], -1)
+    return gather_rows(padded, index.reshape(-1)).view(index.shape[0], index.shape[1] * padded.shape[1])
 
 
 class _GatherConv(torch.autograd.Function):

@@ -138,8 +138,8 @@ class VarLenTensor:
         """[T] int64, sample of each row."""
 
         def compute() -> Tensor:
-            lengths = torch.tensor(self.lengths, dtype=torch.int64)
-            return torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(self.device)
+            samples = torch.arange(len(self), device=self.device)
+            return torch.repeat_interleave(samples, self.seqlen, output_size=self.feats.shape[0])
 
         return self._derive("batch_boardcast_map", compute)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ....ops.attention import RaggedIndex, WindowPartition, ragged_attention, window_partition
+from ....ops.rows import take_rows
 from ..tensor import SparseTensor
 
 __all__ = [
@@ -39,8 +40,8 @@ def sparse_windowed_scaled_dot_product_self_attention(
     if qkv.feats.ndim != 4 or qkv.feats.shape[1] != 3:
         raise ValueError(f"qkv must have feats [T, 3, H, D], got {tuple(qkv.feats.shape)}")
     part = _partition(qkv, window_size, shift_window)
-    q, k, v = qkv.feats.index_select(0, part.order).unbind(1)
-    return qkv.replace(ragged_attention(q, k, v, part.index, part.index).index_select(0, part.inverse))
+    q, k, v = take_rows(qkv.feats, part.order).unbind(1)
+    return qkv.replace(take_rows(ragged_attention(q, k, v, part.index, part.index), part.inverse))
 
 
 def sparse_windowed_scaled_dot_product_cross_attention(
@@ -69,7 +70,7 @@ def sparse_windowed_scaled_dot_product_cross_attention(
         if i is not None:
             rows.append(torch.arange(starts[i], starts[i + 1]))
     picked = torch.cat(rows).to(q.device) if rows else torch.zeros(0, dtype=torch.int64, device=q.device)
-    keys, values = kv.feats.index_select(0, kv_part.order).index_select(0, picked).unbind(1)
+    keys, values = take_rows(kv.feats, kv_part.order).index_select(0, picked).unbind(1)
     kv_index = RaggedIndex.build(lengths, q.device)
-    out = ragged_attention(q.feats.index_select(0, q_part.order), keys, values, q_part.index, kv_index)
-    return q.replace(out.index_select(0, q_part.inverse))
+    out = ragged_attention(take_rows(q.feats, q_part.order), keys, values, q_part.index, kv_index)
+    return q.replace(take_rows(out, q_part.inverse))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from ....ops.rows import put_rows, take_rows
 from ..tensor import SparseTensor
 from .structure import (
     CoarseStructure,
@@ -22,8 +22,7 @@ __all__ = ["SparseChannel2Spatial", "SparseSpatial2Channel", "channels_to_childr
 def children_to_channels(feats: Tensor, structure: CoarseStructure, factor: int) -> Tensor:
     """[T, C] -> [M, f³·C]: channel s·C + c of a parent is channel c of child s, zero where there is no child."""
     children = factor**3
-    out = torch.zeros((structure.coords.shape[0] * children, feats.shape[1]), dtype=feats.dtype, device=feats.device)
-    out = out.index_copy(0, structure.idx * children + structure.subidx, feats)
+    out = put_rows(feats, structure.idx * children + structure.subidx, structure.coords.shape[0] * children)
     return out.view(structure.coords.shape[0], children * feats.shape[1])
 
 
@@ -33,7 +32,7 @@ def channels_to_children(feats: Tensor, structure: FineStructure, factor: int) -
     if feats.shape[1] % children:
         raise ValueError(f"channels must be divisible by {children}, got {feats.shape[1]}")
     flat = feats.reshape(feats.shape[0] * children, feats.shape[1] // children)
-    return flat.index_select(0, structure.idx * children + structure.subidx)
+    return take_rows(flat, structure.idx * children + structure.subidx)
 
 
 class SparseSpatial2Channel(nn.Module):
