@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,9 +39,9 @@ class Asset:
 
     vertices: np.ndarray  # [V, 3] float32, world (Z up)
     faces: np.ndarray  # [F, 3] int32
-    corners: np.ndarray  # [F, 3, 8] float32 per corner: position 3, normal 3, uv 2
-    face_normals: np.ndarray  # [F, 3] float32 unit, by winding; 0 for a face without area
-    colors: np.ndarray | None  # [F, 3, 4] float32 linear vertex colours, or None if there are none
+    corners: np.ndarray  # [3, 8, F] float32 by corner: position 3, normal 3, uv 2
+    face_normals: np.ndarray  # [3, F] float32 unit, by winding; 0 for a face without area
+    colors: np.ndarray | None  # [3, 4, F] float32 linear vertex colours, or None if there are none
     material_ids: np.ndarray  # [F] int32, row of the tables below
     atlas: TexelAtlas  # textures times factors, M materials
     alpha_mode: np.ndarray  # [M] int32, 0 opaque, 1 mask, 2 blend
@@ -69,11 +69,11 @@ class Asset:
                     alpha_cutoff=float(self.alpha_cutoff[row]),
                 )
             )
-        uv = torch.from_numpy(self.corners[:, :, 6:8] * [1, -1] + [0, 1]).float()  # v runs downwards
+        uv = torch.from_numpy(self.corners[:, 6:8].transpose(2, 0, 1) * [1, -1] + [0, 1]).float()  # v runs downwards
         vertices, faces = torch.from_numpy(self.vertices), torch.from_numpy(self.faces)
         return MeshWithPbrMaterial(vertices, faces, torch.from_numpy(self.material_ids), uv, materials)
 
-    @property
+    @cached_property
     def is_opaque(self) -> bool:
         """Whether one depth layer shows everything."""
         return bool((self.alpha_mode[np.unique(self.material_ids)] == OPAQUE).all())
@@ -189,9 +189,9 @@ class _Merged:
         return Asset(
             vertices=vertices,
             faces=faces,
-            corners=np.ascontiguousarray(corners, np.float32),
-            face_normals=flat.astype(np.float32),
-            colors=colors,
+            corners=np.ascontiguousarray(corners.transpose(1, 2, 0), np.float32),
+            face_normals=np.ascontiguousarray(flat.T, np.float32),
+            colors=None if colors is None else np.ascontiguousarray(colors.transpose(1, 2, 0), np.float32),
             material_ids=np.concatenate(self.ids),
             atlas=build_atlas(images, wraps, nearest),
             alpha_mode=np.asarray(modes, np.int32),

@@ -65,61 +65,79 @@ def sample_lighting(rng: np.random.Generator, *, budget: float = 1.5) -> Lightin
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row-wise dot product of two [n, 3] arrays (far faster than a sum over a short axis)."""
-    return np.einsum("ij,ij->i", a, b)
+    """Dot product of vectors kept as three rows, [3, n] or [3] each."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @lru_cache(maxsize=1)
 def _fg_array() -> np.ndarray:
-    return fg_table(_FG_SIZE, 512).numpy().reshape(-1, 2).copy()
+    """Scale and bias of the environment BRDF, [2, size * size]."""
+    return np.ascontiguousarray(fg_table(_FG_SIZE, 512).numpy().reshape(-1, 2).T)
 
 
 def shade_points(
-    normal: np.ndarray,  # [n, 3] float32 unit, on the viewer's side
-    view: np.ndarray,  # [n, 3] float32 unit, towards the viewer
-    base_color: np.ndarray,  # [n, 3] linear
+    normal: np.ndarray,  # [3, n] float32 unit, on the viewer's side
+    view: np.ndarray,  # [3, n] float32 unit, towards the viewer
+    base_color: np.ndarray,  # [3, n] linear
     metallic: np.ndarray,  # [n]
     roughness: np.ndarray,  # [n]
     lighting: Lighting,
-) -> np.ndarray:  # [n, 3] float32 linear radiance
-    """Metallic-roughness shading: GGX with height-correlated Smith masking for lights, split sum for the surround."""
+) -> np.ndarray:  # [3, n] float32 linear radiance
+    """Metallic-roughness shading: GGX with height-correlated Smith masking for lights, split sum for the surround.
+
+    Arrays are kept by component, which is what makes NumPy fast here.
+    """
     f32 = np.float32
     nv = np.clip(dot(normal, view), f32(1e-3), f32(1))
-    diffuse = base_color * (1 - metallic)[:, None]
-    f0 = f32(0.04) + (base_color - f32(0.04)) * metallic[:, None]
+    diffuse = base_color * (1 - metallic)
+    f0 = f32(0.04) + (base_color - f32(0.04)) * metallic
     # Surround: radiance is linear in the height of the direction, so is its cosine-weighted mean (by 2/3).
-    sky, ground = np.asarray(lighting.sky, f32), np.asarray(lighting.ground, f32)
+    sky, ground = np.asarray(lighting.sky, f32)[:, None], np.asarray(lighting.ground, f32)[:, None]
     mean, slope = (sky + ground) * f32(0.5), (sky - ground) * f32(0.5)
-    reflected_z = 2 * nv * normal[:, 2] - view[:, 2]
     row = np.minimum((roughness * _FG_SIZE).astype(np.int32), _FG_SIZE - 1)
-    fg = _fg_array()[row * _FG_SIZE + np.minimum((nv * _FG_SIZE).astype(np.int32), _FG_SIZE - 1)]
-    albedo = f0 * fg[:, :1] + fg[:, 1:]
+    cell = row * _FG_SIZE + np.minimum((nv * _FG_SIZE).astype(np.int32), _FG_SIZE - 1)
+    scale, bias = (channel.take(cell) for channel in _fg_array())
+    albedo = f0 * scale + bias
     if slope.any():
-        color = diffuse * (mean + slope * (f32(2 / 3) * normal[:, 2:3]))
-        color += albedo * (mean + slope * ((1 - f32(0.5) * roughness) * reflected_z)[:, None])
+        reflected_z = (2 * nv * normal[2] - view[2]) * (1 - f32(0.5) * roughness)
+        color = diffuse * (mean + slope * (f32(2 / 3) * normal[2])) + albedo * (mean + slope * reflected_z)
     else:
         color = (diffuse + albedo) * mean
     for light in lighting.lights:
         to_light = np.asarray(light.direction, f32)
-        nl = normal @ to_light
-        lit = np.flatnonzero(nl > 0)
-        if not len(lit):
-            continue
-        nl, nvl = nl[lit], nv[lit]
-        half = view[lit] + to_light
-        half /= np.sqrt(dot(half, half))[:, None] + f32(1e-12)
-        nh = np.clip(dot(normal[lit], half), 0, 1)
-        vh = np.clip(half @ to_light, 0, 1)
-        alpha = np.maximum(roughness[lit], f32(0.05)) ** 2
-        wide2 = np.minimum(alpha + f32(0.5 * light.softness), f32(1)) ** 2
-        lobe = nh * nh * (wide2 - 1) + 1
-        # D * V * pi; a softened light keeps the energy of its sharp lobe (normalised by alpha^2 / wide^2)
-        spread = wide2 / (lobe * lobe)
-        masking = nl * np.sqrt(nvl * nvl * (1 - wide2) + wide2) + nvl * np.sqrt(nl * nl * (1 - wide2) + wide2)
-        grazing = 1 - vh
-        grazing = (grazing * grazing) ** 2 * grazing
-        base = f0[lit]
-        fresnel = base + (1 - base) * grazing[:, None]
-        gain = fresnel * (spread * f32(0.5) / np.maximum(masking, f32(1e-6)))[:, None] + diffuse[lit]
-        color[lit] += gain * (nl[:, None] * np.asarray(light.intensity, f32))
+        all_nl = dot(normal, to_light)
+        lit = np.flatnonzero(all_nl > 0)
+        if len(lit):
+            part = (normal.take(lit, 1), view.take(lit, 1), diffuse.take(lit, 1), f0.take(lit, 1))
+            gain = _direct(*part, nv.take(lit), all_nl.take(lit), roughness.take(lit), to_light, light.softness)
+            for channel in range(3):
+                color[channel, lit] += gain[channel] * f32(light.intensity[channel])
     return color
+
+
+def _direct(
+    normal: np.ndarray,
+    view: np.ndarray,
+    diffuse: np.ndarray,
+    f0: np.ndarray,
+    nv: np.ndarray,
+    nl: np.ndarray,
+    roughness: np.ndarray,
+    to_light: np.ndarray,
+    softness: float,
+) -> np.ndarray:
+    """Radiance `[3, n]` that points facing a light reflect, in units of its intensity."""
+    f32 = np.float32
+    half = view + to_light[:, None]
+    length = np.sqrt(dot(half, half)) + f32(1e-12)
+    nh = np.minimum((nl + nv) / length, 1)
+    vh = np.minimum(dot(half, to_light) / length, 1)
+    alpha = np.maximum(roughness, f32(0.05)) ** 2
+    wide2 = np.minimum(alpha + f32(0.5 * softness), f32(1)) ** 2  # a soft light widens the lobe
+    lobe = nh * nh * (wide2 - 1) + 1
+    masking = nl * np.sqrt(nv * nv * (1 - wide2) + wide2) + nv * np.sqrt(nl * nl * (1 - wide2) + wide2)
+    spread = f32(0.5) * wide2 / (lobe * lobe * np.maximum(masking, f32(1e-6)))  # pi * D * V
+    grazing = 1 - vh
+    squared = grazing * grazing
+    fresnel = f0 + (1 - f0) * (squared * squared * grazing)
+    return (fresnel * spread + diffuse) * nl

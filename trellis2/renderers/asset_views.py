@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _MAX_LAYERS = 4
+_OPAQUE = 0.995  # nothing is drawn behind this opacity
 _BOUND = math.sqrt(3) / 2  # radius of the sphere around the unit cube
 _LINEAR = np.linspace(0, 1, 16385)
 _SRGB_TABLE = np.rint(
@@ -92,25 +93,28 @@ def render_asset_view(
     levels = _face_levels(asset, clip, size)
 
     pixels = size * size
-    color, opacity = np.zeros((pixels, 3), np.float32), np.zeros(pixels, np.float32)
+    color, opacity = np.zeros((3, pixels), np.float32), np.zeros(pixels, np.float32)
     best = np.zeros(pixels, np.float32)
     depth = np.full(pixels, np.inf, np.float32)
-    position, normal = np.zeros((pixels, 3), np.float32), np.zeros((pixels, 3), np.float32)
-    for rast in _layers(asset, clip, size):
+    position, normal = np.zeros((3, pixels), np.float32), np.zeros((3, pixels), np.float32)
+    for layer, rast in enumerate(_layers(asset, clip, size)):
         where = np.flatnonzero(rast[:, 3])
+        if layer:
+            where = where[opacity[where] < _OPAQUE]
         if not len(where):
             break
-        where = where[opacity[where] < 0.995] if opacity.any() else where
-        point, facing, alpha, radiance = _shade(asset, rast[where], levels, eye, lighting)
+        hits = rast.take(where, axis=0)
+        point, facing, alpha, radiance = _shade(asset, hits, levels, eye, lighting)
         weight = (1 - opacity[where]) * alpha
-        color[where] += weight[:, None] * np.clip(radiance, 0, 1)
-        opacity[where] += weight
-        leading = weight > best[where]
+        leading = np.flatnonzero(weight > best[where])
         front = where[leading]
-        best[front], depth[front] = weight[leading], rast[front, 2]
-        position[front], normal[front] = point[leading], facing[leading]
-        if not (opacity[where] < 0.995).any():
-            break
+        best[front], depth[front] = weight[leading], hits[leading, 2]
+        weighted = np.clip(radiance, 0, 1) * weight
+        for channel in range(3):
+            color[channel, where] += weighted[channel]
+            position[channel, front] = point[channel, leading]
+            normal[channel, front] = facing[channel, leading]
+        opacity[where] += weight
     return _resolve(color, opacity, depth, position, normal, resolution, ssaa)
 
 
@@ -132,9 +136,9 @@ def _face_levels(asset: Asset, clip: np.ndarray, size: int) -> np.ndarray:
     screen = clip[:, :2] / np.maximum(clip[:, 3:], 1e-6) * (0.5 * size)
     a, b, c = (screen[asset.faces[:, i]] for i in range(3))
     drawn = np.abs((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0]))
-    uv = asset.corners[:, :, 6:8]
-    e, f = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-    texels = np.abs(e[:, 0] * f[:, 1] - e[:, 1] * f[:, 0])
+    uv = asset.corners[:, 6:8]  # [3, 2, F]
+    e, f = uv[1] - uv[0], uv[2] - uv[0]
+    texels = np.abs(e[0] * f[1] - e[1] * f[0])
     texels = texels * asset.atlas.width[asset.material_ids, 0] * asset.atlas.height[asset.material_ids, 0]
     ratio = np.clip(np.nan_to_num(texels) / np.maximum(drawn, 1e-6), 1.0, 4.0**15)
     return np.rint(0.5 * np.log2(ratio)).astype(np.int32)
@@ -143,35 +147,46 @@ def _face_levels(asset: Asset, clip: np.ndarray, size: int) -> np.ndarray:
 def _shade(
     asset: Asset, rast: np.ndarray, levels: np.ndarray, eye: np.ndarray, lighting: Lighting
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Position [n, 3], viewer-side normal [n, 3], alpha [n], radiance [n, 3] of n covered samples."""
+    """Position [3, n], viewer-side normal [3, n], alpha [n], radiance [3, n] of n covered samples."""
     face = rast[:, 3].astype(np.int64) - 1
-    u, v = rast[:, 0:1], rast[:, 1:2]
+    u, v = rast[:, 0].copy(), rast[:, 1].copy()
     w = 1 - u - v
-    corners = asset.corners[face]  # [n, 3, 8]
-    values = corners[:, 0] * u + corners[:, 1] * v + corners[:, 2] * w
-    point, normal, uv = values[:, :3], values[:, 3:6], values[:, 6:8]
-    view = eye - point
-    view /= np.sqrt(dot(view, view))[:, None]
-    normal /= np.sqrt(dot(normal, normal))[:, None] + np.float32(1e-12)
+
+    def at(table: np.ndarray) -> np.ndarray:  # [3, C, F] by corner -> [C, n]
+        out = table[0].take(face, axis=1)
+        out *= u
+        for corner, weight in ((table[1], v), (table[2], w)):
+            part = corner.take(face, axis=1)
+            part *= weight
+            out += part
+        return out
+
+    values = at(asset.corners)
+    point, normal = values[0:3], values[3:6]
+    view = eye[:, None] - point
+    view /= np.sqrt(dot(view, view))
+    normal /= np.sqrt(dot(normal, normal)) + np.float32(1e-12)
     # Two-sided: turn the normal by the side of the flat face that is seen, then keep it from facing away.
-    flat = asset.face_normals[face]
-    normal[dot(flat, view) * dot(flat, normal) < 0] *= -1
+    flat = asset.face_normals.take(face, axis=1)
+    normal *= np.where(dot(flat, view) * dot(flat, normal) < 0, np.float32(-1), np.float32(1))
     below = dot(normal, view)
     tilted = np.flatnonzero(below < 0)
     if len(tilted):
-        bent = normal[tilted] - (below[tilted, None] - np.float32(1e-3)) * view[tilted]
-        normal[tilted] = bent / (np.sqrt(dot(bent, bent))[:, None] + np.float32(1e-12))
+        bent = normal[:, tilted] - (below[tilted] - np.float32(1e-3)) * view[:, tilted]
+        normal[:, tilted] = bent / (np.sqrt(dot(bent, bent)) + np.float32(1e-12))
 
-    material = asset.material_ids[face]
-    texel = asset.atlas.sample(uv, material, levels[face])
-    base, alpha = texel[:, :3], texel[:, 3]
+    material = asset.material_ids.take(face)
+    texel = asset.atlas.sample(values[6], values[7], material, levels.take(face))
+    base, alpha = texel[:3], texel[3]
     if asset.colors is not None:
-        tint = asset.colors[face]
-        tint = tint[:, 0] * u + tint[:, 1] * v + tint[:, 2] * w
-        base, alpha = base * tint[:, :3], alpha * tint[:, 3]
-    mode = asset.alpha_mode[material]
-    alpha = np.where(mode == OPAQUE, 1.0, np.where(mode == MASK, alpha > asset.alpha_cutoff[material], alpha))
-    radiance = shade_points(normal, view, base, texel[:, 4], texel[:, 5], lighting)
+        tint = at(asset.colors)
+        base, alpha = base * tint[:3], alpha * tint[3]
+    if asset.is_opaque:
+        alpha = np.ones_like(alpha)
+    else:
+        mode = asset.alpha_mode[material]
+        alpha = np.where(mode == OPAQUE, 1.0, np.where(mode == MASK, alpha > asset.alpha_cutoff[material], alpha))
+    radiance = shade_points(normal, view, base, texel[4], texel[5], lighting)
     return point, normal, alpha.astype(np.float32), radiance
 
 
@@ -185,28 +200,29 @@ def _resolve(
     ssaa: int,
 ) -> dict[str, np.ndarray]:
     """Samples to pixels: box mean of premultiplied colour, nearest sample of the geometry."""
-    cells = (resolution, ssaa, resolution, ssaa)
-    alpha = _box_mean(opacity.reshape(*cells, 1))[..., 0]
-    mean = _box_mean(color.reshape(*cells, 3))
-    rgba = np.zeros((resolution, resolution, 4), np.uint8)
-    seen = alpha > 0.5 / 255
-    straight = np.clip(mean[seen] / alpha[seen, None], 0, 1)
-    rgba[seen, :3] = _SRGB_TABLE[(straight * np.float32(len(_SRGB_TABLE) - 1) + np.float32(0.5)).astype(np.int32)]
-    rgba[..., 3] = np.rint(np.clip(alpha, 0, 1) * 255)
+    alpha = _box_mean(opacity, resolution, ssaa)
+    seen = np.flatnonzero(alpha > 0.5 / 255)
+    rgba = np.zeros((resolution * resolution, 4), np.uint8)
+    top = len(_SRGB_TABLE) - 1
+    for channel in range(3):
+        straight = np.minimum(_box_mean(color[channel], resolution, ssaa)[seen] / alpha[seen], 1)
+        rgba[seen, channel] = _SRGB_TABLE.take((straight * np.float32(top) + np.float32(0.5)).astype(np.int32))
+    rgba[:, 3] = np.rint(np.clip(alpha, 0, 1) * 255)
     # [R, s, R, s] -> [R * R, s * s], then the nearest covered sample of each pixel
-    grouped = depth.reshape(cells).transpose(0, 2, 1, 3).reshape(resolution * resolution, ssaa * ssaa)
+    grouped = depth.reshape(resolution, ssaa, resolution, ssaa).transpose(0, 2, 1, 3).reshape(-1, ssaa * ssaa)
     chosen = grouped.argmin(1)
     pixel_y, pixel_x = np.divmod(np.arange(resolution * resolution), resolution)
     sample = (pixel_y * ssaa + chosen // ssaa) * (resolution * ssaa) + pixel_x * ssaa + chosen % ssaa
     shape = (resolution, resolution, 3)
-    return {"rgba": rgba, "position": position[sample].reshape(shape), "normal": normal[sample].reshape(shape)}
+    maps = (np.ascontiguousarray(buffer.take(sample, axis=1).T).reshape(shape) for buffer in (position, normal))
+    return {"rgba": rgba.reshape(resolution, resolution, 4), **dict(zip(("position", "normal"), maps))}
 
 
-def _box_mean(cells: np.ndarray) -> np.ndarray:
-    """Mean over the samples of each pixel: [R, s, R, s, C] -> [R, R, C]."""
-    ssaa = cells.shape[1]
-    total = np.zeros_like(cells[:, 0, :, 0])
+def _box_mean(image: np.ndarray, resolution: int, ssaa: int) -> np.ndarray:
+    """Mean over the samples of each pixel: flat [S * S] -> flat [R * R]."""
+    cells = image.reshape(resolution, ssaa, resolution, ssaa)
+    total = np.zeros((resolution, resolution), np.float32)
     for i in range(ssaa):
         for j in range(ssaa):
             total += cells[:, i, :, j]
-    return total * np.float32(1 / (ssaa * ssaa))
+    return (total * np.float32(1 / (ssaa * ssaa))).reshape(-1)

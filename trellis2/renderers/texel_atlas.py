@@ -22,7 +22,7 @@ CLAMP, REPEAT, MIRROR = 0, 1, 2
 class TexelAtlas:
     """Mip-mapped textures. M materials, L levels (short chains repeat their last level)."""
 
-    texels: np.ndarray  # [N, 6] float32
+    texels: np.ndarray  # [6, N] float32
     offset: np.ndarray  # [M, L] int64, first texel of a level
     width: np.ndarray  # [M, L] int32
     height: np.ndarray  # [M, L] int32
@@ -32,36 +32,49 @@ class TexelAtlas:
     def level(self, material: int, level: int) -> np.ndarray:
         """One level of one texture, `[H, W, 6]` (a view)."""
         start, height, width = (int(t[material, level]) for t in (self.offset, self.height, self.width))
-        return self.texels[start : start + height * width].reshape(height, width, NUM_CHANNELS)
+        return self.texels[:, start : start + height * width].reshape(NUM_CHANNELS, height, width).transpose(1, 2, 0)
 
-    def sample(self, uv: np.ndarray, material: np.ndarray, level: np.ndarray) -> np.ndarray:
-        """Filtered texels `[n, 6]` at `uv [n, 2]` of `material [n]` int, from mip `level [n]` int."""
-        level = np.clip(level, 0, self.offset.shape[1] - 1)
-        offset = self.offset[material, level]
-        width, height = self.width[material, level], self.height[material, level]
-        uv = np.where(np.isfinite(uv), uv, 0.0).astype(np.float32)
-        uv = np.clip(uv, -1e4, 1e4)
-        x = uv[:, 0] * width - np.float32(0.5)
-        y = (1 - uv[:, 1]) * height - np.float32(0.5)
+    def sample(self, u: np.ndarray, v: np.ndarray, material: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """Filtered texels `[6, n]` at `u [n]`, `v [n]` of `material [n]` int, from mip `level [n]` int."""
+        levels = self.offset.shape[1]
+        entry = material * levels + np.clip(level, 0, levels - 1)
+        offset = self.offset.reshape(-1).take(entry)
+        if int(self.width.max()) == 1 and int(self.height.max()) == 1:  # no textures at all
+            return self.texels.take(offset, axis=1)
+        width, height = self.width.reshape(-1).take(entry), self.height.reshape(-1).take(entry)
+        x = _bounded(u) * width - np.float32(0.5)
+        y = (1 - _bounded(v)) * height - np.float32(0.5)
         if self.nearest.any():
             blocky = self.nearest[material]
             x, y = np.where(blocky, np.rint(x), x), np.where(blocky, np.rint(y), y)
-        x0, y0 = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
-        fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-        wrap_x, wrap_y = self.wrap[material, 0], self.wrap[material, 1]
+        floor_x, floor_y = np.floor(x), np.floor(y)
+        fx, fy = x - floor_x, y - floor_y
+        x0, y0 = floor_x.astype(np.int32), floor_y.astype(np.int32)
+        wrap_x, wrap_y = self.wrap[:, 0].take(material), self.wrap[:, 1].take(material)
         left, right = _wrapped(x0, width, wrap_x), _wrapped(x0 + 1, width, wrap_x)
-        top = offset + _wrapped(y0, height, wrap_y).astype(np.int64) * width
-        bottom = offset + _wrapped(y0 + 1, height, wrap_y).astype(np.int64) * width
-        texels = self.texels
-        upper = texels[top + left] * (1 - fx) + texels[top + right] * fx
-        lower = texels[bottom + left] * (1 - fx) + texels[bottom + right] * fx
-        return upper * (1 - fy) + lower * fy
+        top, bottom = (offset + _wrapped(row, height, wrap_y) * width for row in (y0, y0 + 1))
+        out = np.zeros((NUM_CHANNELS, len(u)), np.float32)
+        for index, weight in (
+            (top + left, (1 - fx) * (1 - fy)),
+            (top + right, fx * (1 - fy)),
+            (bottom + left, (1 - fx) * fy),
+            (bottom + right, fx * fy),
+        ):
+            texels = self.texels.take(index, axis=1)
+            texels *= weight
+            out += texels
+        return out
+
+
+def _bounded(x: np.ndarray) -> np.ndarray:
+    """Texture coordinates without NaN and within what an int32 texel index can hold."""
+    return np.clip(np.nan_to_num(x), -1e4, 1e4).astype(np.float32, copy=False)
 
 
 def _wrapped(index: np.ndarray, size: np.ndarray, wrap: np.ndarray) -> np.ndarray:
     """Texel index in [0, size) after the wrap mode of each element."""
     if (wrap == REPEAT).all():
-        return np.mod(index, size)
+        return index % size if (size & (size - 1)).any() else index & (size - 1)
     mirrored = np.mod(index, 2 * size)
     mirrored = np.where(mirrored >= size, 2 * size - 1 - mirrored, mirrored)
     return np.where(
@@ -96,7 +109,7 @@ def build_atlas(
                     width[i, level - 1],
                 )
     return TexelAtlas(
-        texels=np.concatenate(parts),
+        texels=np.ascontiguousarray(np.concatenate(parts).T),
         offset=offset,
         width=width,
         height=height,
