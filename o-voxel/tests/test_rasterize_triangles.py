@@ -281,6 +281,38 @@ def test_texture_gradients_and_batches() -> None:
     assert torch.equal(texture(tex, uv)[1], texture(tex[1], uv[1:])[0])
 
 
+@needs_native
+@pytest.mark.parametrize("batched", [False, True])
+def test_native_interpolation_equals_reference(batched: bool) -> None:
+    pos, tri = _soup(40, 0.5, seed=12)
+    rast = rasterize(torch.stack([pos, pos.flip(0)]), tri, (31, 23))
+    attr = torch.randn(*([2] if batched else []), len(pos), 5)
+    native = interpolate(attr, rast, tri, backend="native")
+    torch.testing.assert_close(native, interpolate(attr, rast, tri, backend="reference"))
+    assert interpolate(attr[..., :0], rast, tri).shape == (2, 31, 23, 0)
+
+
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from(["linear", "nearest"]),
+    st.sampled_from(["wrap", "clamp", "mirror", "zero"]),
+    st.sampled_from([(1, 1), (1, 5), (4, 3), (16, 16)]),
+    st.sampled_from([0.5, 3.0, 200.0]),
+)
+def test_native_texture_equals_reference(
+    seed: int, filter_mode: str, boundary: str, size: tuple[int, int], spread: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tex = torch.randn(2 if seed % 2 else 1, *size, 3, generator=generator)
+    uv = (torch.rand(2, 5, 6, 2, generator=generator) - 0.5) * 2 * spread + 0.5
+    uv[0, 0, 0] = torch.tensor([float("nan"), -float("inf")])
+    native = texture(tex, uv, filter_mode, boundary, backend="native")
+    reference = texture(tex, uv, filter_mode, boundary, backend="reference")
+    torch.testing.assert_close(native, reference, atol=1e-5, rtol=1e-5)
+
+
 def test_bad_arguments_are_named() -> None:
     pos, tri = torch.zeros(3, 4), torch.zeros(1, 3, dtype=torch.int32)
     with pytest.raises(ValueError, match=r"pos must have shape"):

@@ -155,7 +155,8 @@ def read_ply(file: FileLike) -> tuple[Tensor, dict[str, Tensor]]:
     missing = [axis for axis in "xyz" if axis not in names]
     if missing:
         raise ValueError(f"PLY vertices lack the properties {missing}")
-    position = np.stack([table[axis].astype(np.float64) for axis in "xyz"], 1)
+    with np.errstate(invalid="ignore"):  # signalling NaNs; refused below
+        position = np.stack([table[axis].astype(np.float64) for axis in "xyz"], 1)
     if not np.isfinite(position).all() or (np.abs(position) >= 2**31 - 1).any():
         raise ValueError("PLY coordinates must be finite and fit int32")
     groups: dict[str, dict[int, str]] = {}

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from o_voxel._native import Backend, native_module, resolve_backend
+
 __all__ = ["BoundaryMode", "FilterMode", "texture"]
 
 FilterMode = Literal["linear", "nearest"]
@@ -28,11 +30,14 @@ def texture(
     uv: Tensor,  # [B, h, w, 2] float, (0, 0) = corner of texel (row 0, column 0), (1, 1) = opposite corner
     filter_mode: FilterMode = "linear",
     boundary_mode: BoundaryMode = "wrap",
+    *,
+    backend: Backend = "auto",
 ) -> Tensor:  # [B, h, w, C]
     """Sample a texture; v = 0 is tensor row 0, texel centres at (i + 0.5) / size.
 
     `wrap` repeats, `mirror` repeats mirrored, `clamp` extends the edge texels, `zero` counts texels outside as 0.
     Non-finite coordinates read as 0. Differentiable in `tex` and, for `linear`, in `uv`.
+    The native path serves float32 on CPU when no gradient is asked for.
     Raises TypeError or ValueError on wrong types, shapes and modes.
     """
     if not isinstance(tex, Tensor) or not tex.dtype.is_floating_point:
@@ -48,6 +53,16 @@ def texture(
     if table.ndim != 4 or table.shape[0] not in (1, batch) or 0 in table.shape[1:3]:
         raise ValueError(f"tex must have shape [H, W, C] or [{batch}, H, W, C] with H, W >= 1, got {list(tex.shape)}")
     height, width, channels = table.shape[1:]
+    tracked = torch.is_grad_enabled() and (tex.requires_grad or uv.requires_grad)
+    plain = tex.device.type == uv.device.type == "cpu" and tex.dtype == uv.dtype == torch.float32 and not tracked
+    if resolve_backend(backend) == "native" and plain:
+        native = native_module()
+        assert native is not None
+        sampled = torch.empty(batch, uv.shape[1] * uv.shape[2], channels)
+        at = uv.detach().reshape(batch, -1, 2).contiguous()
+        boundary = get_args(BoundaryMode).index(boundary_mode)
+        native.sample_texture(table.detach().contiguous(), at, sampled, filter_mode == "linear", boundary)
+        return sampled.reshape(*uv.shape[:3], channels)
     flat = table.reshape(-1, channels)
     base: Tensor | int = 0
     if table.shape[0] > 1:

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "raster/rasterize.h"
+#include "raster/shade.h"
 #include "raster/voxel_render.h"
 
 namespace nb = nanobind;
@@ -39,6 +40,36 @@ void rasterizeBinding(const View<const float, 3>& pos, const View<const int32_t,
     }
 }
 
+// attr [B or 1, V, C], tri [F, 3], rast [B, P, 4] -> out [B, P, C]
+void interpolateBinding(const View<const float, 3>& attr, const View<const int32_t, 2>& tri,
+                        const View<const float, 3>& rast, const View<float, 3>& out) {
+    if (tri.shape(1) != 3 || rast.shape(2) != 4 || out.shape(0) != rast.shape(0) || out.shape(1) != rast.shape(1) ||
+        out.shape(2) != attr.shape(2) || (attr.shape(0) != 1 && attr.shape(0) != rast.shape(0)))
+        throw std::invalid_argument("interpolate: expected attr [B or 1, V, C], tri [F, 3], rast [B, P, 4], out [B, P, C]");
+    const auto stride = static_cast<int64_t>(attr.shape(0) > 1 ? attr.shape(1) * attr.shape(2) : 0);
+    const nb::gil_scoped_release release;
+    interpolateAttributes(attr.data(), static_cast<int64_t>(attr.shape(1)), static_cast<int64_t>(attr.shape(2)), stride,
+                          tri.data(), static_cast<int64_t>(tri.shape(0)), rast.data(),
+                          static_cast<int64_t>(rast.shape(0) * rast.shape(1)), static_cast<int64_t>(rast.shape(1)),
+                          out.data());
+}
+
+// texture [B or 1, H, W, C], uv [B, P, 2] -> out [B, P, C]
+void textureBinding(const View<const float, 4>& texture, const View<const float, 3>& uv, const View<float, 3>& out,
+                    bool linear, int boundary) {
+    if (uv.shape(2) != 2 || out.shape(0) != uv.shape(0) || out.shape(1) != uv.shape(1) ||
+        out.shape(2) != texture.shape(3) || (texture.shape(0) != 1 && texture.shape(0) != uv.shape(0)) ||
+        texture.shape(1) == 0 || texture.shape(2) == 0 || boundary < 0 || boundary > 3)
+        throw std::invalid_argument("texture: expected texture [B or 1, H, W, C], uv [B, P, 2], out [B, P, C]");
+    const auto stride =
+        static_cast<int64_t>(texture.shape(0) > 1 ? texture.shape(1) * texture.shape(2) * texture.shape(3) : 0);
+    const nb::gil_scoped_release release;
+    sampleTexture(texture.data(), static_cast<int64_t>(texture.shape(1)), static_cast<int64_t>(texture.shape(2)),
+                  static_cast<int64_t>(texture.shape(3)), stride, uv.data(),
+                  static_cast<int64_t>(uv.shape(0) * uv.shape(1)), static_cast<int64_t>(uv.shape(1)), linear,
+                  static_cast<Boundary>(boundary), out.data());
+}
+
 // camera: origin 3, rays 9, world to camera 12, projection 6, near, far, cull depth (33 doubles).
 void renderVoxelsBinding(const View<const float, 2>& position, const View<const double, 1>& half,
                          const View<const double, 1>& camera, bool orderByCentre, const View<int32_t, 2>& index,
@@ -69,6 +100,10 @@ void renderVoxelsBinding(const View<const float, 2>& position, const View<const 
 void bindRaster(nb::module_& m) {
     m.def("rasterize_triangles", &rasterizeBinding, nb::arg("pos"), nb::arg("tri"), nb::arg("out"),
           nb::arg("peel").none() = nb::none(), "Rasterise pos [B,V,4], tri [F,3] into out [B,H,W,4].");
+    m.def("interpolate_attributes", &interpolateBinding, nb::arg("attr"), nb::arg("tri"), nb::arg("rast"), nb::arg("out"),
+          "Interpolate attr [B or 1,V,C] at rast [B,P,4] into out [B,P,C].");
+    m.def("sample_texture", &textureBinding, nb::arg("texture"), nb::arg("uv"), nb::arg("out"), nb::arg("linear"),
+          nb::arg("boundary"), "Sample texture [B or 1,H,W,C] at uv [B,P,2]; boundary 0 wrap, 1 clamp, 2 mirror, 3 zero.");
     m.def("render_voxels", &renderVoxelsBinding, nb::arg("position"), nb::arg("half"), nb::arg("camera"),
           nb::arg("order_by_centre"), nb::arg("index"), nb::arg("depth"),
           "First box hit per pixel: index [H,W] (-1 none) and camera depth [H,W].");
