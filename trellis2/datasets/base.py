@@ -199,8 +199,9 @@ class StandardDatasetBase(Dataset):
             return
         begin = time.monotonic()
         store, good = self.build_store(
-            f"{type(self).__name__}.items", self.load_raw, list(range(len(self))), self.RAGGED
-        )
+            f"{type(self).__name__}.items", self.load_raw, list(range(len(self))), self.RAGGED,
+            identity=self.cache_identity(),
+        )  # fmt: skip
         if len(good) < len(self):
             self._keep(good)
         self._store = place_store(store, device, self.cache_device)
@@ -213,14 +214,24 @@ class StandardDatasetBase(Dataset):
         return {}
 
     def build_store(
-        self, name: str, read: Callable[[int], dict[str, np.ndarray]], indices: list[int], ragged: Sequence[str]
+        self,
+        name: str,
+        read: Callable[[int], dict[str, np.ndarray]],
+        indices: list[int],
+        ragged: Sequence[str],
+        roles: Sequence[str] | None = None,
+        identity: Mapping[str, Any] | None = None,
     ) -> tuple[Packed, list[int]]:
-        """Read items on threads and pack them, or load the packed file; returns (store, readable indices)."""
+        """Read items on threads and pack them, or load the packed file; returns (store, readable indices).
+
+        The file's name depends on `name`, `identity`, the folders of `roles` (default: `ROOTS`) and the items.
+        """
         path = None
         if self.cache_dir is not None:
+            roles = self.ROOTS if roles is None else roles
             shas = [self.instances[i][1] for i in indices]
-            folders = sorted({str(f) for roots, _ in self.instances for f in roots.values()})
-            text = json.dumps([name, self.cache_identity(), folders, shas], default=str)
+            folders = sorted({f"{role}={roots[role]}" for roots, _ in self.instances for role in roles})
+            text = json.dumps([name, identity or {}, folders, shas], default=str)
             path = Path(self.cache_dir) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
             if path.is_file():
                 return load_packed(path), indices

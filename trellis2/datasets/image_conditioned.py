@@ -105,13 +105,20 @@ class ImageConditionedMixin(StandardDatasetBase):
         views = [self.read_view_arrays(path) for path in self.view_files(index)]
         return {key: np.stack([view[key] for view in views]) for key in views[0]}
 
+    def view_identity(self) -> dict[str, Any]:
+        """What the stored views depend on, besides their files and the crop."""
+        return {"arrays": self.VIEW_ARRAYS}
+
     def prepare(self, device: torch.device | str = "cpu") -> None:
         """Fill the stores of items and views."""
         if not self.cache or self._views is not None:
             return
         begin = time.monotonic()
         name = f"views-{self.stored_size}-{self.crop_rule}-{self.image_margin}-{self.max_views}"
-        views, good = self.build_store(name, self._read_all_views, list(range(len(self))), self.VIEW_ARRAYS)
+        views, good = self.build_store(
+            name, self._read_all_views, list(range(len(self))), self.VIEW_ARRAYS, roles=("render_cond",),
+            identity=self.view_identity(),
+        )  # fmt: skip
         if len(good) < len(self):
             self._keep(good)
         before = [sha for _, sha in self.instances]

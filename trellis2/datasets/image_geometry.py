@@ -67,8 +67,8 @@ class ImageGeometry(ImageConditionedMixin, SparseStructure):
         """Side of the stored maps, margin included."""
         return round(self.map_size * (1 + 2 * self.image_margin))
 
-    def cache_identity(self) -> dict[str, Any]:
-        return {**super().cache_identity(), "map_size": self.map_size}
+    def view_identity(self) -> dict[str, Any]:
+        return {**super().view_identity(), "map_size": self.map_size}
 
     def read_view_arrays(self, path: Path) -> dict[str, np.ndarray]:
         rgba = read_rgba(path)

@@ -75,6 +75,7 @@ class BasicTrainer:
         self.step = 0
         self.elapsed = 0.0  # seconds of training, all runs of this folder together
         self._stop_reason = ""
+        self._time_progress = 0.0
         self._skipped_in_a_row = 0
         self._data_position: dict[str, int] | None = None
         self._log: RunLog | None = None
@@ -153,7 +154,7 @@ class BasicTrainer:
         return model
 
     def _init_elastic(self, spec: Mapping[str, Any]) -> None:
-        from ..utils import elastic_utils
+        from ..modules import elastic as elastic_utils
 
         cls = getattr(elastic_utils, spec["name"], None)
         if cls is None:
@@ -386,14 +387,19 @@ class BasicTrainer:
         if self.precision.log_scale is not None and self.precision.log_scale < 0:
             self._stop_reason = "diverged"
             stop = True
-        progress, stop_flag, diverged = broadcast_floats(
-            [self.progress, float(stop), float(self._stop_reason == "diverged")]
+        time_part = self.elapsed / (60 * self.config.max_minutes) if self.config.max_minutes else 0.0
+        self._time_progress, stop_flag, diverged = broadcast_floats(
+            [time_part, float(stop), float(self._stop_reason == "diverged")]
         )
-        if hasattr(self.lr_scheduler, "set_progress"):
-            self.lr_scheduler.set_progress(progress)
         if diverged:
             self._stop_reason = "diverged"
         return bool(stop_flag)
+
+    def _update_schedule(self) -> None:
+        """Tell the schedule how far the run is: exact in steps, agreed now and then in time."""
+        if hasattr(self.lr_scheduler, "set_progress"):
+            steps = self.step / self.config.max_steps if self.config.max_steps else 0.0
+            self.lr_scheduler.set_progress(max(steps, self._time_progress))
 
     def run(self) -> None:
         """Train until max_steps, the time limit or SIGTERM; always ends with a checkpoint.
@@ -415,6 +421,7 @@ class BasicTrainer:
             while not stop and (config.max_steps is None or self.step < config.max_steps):
                 step_begin = time.monotonic()
                 data_list, position = next(batches)
+                self._update_schedule()
                 entry = self.run_step(data_list)
                 self._data_position = position
                 self.step += 1

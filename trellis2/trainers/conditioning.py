@@ -81,7 +81,9 @@ class ImageConditionedMixin(BasicTrainer):
         if self._image_cond_model is None:
             from ..models import build_image_cond_model
 
-            with local_master_first():
+            # constructing draws random numbers: the training stream must not notice, or resuming would shift it
+            with local_master_first(), torch.random.fork_rng():
+                torch.manual_seed(self.seed)
                 model = build_image_cond_model(self.image_cond_spec)
             if isinstance(model, torch.nn.Module):
                 model.eval().requires_grad_(False)
