@@ -163,7 +163,12 @@ nb::tuple clusterCharts(Points vertices, Faces faces, Pairs pairs, Doubles lengt
     const std::vector<int32_t> f = toFaces(faces, v.size());
     checkPairs(pairs, static_cast<int64_t>(faces.shape(0)));
     if (lengths.shape(0) != pairs.shape(0)) throw std::invalid_argument("lengths must have one entry a pair");
-    const mesh::ChartOptions options{maxConeHalfAngle, smallConeHalfAngle, roundness, areaWeight, smallArea};
+    mesh::ChartOptions options;
+    options.maxConeHalfAngle = maxConeHalfAngle;
+    options.smallConeHalfAngle = smallConeHalfAngle;
+    options.roundness = roundness;
+    options.areaWeight = areaWeight;
+    options.smallArea = smallArea;
     mesh::Charts charts;
     {
         nb::gil_scoped_release release;

@@ -35,11 +35,16 @@ Cone enclose(const Cone& a, const Cone& b) {
     return out;
 }
 
+struct Border {
+    double length = 0, smooth = 0;  // of the shared edges, and of those among them that are not creases
+    void add(const Border& o) { length += o.length, smooth += o.smooth; }
+};
+
 struct Chart {
     Cone cone;
     double area = 0, perimeter = 0;
     uint32_t version = 0;
-    std::map<int32_t, double> border;  // neighbouring chart -> shared length (ordered: runs repeat exactly)
+    std::map<int32_t, Border> border;  // by neighbouring chart (ordered: runs repeat exactly)
 };
 
 struct Merge {
@@ -72,8 +77,10 @@ class Clusterer {
         for (int64_t i = 0; i < m; ++i) {
             const int32_t a = static_cast<int32_t>(pairs[2 * i]), b = static_cast<int32_t>(pairs[2 * i + 1]);
             if (a == b) continue;
-            charts_[a].border[b] += lengths[i];
-            charts_[b].border[a] += lengths[i];
+            const bool crease = angleBetween(charts_[a].cone.axis, charts_[b].cone.axis) > options_.creaseAngle;
+            const Border shared{lengths[i], crease ? 0 : lengths[i]};
+            charts_[a].border[b].add(shared);
+            charts_[b].border[a].add(shared);
         }
     }
 
@@ -106,9 +113,9 @@ class Clusterer {
             int32_t best = -1;
             double longest = 0;
             for (const auto& [b, shared] : charts_[a].border) {
-                if (shared <= longest) continue;
+                if (shared.length <= longest) continue;
                 if (enclose(charts_[a].cone, charts_[b].cone).half > options_.smallConeHalfAngle) continue;
-                longest = shared;
+                longest = shared.length;
                 best = b;
             }
             if (best >= 0) merge(a, best);
@@ -122,12 +129,13 @@ class Clusterer {
     const Cone& cone(int32_t root) const { return charts_[root].cone; }
 
   private:
-    void push(int32_t a, int32_t b, double shared) {
+    void push(int32_t a, int32_t b, const Border& shared) {
+        if (2 * shared.smooth < shared.length) return;  // a hard edge: better a seam than a fold
         if (a > b) std::swap(a, b);
         const Chart &p = charts_[a], &q = charts_[b];
         const double half = enclose(p.cone, q.cone).half;
         if (half > options_.maxConeHalfAngle) return;
-        const double area = p.area + q.area, perimeter = std::max(0.0, p.perimeter + q.perimeter - 2 * shared);
+        const double area = p.area + q.area, perimeter = std::max(0.0, p.perimeter + q.perimeter - 2 * shared.length);
         const double round = area > 0 ? perimeter * perimeter / (4 * kPi * area) : 0;
         const double cost = half + options_.roundness * std::min(round, 1e6) + options_.areaWeight * area / totalArea_;
         heap_.push_back({cost, a, b, p.version, q.version});
@@ -140,14 +148,14 @@ class Clusterer {
         Chart &p = charts_[a], &q = charts_[b];
         p.cone = enclose(p.cone, q.cone);
         p.area += q.area;
-        p.perimeter = std::max(0.0, p.perimeter + q.perimeter - 2 * p.border[b]);
+        p.perimeter = std::max(0.0, p.perimeter + q.perimeter - 2 * p.border[b].length);
         p.border.erase(b);
         for (const auto& [c, shared] : q.border) {
             if (c == a) continue;
-            p.border[c] += shared;
+            p.border[c].add(shared);
             auto& other = charts_[c].border;
             other.erase(b);
-            other[a] += shared;
+            other[a].add(shared);
         }
         q.border.clear();
         parent_[b] = a;

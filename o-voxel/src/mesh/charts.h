@@ -11,6 +11,7 @@ namespace ovoxel::mesh {
 struct ChartOptions {
     double maxConeHalfAngle = 0.9;     // radians; faces of a chart lie within this angle of its axis
     double smallConeHalfAngle = 1.25;  // the same for absorbing charts below smallArea
+    double creaseAngle = 1.0;          // radians; charts do not grow across edges sharper than this
     double roundness = 0.02;           // weight of perimeter^2 / (4 pi area) against radians of cone angle
     double areaWeight = 0.5;           // weight of the share of the total area: lets charts grow evenly
     double smallArea = 0.0;            // absolute area below which a chart is merged into a neighbour
