@@ -24,13 +24,14 @@ def run_dump(kind: Literal["mesh", "pbr"], description: str | None, argv: list[s
         help="npz: open container; pickle: the published format, for other readers",
     )  # fmt: skip
     adaptor, args = parse_with_adaptor(parser, argv)
+    flag = f"{kind}_dumped"
     folder = (getattr(args, f"{kind}_dump_root") or args.root) / f"{kind}_dumps"
     download_root = args.download_root or args.root
-    stage = Stage(folder, (f"{kind}_dumped",), f"Dumping {'mesh' if kind == 'mesh' else 'PBR'}")
+    stage = Stage(folder, (flag,), f"Dumping {'mesh' if kind == 'mesh' else 'PBR'}")
     try:
         table = load_tables(args.root, [download_root / "raw", folder], {"local_path": "download.py"})
         rows = select(
-            table, args, lambda r: bool(r.get("local_path")) and not_done(r, f"{kind}_dumped"), stage.failures(args.rank)
+            table, args, lambda r: bool(r.get("local_path")) and not_done(r, flag), stage.failures(args.rank)
         )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))

@@ -64,9 +64,8 @@ def save_dump(path: Path, dump: dict[str, Any]) -> None:
             return [strip(v) for v in value]
         if isinstance(value, (np.ndarray, bytes)):
             name = f"a{len(arrays)}"
-            is_bytes = isinstance(value, bytes)
-            arrays[name] = np.frombuffer(value, np.uint8) if is_bytes else value
-            return {"$": name, "bytes": is_bytes}
+            arrays[name] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+            return {"$": name, "bytes": isinstance(value, bytes)}
         return value
 
     structure = json.dumps({"format": _FORMAT, "dump": strip(dump)}).encode()
@@ -99,7 +98,7 @@ def load_dump(path: Path) -> dict[str, Any]:
 
 def _load_pickle(path: Path) -> Any:
     with open(path, "rb") as file:
-        return _PlainUnpickler(io.BufferedReader(file)).load()  # type: ignore[arg-type]
+        return _PlainUnpickler(io.BufferedReader(file)).load()
 
 
 def _load_npz(path: Path) -> Any:

@@ -76,7 +76,8 @@ class GltfFile:
         _, version, total = struct.unpack_from("<III", data)
         if version != 2 or total > len(data):
             raise ValueError(f"GLB must be version 2 and complete, got version {version}, {len(data)} of {total} bytes")
-        chunks, at = {}, 12
+        chunks: dict[int, bytes] = {}
+        at = 12
         while at + 8 <= total:
             size, kind = struct.unpack_from("<II", data, at)
             if at + 8 + size > total:

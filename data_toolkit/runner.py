@@ -234,7 +234,8 @@ def run_stage(
     one stage per resolution), None where there is nothing to record.
     """
     print(f"Processing {len(rows)} objects...")
-    start, made, failed, reasons = time.time(), 0, 0, {}
+    start, made, failed = time.time(), 0, 0
+    reasons: dict[str, int] = {}
 
     def record(outcome: Outcome) -> None:
         nonlocal made, failed

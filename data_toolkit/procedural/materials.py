@@ -15,8 +15,8 @@ from data_toolkit.procedural.rng import Rng
 from data_toolkit.procedural.textures import Color
 
 __all__ = [
-    "METALS", "WOODS", "Material", "brick", "cloth", "color", "dark", "foliage", "glass", "hsv", "light", "metal", "paint",
-    "patterned", "picture", "plain", "roof", "rubber", "rust", "soil", "stone", "wood",
+    "METALS", "WOODS", "Material", "brick", "cloth", "color", "dark", "foliage", "glass", "hsv", "light", "metal",
+    "paint", "patterned", "picture", "plain", "roof", "rubber", "rust", "soil", "stone", "wood",
 ]  # fmt: skip
 
 WOODS: tuple[tuple[Color, Color], ...] = (

@@ -40,7 +40,7 @@ def contact_sheet(families: list[str], samples: int, size: int, first: int = 0) 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--families", default=",".join(FAMILIES), help="comma-separated names")
     parser.add_argument("--samples", type=int, default=4)

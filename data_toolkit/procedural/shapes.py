@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 __all__ = [
-    "Geo", "arc", "ball", "box", "cone", "cylinder", "disk", "extrude", "join", "lathe", "loft", "mirror_x", "pixels",
-    "prism", "ring_section", "rounded", "sheet", "superellipse", "torus", "tube",
+    "Geo", "arc", "ball", "box", "box_sides", "cone", "cylinder", "disk", "extrude", "join", "lathe", "loft",
+    "mirror_x", "pixels", "prism", "ring_section", "rounded", "sheet", "superellipse", "torus", "tube",
 ]  # fmt: skip
 
 Vec3 = tuple[float, float, float]
@@ -163,8 +164,19 @@ def box(w: float, h: float, d: float, bevel: float | None = None) -> Geo:
     return _polygons([points[q] for q in faces], faces)
 
 
+def box_sides(w: float, h: float, d: float, bevel: float) -> tuple[list[Geo], Geo]:
+    """The sides of a chamfered box, in the order -x, +x, -y, +y, -z, +z, and its chamfers as one mesh."""
+    half = np.array([w, h, d]) / 2
+    faces, signs, inset = _BOX
+    points = signs * (half - bevel * inset)
+    flat = [q for q in faces if len(q) == 4 and len({i % 3 for i in q}) == 1]
+    sides = [_polygons([points[q]], [[0, 1, 2, 3]]) for q in flat]
+    rest = [q for q in faces if q not in flat]
+    return sides, _polygons([points[q] for q in rest], rest)
+
+
 def loft(
-    sections: np.ndarray,  # [K, N, 3]
+    sections: Any,  # [K, N, 3] array or nested lists
     *,
     closed: bool = True,
     caps: tuple[bool, bool] = (True, True),
@@ -334,9 +346,13 @@ def ball(rx: float, ry: float | None = None, rz: float | None = None, seg: int =
 
 
 def tube(
-    path: Sequence[Vec3] | np.ndarray, radius: float | Sequence[float] | np.ndarray, seg: int = 10, *, closed: bool = False,
+    path: Sequence[Vec3] | np.ndarray,
+    radius: float | Sequence[float] | np.ndarray,
+    seg: int = 10,
+    *,
+    closed: bool = False,
     flat: float = 1.0,
-) -> Geo:  # fmt: skip
+) -> Geo:
     """Sweep a circle (or, with `flat` != 1, an ellipse) along a path [K, 3] with frames carried along."""
     p = np.asarray(path, float)
     rad = np.broadcast_to(np.asarray(radius, float), (len(p),))
@@ -418,7 +434,7 @@ def rounded(w: float, h: float, r: float, n: int = 4) -> list[tuple[float, float
     return arc(r, 0, 90, n, x, y) + arc(r, 90, 180, n, -x, y) + arc(r, 180, 270, n, -x, -y) + arc(r, 270, 360, n, x, -y)
 
 
-def sheet(points: np.ndarray) -> Geo:
+def sheet(points: Any) -> Geo:
     """An open surface through a grid of points [A, B, 3]; u runs along B, v along A."""
     return loft(np.asarray(points, float), closed=False, caps=(False, False), sharp_sections=[], sharp_points=[])
 

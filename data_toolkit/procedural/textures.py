@@ -10,8 +10,8 @@ import numpy as np
 from data_toolkit.procedural.rng import Rng
 
 __all__ = [
-    "Color", "bricks", "checks", "dots", "facade", "fabric", "fbm", "gradient", "marble", "mix", "noise", "planks", "shade",
-    "solid", "stripes", "to_u8", "weave", "wood",
+    "Color", "bricks", "checks", "dots", "facade", "fabric", "fbm", "gradient", "marble", "mix", "noise", "planks",
+    "shade", "solid", "stripes", "to_u8", "weave", "wood",
 ]  # fmt: skip
 
 Color = tuple[float, float, float]  # sRGB-encoded, 0..1

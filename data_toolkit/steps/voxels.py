@@ -93,8 +93,11 @@ def dual_grid(objects: list[dict[str, Any]], resolution: int) -> tuple[np.ndarra
 
 
 def pbr_voxels(
-    materials: list[dict[str, Any]], objects: list[dict[str, Any]], resolution: int, quirks: Literal["published"] | None = None
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:  # fmt: skip
+    materials: list[dict[str, Any]],
+    objects: list[dict[str, Any]],
+    resolution: int,
+    quirks: Literal["published"] | None = None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Normalised objects to (coords int32 [N, 3], uint8 attributes).
 
     By default colour factors count as linear and base colour is mixed in linear light; `quirks="published"` multiplies

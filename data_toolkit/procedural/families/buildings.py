@@ -9,6 +9,7 @@ from data_toolkit.procedural import textures as tx
 from data_toolkit.procedural.asset import Asset
 from data_toolkit.procedural.rng import Rng
 from data_toolkit.procedural.shapes import (
+    Geo,
     arc,
     ball,
     box,
@@ -130,7 +131,7 @@ def castle(r: Rng) -> Asset:
     return a
 
 
-def loft_pyramid(hx: float, hz: float, y: float, rise: float):  # type: ignore[no-untyped-def]
+def loft_pyramid(hx: float, hz: float, y: float, rise: float) -> Geo:
     """A four-sided roof with half sizes (hx, hz) at height y."""
     ring = [(hx, y, hz), (hx, y, -hz), (-hx, y, -hz), (-hx, y, hz)]
     tip = [(x * 0.02, y + rise, z * 0.02) for x, _, z in ring]

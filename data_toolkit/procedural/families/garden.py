@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from data_toolkit.procedural import materials as mt
 from data_toolkit.procedural import textures as tx
 from data_toolkit.procedural.asset import Asset
@@ -85,7 +87,6 @@ def _column(rad: float, h: float) -> Geo:
 def _bumpy(r: Rng, rx: float, ry: float, rz: float) -> Geo:
     """A ball with soft lumps."""
     p, q = r.uniform(0, 6.28), r.uniform(0, 6.28)
-    import numpy as np
 
     def lumps(v: np.ndarray) -> np.ndarray:
         x, y, z = v[:, 0] / rx, v[:, 1] / ry, v[:, 2] / rz

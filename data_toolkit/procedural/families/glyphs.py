@@ -33,11 +33,18 @@ _ROWS = {
 GLYPHS: tuple[tuple[str, ...], ...] = tuple(tuple(rows.split()) for rows in _ROWS.values())
 
 
-def glyph_texture(rows: tuple[str, ...], paper: Color, ink: Color, size: int = 64) -> np.ndarray:
-    """Draw a character in the middle of a square picture uint8 [S, S, 3]."""
+def glyph_texture(
+    rows: tuple[str, ...], paper: Color, ink: Color, border: Color | None = None, size: int = 64
+) -> np.ndarray:
+    """Draw a character in the middle of a square picture uint8 [S, S, 3], with a border if a colour is given."""
     cell = size // 10
     mask = np.zeros((size, size))
     bits = np.array([[c == "#" for c in row] for row in rows], float).repeat(cell, 0).repeat(cell, 1)
     y, x = (size - bits.shape[0]) // 2, (size - bits.shape[1]) // 2
     mask[y : y + bits.shape[0], x : x + bits.shape[1]] = bits
-    return to_u8(mix(paper, ink, mask))
+    image = mix(paper, ink, mask)
+    if border is not None:
+        edge = np.ones((size, size), bool)
+        edge[5:-5, 5:-5] = False
+        image[edge] = border
+    return to_u8(image)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from data_toolkit.procedural import materials as mt
 from data_toolkit.procedural.asset import Asset
 from data_toolkit.procedural.rng import Rng
@@ -64,9 +66,8 @@ def axe(r: Rng) -> Asset:
     return a
 
 
-def _taper(v, w):  # type: ignore[no-untyped-def]
-    import numpy as np
-
+def _taper(v: np.ndarray, w: float) -> np.ndarray:
+    """Scale factors that sharpen a blade towards +x."""
     k = 1 - 0.75 * np.clip(v[:, 0] / w, 0, 1)
     return np.stack([np.ones_like(k), np.ones_like(k), k], 1)
 

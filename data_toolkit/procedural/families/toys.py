@@ -11,7 +11,7 @@ from data_toolkit.procedural import textures as tx
 from data_toolkit.procedural.asset import Asset
 from data_toolkit.procedural.families.glyphs import GLYPHS, glyph_texture
 from data_toolkit.procedural.rng import Rng
-from data_toolkit.procedural.shapes import ball, box, cylinder, join, lathe, mirror_x, pixels, torus, tube
+from data_toolkit.procedural.shapes import ball, box, box_sides, cylinder, join, lathe, mirror_x, pixels, torus, tube
 
 __all__ = ["FAMILIES"]
 
@@ -63,20 +63,15 @@ def letter_block(r: Rng) -> Asset:
     """A toy cube with a letter on the front and other letters around."""
     a = Asset()
     c = mt.color(r)
-    a.add(
-        box(0.94, 0.94, 0.94, r.uniform(0.03, 0.08)), mt.wood(r, 1.0) if r.chance(0.6) else mt.plain(mt.light(r), 0.5)
-    )
-    rim = mt.plain(c, 0.4)
-    for q in range(4):
-        image = glyph_texture(r.choice(GLYPHS), mt.light(r), mt.color(r) if r.chance(0.5) else c)
-        face = box(0.74, 0.74, 0.05, 0.0)
-        a.add(face.planar_uv("z").at(0, 0, 0.47).rot("y", 90 * q), mt.picture(image, 0.5))
-        frame = join(
-            [box(0.84, 0.06, 0.05, 0.01).at(0, s * 0.4, 0) for s in (-1, 1)]
-            + [box(0.06, 0.84, 0.05, 0.01).at(s * 0.4, 0, 0) for s in (-1, 1)]
-        )
-        a.add(frame.at(0, 0, 0.475).rot("y", 90 * q), rim)
-    a.add(cylinder(0.2, 0.06, 24), rim, y=0.47)
+    sides, edges = box_sides(1.0, 1.0, 1.0, r.uniform(0.03, 0.1))
+    wood = mt.wood(r, 1.0) if r.chance(0.6) else mt.plain(mt.light(r), 0.5)
+    a.add(edges, wood)
+    paper = mt.light(r)
+    for k in (5, 1, 4, 0):  # front, right, back, left
+        ink = mt.color(r) if r.chance(0.5) else c
+        a.add(sides[k].fit_uv(), mt.picture(glyph_texture(r.choice(GLYPHS), paper, ink, c), 0.5))
+    a.add(sides[3], mt.plain(c, 0.4))
+    a.add(sides[2], wood)
     return a
 
 
@@ -238,24 +233,24 @@ def gift(r: Rng) -> Asset:
     a = Asset()
     w, h, d = r.uniform(0.6, 1.0), r.uniform(0.4, 0.9), r.uniform(0.6, 0.9)
     paper, ribbon = mt.patterned(r, 2.0, gloss=False), mt.plain(mt.color(r), 0.3)
-    a.add(box(w, h, d, 0.015), paper, y=h / 2)
-    lid = r.chance(0.5)
+    lid = r.uniform(0.18, 0.25) * h if r.chance(0.5) else 0.0
+    e = 0.03 if lid else 0.0
+    a.add(box(w, h - lid, d, 0.01), paper, y=(h - lid) / 2)
     if lid:
-        a.add(box(w + 0.06, h * 0.22, d + 0.06, 0.015), mt.paint(r), y=h * 0.92)
-    e = 0.035 if lid else 0.0
-    t, bw = 0.03 + 2 * e, r.uniform(0.09, 0.14)
-    a.add(join([box(w + t, h + 0.03 + e, bw, 0.008), box(bw, h + 0.03 + e, d + t, 0.008)]), ribbon, y=h / 2 + e * 0.5)
-    top, s = h + 0.02 + e, r.uniform(0.8, 1.2)
+        a.add(box(w + 2 * e, lid, d + 2 * e, 0.01), mt.paint(r), y=h - lid / 2)
+    t, bw = 0.03, r.uniform(0.09, 0.14)
+    strips = []
+    for q, reach in ((0, d / 2), (180, d / 2), (90, w / 2), (270, w / 2)):
+        strips.append(box(bw, h - lid, t, 0.004).at(0, (h - lid) / 2, reach + t / 2).rot("y", q))
+        strips.append(box(bw, lid + t, t, 0.004).at(0, h + (t - lid) / 2, reach + e + t / 2).rot("y", q))
+    strips += [box(w + 2 * e, t, bw, 0.004).at(0, h + t / 2, 0), box(bw, t, d + 2 * e, 0.004).at(0, h + t / 2, 0)]
+    a.add(join(strips), ribbon)
+    top, s = h + t, r.uniform(0.8, 1.2)
     loop = [(0.0, 0.0, 0.0), (0.12, 0.12, 0), (0.24, 0.16, 0), (0.28, 0.09, 0), (0.2, 0.03, 0), (0.03, 0.01, 0)]
     a.add(mirror_x(tube([(x * s, y * s, z) for x, y, z in loop], 0.028, 8, flat=2.0)), ribbon, y=top)
     a.add(ball(0.06, 0.05, 0.06, 14, 8), ribbon, y=top + 0.03)
-    a.add(
-        box(0.16, 0.22, 0.03, 0.005).rot("z", 12),
-        mt.plain((0.96, 0.94, 0.88), 0.8),
-        x=w * 0.25,
-        y=h * 0.62,
-        z=d / 2 + 0.02 + e,
-    )
+    tag = box(0.16, 0.22, 0.03, 0.005).rot("z", 12)
+    a.add(tag, mt.plain((0.96, 0.94, 0.88), 0.8), x=w * 0.25, y=(h - lid) * 0.6, z=d / 2 + t / 2)
     return a
 
 
@@ -285,30 +280,27 @@ def dice(r: Rng) -> Asset:
 def crate(r: Rng) -> Asset:
     """A wooden box with frame boards and a diagonal brace on the front, sometimes open with cargo."""
     a = Asset()
-    w, h, d = r.uniform(0.7, 1.1), r.uniform(0.6, 0.9), r.uniform(0.6, 0.9)
-    t, b = 0.05, r.uniform(0.09, 0.13)
+    w, h, d = r.uniform(0.7, 1.1), r.uniform(0.55, 0.8), r.uniform(0.55, 0.75)
+    b = r.uniform(0.09, 0.13)
     wood, board = mt.wood(r, 1.5, boards=True), mt.wood(r, 2)
-    is_open = r.chance(0.4)
-    if is_open:
-        walls = [box(w, h, t, 0.004).at(0, h / 2, s * (d - t) / 2) for s in (-1, 1)] + [
-            box(t, h, d, 0.004).at(s * (w - t) / 2, h / 2, 0) for s in (-1, 1)
+    if r.chance(0.4):
+        cargo, s = mt.plain(mt.color(r), 0.4), 0.15
+        a.add(box(w, h * 0.8, d, 0.004), wood, y=h * 0.4)
+        heap = [
+            ball(s, seg=16, rings=10).at((i - 1) * w * 0.29, h * 0.86, (k - 0.5) * d * 0.42)
+            for i in range(3)
+            for k in (0, 1)
         ]
-        a.add(join([*walls, box(w, t, d, 0.004).at(0, t / 2, 0)]), wood)
-        cargo = mt.plain(mt.color(r), 0.4)
-        s = 0.15
-        for i in range(3):
-            for k in range(2):
-                a.add(ball(s, seg=16, rings=10), cargo, (i - 1) * w * 0.29, h - 0.03, (k - 0.5) * d * 0.42)
+        a.add(join(heap), cargo)
     else:
-        a.add(box(w - 0.02, h - 0.02, d - 0.02, 0.004), wood, y=h / 2)
-    for q, (fw, off) in ((0, (w, d)), (180, (w, d)), (90, (d, w)), (270, (d, w))):
-        parts = [box(fw + 0.05, b, 0.05, 0.006).at(0, s * (h - b) / 2, 0) for s in (-1, 1)] + [
-            box(b, h, 0.05, 0.006).at(s * (fw - b) / 2, 0, 0) for s in (-1, 1)
-        ]
+        a.add(box(w, h, d, 0.004), wood, y=h / 2)
+    for q, fw, reach in ((0, w, d / 2), (180, w, d / 2), (90, d, w / 2), (270, d, w / 2)):
+        parts = [box(fw + 0.05, b, 0.04, 0.006).at(0, s * (h - b) / 2, 0) for s in (-1, 1)]
+        parts += [box(b, h - 2 * b, 0.04, 0.006).at(s * (fw - b) / 2, 0, 0) for s in (-1, 1)]
         if q == 0:
-            angle = math.degrees(math.atan2(h - b, fw - b))
-            parts.append(box(math.hypot(h - 2 * b, fw - 2 * b), b * 0.9, 0.04, 0.006).rot("z", angle))
-        a.add(join(parts).at(0, h / 2, off / 2 + 0.01).rot("y", q), board)
+            angle = math.degrees(math.atan2(h - 2 * b, fw - 2 * b))
+            parts.append(box(math.hypot(h - 2 * b, fw - 2 * b) * 0.96, b * 0.8, 0.035, 0.006).rot("z", angle))
+        a.add(join(parts).at(0, h / 2, reach + 0.02).rot("y", q), board)
     return a
 
 

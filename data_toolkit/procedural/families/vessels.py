@@ -25,7 +25,7 @@ def _smooth(points: list[tuple[float, float]], n: int = 5) -> list[tuple[float, 
                 for a, b, c, d in zip(p0, p1, p2, p3)
             ))  # fmt: skip
     out.append(points[-1])
-    return [(max(0.0, x), y) for x, y in out]  # type: ignore[misc]
+    return [(max(0.0, x), y) for x, y in out]
 
 
 def _handle(r: float, h: float, reach: float, y: float, thickness: float, squeeze: float = 0.55) -> Geo:
@@ -196,9 +196,9 @@ def goblet(r: Rng) -> Asset:
 
 
 def jar(r: Rng) -> Asset:
-    """A transparent jar with a lid and sweets inside, a label on the front."""
+    """A transparent jar with a lid, filled with sweets or jam, a label on the front."""
     a = Asset()
-    w, h = r.uniform(0.26, 0.36), r.uniform(0.5, 0.8)
+    w, h = r.uniform(0.2, 0.28), r.uniform(0.55, 0.8)
     a.add(
         lathe(_smooth([(w * 0.92, 0), (w, 0.04), (w, h * 0.82), (w * 0.8, h * 0.93), (w * 0.8, h)], 4), 32, cap=True),
         mt.glass(r, (0.88, 0.95, 0.95), 0.58),
@@ -207,21 +207,9 @@ def jar(r: Rng) -> Asset:
     a.add(cylinder(w * 0.88, 0.1, 28), lid, y=h + 0.03)
     if r.chance(0.5):
         a.add(ball(0.07, seg=14, rings=8), lid, y=h + 0.12)
-    skins = [mt.plain(mt.color(r), 0.3) for _ in range(3)]
-    s = r.uniform(0.09, 0.12)
-    layers = r.integer(2, 4)
-    for k in range(layers):
-        n = 5
-        for i in range(n):
-            t = 2 * math.pi * (i + 0.5 * (k % 2)) / n
-            rad = w - s - 0.03
-            a.add(
-                ball(s, seg=10, rings=6),
-                skins[(i + k) % 3],
-                rad * math.sin(t),
-                s + 0.03 + k * s * 1.45,
-                rad * math.cos(t),
-            )
+    level = r.uniform(0.35, 0.75) * h
+    image = tx.dots(mt.color(r), mt.color(r), 4, radius=0.42) if r.chance(0.6) else tx.solid(mt.color(r))
+    a.add(cylinder(w * 0.88, level, 28), mt.Material(image, 0.0, 0.3, repeats=1.2), y=0.03 + level / 2)
     a.add(box(w * 0.9, h * 0.25, 0.03, 0.01), mt.plain(mt.light(r), 0.7), y=h * 0.5, z=w)
     return a
 
