@@ -120,7 +120,9 @@ def _separate_sheets(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarra
             return vertices, faces
         partner = {int(a): int(b) for pair in sheet_pairs(vertices, faces, table) for a, b in (pair, pair[::-1])}
         faces = faces.copy()
-        new_vertices, new_faces, touched = [], [], set()
+        new_vertices: list[np.ndarray] = []
+        new_faces: list[tuple[int, int, int]] = []
+        touched: set[int] = set()
         for e in bad.tolist():
             sides = table.sides[table.offsets[e] : table.offsets[e + 1]].tolist()
             if touched & {s // 3 for s in sides}:  # another edge of these faces was split just now: next round

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.mesh._arrays import ArrayLike, enter, to_float64, to_int32
+from o_voxel.mesh.parallel_collapse import parallel_simplify
 from o_voxel.mesh.simplify_reference import simplify_reference
 
 __all__ = ["SimplifyResult", "simplify"]
@@ -30,6 +32,8 @@ def simplify(
     max_normal_angle: float = 78.0,
     must_reach_target: bool = True,
     backend: Backend = "auto",
+    quirks: Literal["published"] | None = None,
+    options: Mapping[str, float] | None = None,
 ) -> SimplifyResult:
     """Collapse edges, cheapest quadric error first, until at most `target_faces` faces are left.
 
@@ -39,6 +43,9 @@ def simplify(
     turns a face by more than `max_normal_angle` degrees or makes a sliver. Scale-free, deterministic, and indifferent
     to winding. Degenerate faces are dropped.
 
+    `quirks="published"` runs the published procedure instead (`parallel_simplify`), which undershoots and has no
+    topology tests; only then `options` (`thresh`, `lambda_edge_length`, `lambda_skinny`) apply.
+
     Raises ValueError if `target_faces` is not a positive int.
     Based on: M. Garland and P. S. Heckbert, Surface Simplification Using Quadric Error Metrics, 1997.
     """
@@ -46,7 +53,15 @@ def simplify(
         raise ValueError(f"target_faces must be a positive int, got {target_faces!r}")
     if not 0 < max_normal_angle <= 90:
         raise ValueError(f"max_normal_angle must lie in (0, 90] degrees, got {max_normal_angle}")
+    if quirks not in (None, "published"):
+        raise ValueError(f"quirks must be None or 'published', got {quirks!r}")
+    unknown = set(options or {}) - {"thresh", "lambda_edge_length", "lambda_skinny"}
+    if unknown:
+        raise ValueError(f"options must be thresh, lambda_edge_length and lambda_skinny, got {sorted(unknown)}")
     mesh = enter(vertices, faces)
+    if quirks == "published":
+        v, f, source = parallel_simplify(mesh.vertices, mesh.faces, int(target_faces), **(options or {}))
+        return SimplifyResult(*mesh.leave(v, f), mesh.leave_index(source), 2)
     arguments = (
         to_float64(mesh.vertices),
         to_int32(mesh.faces),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from o_voxel import mesh as M
+from o_voxel.mesh.parallel_collapse import collapse_costs
 
 
 def test_budget_is_met_exactly_and_topology_kept(shapes: SimpleNamespace) -> None:
@@ -114,6 +116,48 @@ def test_non_manifold_input_is_accepted(shapes: SimpleNamespace) -> None:
 def test_bad_targets_are_refused(shapes: SimpleNamespace, target: object) -> None:
     with pytest.raises(ValueError, match="target_faces must be a positive int"):
         M.simplify(*shapes.cube(), target)  # type: ignore[arg-type]
+
+
+def test_collapse_costs_match_the_published_values(vectors_dir: Path) -> None:
+    case = json.loads((vectors_dir / "o_voxel" / "mesh_ops.json").read_text())["edge_collapse_cost"]
+    costs = collapse_costs(
+        np.array(case["vertices"]),
+        np.array(case["faces"]),
+        lambda_edge_length=case["lambda_edge_length"],
+        lambda_skinny=case["lambda_skinny"],
+    )
+    row = {tuple(edge): i for i, edge in enumerate(costs.edges.tolist())}
+    for want in case["cases"]:
+        i = row[tuple(want["edge"])]
+        np.testing.assert_allclose(costs.position[i], want["new_position"], atol=1e-9)
+        got = [costs.quadric[i], costs.length2[i], costs.skinny[i], costs.cost[i]]
+        np.testing.assert_allclose(got, [want[k] for k in ("quadric", "length2", "mean_skinny", "cost")], rtol=1e-5)
+
+
+def test_collapse_costs_of_a_pyramid() -> None:
+    v = np.array([[0, 0, 1], [1, 1, 0], [-1, 1, 0], [-1, -1, 0], [1, -1, 0]], dtype=np.float64)
+    f = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1], [1, 3, 2], [1, 4, 3]])
+    costs = collapse_costs(v, f)
+    row = {tuple(edge): i for i, edge in enumerate(costs.edges.tolist())}
+    for edge, quadric, length2, skinny, cost in (
+        ((0, 1), 1.5, 3, 0.0474390, 1.5301423),
+        ((1, 2), 1.0, 4, 0.1044001, 1.0404176),
+        ((1, 3), 2.0, 8, 0.1835035, 2.0814680),
+    ):
+        i = row[edge]
+        got = [costs.quadric[i], costs.length2[i], costs.skinny[i]]
+        np.testing.assert_allclose(got, [quadric, length2, skinny], rtol=1e-5)
+        assert costs.quadric[i] + 1e-2 * length2 + 1e-3 * length2 * skinny == pytest.approx(cost, rel=1e-6)
+
+
+def test_published_simplification_undershoots(shapes: SimpleNamespace) -> None:
+    v, f = shapes.sphere(3)
+    r = M.simplify(v, f, 500, quirks="published", options={"thresh": 1e-6})
+    assert 350 < len(r.faces) <= 500
+    np.testing.assert_allclose(np.linalg.norm(r.vertices, axis=1), 0.4, atol=0.02)
+    assert len(M.simplify(v, f, 2000, quirks="published").faces) == len(f)
+    with pytest.raises(ValueError, match="options must be"):
+        M.simplify(v, f, 500, options={"threshold": 1.0})
 
 
 @pytest.mark.parametrize("project", ["0", "0.9"])
