@@ -12,7 +12,28 @@ from ..utils import require_choice
 from .full import scaled_dot_product_attention
 from .rope import RotaryPositionEmbedder
 
-__all__ = ["MultiHeadAttention", "MultiHeadRMSNorm"]
+__all__ = ["MultiHeadAttention", "MultiHeadRMSNorm", "prepare_qk", "rms_norm"]
+
+
+def rms_norm(x: Tensor, gamma: Tensor) -> Tensor:
+    """x / max(‖x‖₂, 1e-12) · gamma · √D over the last dim of [..., D], float32 maths, type of x out."""
+    dim = x.shape[-1]
+    # ‖x‖ / √D is the root mean square; the bound on the norm becomes a tiny eps that keeps zero at zero.
+    return (F.rms_norm(x.float(), (dim,), eps=1e-24 / dim) * gamma.float()).to(x.dtype)
+
+
+def prepare_qk(qk: Tensor, norms: tuple[nn.Module, nn.Module] | None, phases: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Norm and rotate packed queries and keys together.
+
+    qk [..., L, 2, H, D]; norms: the two MultiHeadRMSNorm or None; phases complex [L, D/2] or None. Returns q and k
+    [..., L, H, D].
+    """
+    if norms is not None:
+        qk = rms_norm(qk, torch.stack([norms[0].gamma, norms[1].gamma]))  # type: ignore[list-item]
+    if phases is not None:
+        qk = RotaryPositionEmbedder.apply_rotary_embedding(qk, phases.unsqueeze(-2))
+    q, k = qk.unbind(-3)
+    return q, k
 
 
 class MultiHeadRMSNorm(nn.Module):
@@ -24,7 +45,7 @@ class MultiHeadRMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(heads, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (F.normalize(x.float(), dim=-1) * (self.gamma.float() * self.scale)).to(x.dtype)
+        return rms_norm(x, self.gamma)
 
 
 class MultiHeadAttention(nn.Module):
@@ -74,17 +95,17 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None, phases: Tensor | None = None) -> Tensor:
         """x [B, L, C], context [B, L', ctx_channels] if cross, phases [L, D/2] if rotary -> [B, L, C]."""
         if self.type == "self":
-            q, k, v = self.to_qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(-3)
+            qk, v = self.to_qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).split((2, 1), dim=-3)
+            if self.use_rope and phases is None:
+                raise ValueError("use_rope needs phases [L, D/2]")
+            norms = (self.q_rms_norm, self.k_rms_norm) if self.qk_rms_norm else None
+            q, k = prepare_qk(qk, norms, phases if self.use_rope else None)
+            v = v.squeeze(-3)
         else:
             if context is None:
                 raise ValueError("cross attention needs context [B, L, C]")
             q = self.to_q(x).unflatten(-1, (self.num_heads, self.head_dim))
             k, v = self.to_kv(context).unflatten(-1, (2, self.num_heads, self.head_dim)).unbind(-3)
-        if self.qk_rms_norm:
-            q, k = self.q_rms_norm(q), self.k_rms_norm(k)
-        if self.use_rope:
-            if phases is None:
-                raise ValueError("use_rope needs phases [L, D/2]")
-            q = RotaryPositionEmbedder.apply_rotary_embedding(q, phases)
-            k = RotaryPositionEmbedder.apply_rotary_embedding(k, phases)
+            if self.qk_rms_norm:
+                q, k = self.q_rms_norm(q), self.k_rms_norm(k)
         return self.to_out(scaled_dot_product_attention(q, k, v).flatten(-2))

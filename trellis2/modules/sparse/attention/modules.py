@@ -7,8 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...attention.modules import MultiHeadRMSNorm
-from ...attention.rope import RotaryPositionEmbedder
+from ...attention.modules import MultiHeadRMSNorm, prepare_qk
 from ...utils import require_choice
 from ..tensor import SparseTensor
 from ..varlen import VarLenTensor
@@ -85,20 +84,15 @@ class SparseMultiHeadAttention(nn.Module):
 
     def _self(self, x: SparseTensor) -> SparseTensor:
         qkv = self.to_qkv(x.feats).view(-1, 3, self.num_heads, self.head_dim)
-        if self.qk_rms_norm or self.use_rope:
-            q, k, v = qkv.unbind(1)
-            if self.qk_rms_norm:
-                q, k = self.q_rms_norm(q), self.k_rms_norm(k)
-            if self.use_rope:
-                phases = self.rope.phases(x)
-                q = RotaryPositionEmbedder.apply_rotary_embedding(q, phases)
-                k = RotaryPositionEmbedder.apply_rotary_embedding(k, phases)
+        if self.attn_mode == "full" or self.qk_rms_norm or self.use_rope:
+            qk, v = qkv.split((2, 1), dim=1)
+            norms = (self.q_rms_norm, self.k_rms_norm) if self.qk_rms_norm else None
+            q, k = prepare_qk(qk, norms, self.rope.phases(x) if self.use_rope else None)
+            v = v.squeeze(1)
             if self.attn_mode == "full":
                 return sparse_scaled_dot_product_attention(x.replace(q), x.replace(k), x.replace(v))
             qkv = torch.stack([q, k, v], dim=1)
         packed = x.replace(qkv)
-        if self.attn_mode == "full":
-            return sparse_scaled_dot_product_attention(packed)
         size = int(self.window_size or 0)
         if self.attn_mode == "windowed":
             return sparse_windowed_scaled_dot_product_self_attention(packed, size, self.shift_window)

@@ -15,7 +15,15 @@ from .blocks import AttnMode, SparseFeedForwardNet
 __all__ = ["ModulatedSparseTransformerBlock", "ModulatedSparseTransformerCrossBlock"]
 
 
-class ModulatedSparseTransformerBlock(BlockModulation):
+class _SparseModulation(BlockModulation):
+    def modulation_rows(self, x: SparseTensor, mod: Tensor) -> list[Tensor]:
+        """shift 1, 1 + scale 1, gate 1, shift 2, 1 + scale 2, gate 2, each [T, C] (or [1, C] for one sample)."""
+        parts = list(self.modulation_vector(mod).chunk(6, dim=1))
+        parts[1], parts[4] = 1 + parts[1], 1 + parts[4]
+        return [x.per_sample_to_rows(part) for part in parts]
+
+
+class ModulatedSparseTransformerBlock(_SparseModulation):
     """x + g₁·attn(norm1 x·(1+c₁)+s₁), then x + g₂·mlp(norm2 x·(1+c₂)+s₂)."""
 
     def __init__(
@@ -52,10 +60,10 @@ class ModulatedSparseTransformerBlock(BlockModulation):
         self._add_modulation_layer(channels)
 
     def _forward(self, x: SparseTensor, mod: Tensor) -> SparseTensor:
-        s1, c1, g1, s2, c2, g2 = x.per_sample_to_rows(self.modulation_vector(mod)).chunk(6, dim=1)
-        h = self.attn(x.replace(self.norm1(x.feats) * (1 + c1) + s1))
+        s1, c1, g1, s2, c2, g2 = self.modulation_rows(x, mod)
+        h = self.attn(x.replace(self.norm1(x.feats) * c1 + s1))
         x = x.replace(x.feats + g1 * h.feats)
-        h = self.mlp(x.replace(self.norm2(x.feats) * (1 + c2) + s2))
+        h = self.mlp(x.replace(self.norm2(x.feats) * c2 + s2))
         return x.replace(x.feats + g2 * h.feats)
 
     def forward(self, x: SparseTensor, mod: Tensor) -> SparseTensor:
@@ -63,7 +71,7 @@ class ModulatedSparseTransformerBlock(BlockModulation):
         return run_block(self, x, mod)
 
 
-class ModulatedSparseTransformerCrossBlock(BlockModulation):
+class ModulatedSparseTransformerCrossBlock(_SparseModulation):
     """As ModulatedSparseTransformerBlock with an unmodulated, ungated cross attention between the two branches."""
 
     def __init__(
@@ -111,12 +119,12 @@ class ModulatedSparseTransformerCrossBlock(BlockModulation):
         self._add_modulation_layer(channels)
 
     def _forward(self, x: SparseTensor, mod: Tensor, context: VarLenTensor | Tensor) -> SparseTensor:
-        s1, c1, g1, s2, c2, g2 = x.per_sample_to_rows(self.modulation_vector(mod)).chunk(6, dim=1)
-        h = self.self_attn(x.replace(self.norm1(x.feats) * (1 + c1) + s1))
+        s1, c1, g1, s2, c2, g2 = self.modulation_rows(x, mod)
+        h = self.self_attn(x.replace(self.norm1(x.feats) * c1 + s1))
         x = x.replace(x.feats + g1 * h.feats)
         h = self.cross_attn(x.replace(self.norm2(x.feats)), context)
         x = x.replace(x.feats + h.feats)
-        h = self.mlp(x.replace(self.norm3(x.feats) * (1 + c2) + s2))
+        h = self.mlp(x.replace(self.norm3(x.feats) * c2 + s2))
         return x.replace(x.feats + g2 * h.feats)
 
     def forward(self, x: SparseTensor, mod: Tensor, context: VarLenTensor | Tensor) -> SparseTensor:
