@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "box_to_local", "local_to_box", "local_to_world", "resolve_grid"]
+__all__ = ["MAX_GRID_SIZE", "Grid", "box_to_local", "local_to_box", "local_to_world", "resolve_grid"]
 
 MAX_GRID_SIZE = 1 << 20  # cell keys of three axes fit 64 bits
 

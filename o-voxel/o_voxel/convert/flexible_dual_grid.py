@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from o_voxel._native import Backend, native_module, resolve_backend
-from o_voxel.grid import Grid, VectorLike, local_to_world, resolve_grid
+from o_voxel.grid import MAX_GRID_SIZE, Grid, VectorLike, local_to_world, resolve_grid
 from o_voxel.reference import dual_mesh as dual_mesh_reference
 
 __all__ = ["flexible_dual_grid_to_mesh", "mesh_to_flexible_dual_grid"]
@@ -69,6 +69,7 @@ def mesh_to_flexible_dual_grid(
     regularization_weight: float = 0.1,
     timing: bool = False,
     *,
+    double_crossings: Literal["keep", "cancel"] = "keep",
     backend: Backend = "auto",
     quirks: Quirks = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [N, 3] int32, [N, 3] float32, [N, 3] bool; on the device of `vertices`
@@ -85,8 +86,10 @@ def mesh_to_flexible_dual_grid(
     the duration. Runs on CPU threads; not differentiable; deterministic.
 
     Crossings follow one tie rule for all triangles (a plane p belongs to lower < p <= upper), so closed meshes give
-    closed dual surfaces, and a surface on the box itself is kept. (An edge crossed twice sets one flag, so a thin sheet
-    survives; where a smooth surface grazes an edge this leaves a small fin.) Boundary edges are found after joining
+    closed dual surfaces, and a surface on the box itself is kept. Two crossings of one edge set its flag too, so sheets
+    thinner than a voxel survive, but where a surface grazes an edge they leave a small fin; with
+    `double_crossings="cancel"` only an odd number sets it: every closed mesh gives a closed dual mesh, without fins and
+    without the thin sheets. Boundary edges are found after joining
     vertices of equal position, so texture seams are no boundaries. `quirks="published"` reproduces the published
     implementation: cracks where grid lines meet mesh edges, truncation at the lower side of the box, loss of a surface
     on its upper side, boundaries by vertex index, and `face_weight` as a switch.
@@ -96,6 +99,8 @@ def mesh_to_flexible_dual_grid(
     and P. Heckbert, "Surface Simplification Using Quadric Error Metrics" (1997).
     """
     published = check_quirks(quirks)
+    if double_crossings not in ("keep", "cancel"):
+        raise ValueError(f"double_crossings must be 'keep' or 'cancel', got {double_crossings!r}")
     device = vertices.device if isinstance(vertices, Tensor) else torch.device("cpu")
     points, triangles = _check_mesh(vertices, faces)
     grid = resolve_grid(voxel_size, grid_size, aabb, vertices=points)
@@ -113,7 +118,13 @@ def mesh_to_flexible_dual_grid(
     else:
         from o_voxel.reference.flexible_dual_grid import mesh_to_dual_grid as run
     coords, dual, flags = run(
-        relative.numpy(), triangles.numpy(), grid.voxel_size.tolist(), grid.grid_size.tolist(), *weights, published
+        relative.numpy(),
+        triangles.numpy(),
+        grid.voxel_size.tolist(),
+        grid.grid_size.tolist(),
+        *weights,
+        double_crossings == "cancel",
+        published,
     )
     if timing:
         logger.info("mesh_to_flexible_dual_grid: %d voxels, %.3f s", len(coords), time.perf_counter() - start)
@@ -152,7 +163,7 @@ def _find_quads(coords: Tensor, intersected: Tensor, grid: Grid, backend: Backen
 
 def flexible_dual_grid_to_mesh(
     coords: Tensor,  # [N, 3] int32, unique rows
-    dual_vertices: Tensor,  # [N, 3] float, voxel-local
+    dual_vertices: Tensor,  # [N, 3] float, voxel-local; half precision is widened to float32
     intersected_flag: Tensor,  # [N, 3] bool
     split_weight: Tensor | None,  # [N, 1] or [N] float > 0
     aabb: Any,  # [2, 3] world
@@ -195,13 +206,14 @@ def flexible_dual_grid_to_mesh(
             raise ValueError(f"split_weight must be on device {coords.device} as coords, got {split_weight.device}")
         if split_weight.numel() != coords.shape[0]:
             raise ValueError(f"split_weight must have shape [{coords.shape[0]}, 1], got {list(split_weight.shape)}")
-        weight = split_weight.reshape(-1)
+        weight = split_weight.reshape(-1).to(torch.promote_types(split_weight.dtype, torch.float32))
     elif train:
         raise ValueError("split_weight must be given when train=True, got None")
     grid = resolve_grid(voxel_size, grid_size, aabb, prefer_voxel_size=True)
-    cells = coords.detach().int().contiguous()
+    cells = coords.detach().clamp(-1, MAX_GRID_SIZE).int().contiguous()  # out of range stays so
     quads = _find_quads(cells, intersected_flag.detach().bool().contiguous(), grid, backend)  # [L, 4]
-    vertices = local_to_world(dual_vertices, coords, grid)
+    wide = dual_vertices.to(torch.promote_types(dual_vertices.dtype, torch.float32))  # half cannot hold coordinates
+    vertices = local_to_world(wide, coords, grid)
 
     index_dtype = torch.int32 if vertices.shape[0] + quads.shape[0] < 2**31 else torch.int64
     if train:

@@ -102,16 +102,25 @@ def _simple_material(source: SimpleMaterial) -> Material:
     )
 
 
+def _gltf_colors(colors: Any, part: trimesh.Trimesh) -> np.ndarray | None:
+    """Corner colours [F, 3, 4] of a COLOR_0 attribute, which glTF stores in linear light."""
+    if colors is None or len(colors) != len(part.vertices):
+        return None
+    array = np.asarray(colors)
+    if np.issubdtype(array.dtype, np.integer):
+        array = array / float(np.iinfo(array.dtype).max)
+    rgba = np.ones((len(array), 4))
+    rgba[:, : array.shape[1]] = array[:, :4]
+    return rgba[np.asarray(part.faces)]
+
+
 def _visual(part: trimesh.Trimesh, published: bool, name: str) -> tuple[Material, np.ndarray | None, np.ndarray | None]:
-    """Material, uv [V, 2] or None, and linear vertex colours [V, 4] or None of a mesh."""
+    """Material, uv [V, 2] or None, and linear corner colours [F, 3, 4] or None of a mesh."""
     visual = part.visual
     if isinstance(visual, TextureVisuals):
         if isinstance(visual.material, PBRMaterial):
             colors = visual.vertex_attributes.get("color") if not published else None
-            linear = None
-            if colors is not None and len(colors) == len(part.vertices):
-                linear = np.stack([_color_factor(c, 4, 1.0) for c in colors]) if len(colors) else None
-            return _pbr_material(visual.material, published), visual.uv, linear
+            return _pbr_material(visual.material, published), visual.uv, _gltf_colors(colors, part)
         if published:
             raise ValueError(f"{name} must have a PBRMaterial, got {type(visual.material).__name__}")
         if isinstance(visual.material, SimpleMaterial):
@@ -119,15 +128,16 @@ def _visual(part: trimesh.Trimesh, published: bool, name: str) -> tuple[Material
         raise ValueError(f"{name} must have a PBRMaterial or SimpleMaterial, got {type(visual.material).__name__}")
     if published:
         raise ValueError(f"{name} must have TextureVisuals, got {type(visual).__name__}")
-    if isinstance(visual, ColorVisuals) and visual.kind == "face":
-        raise ValueError(f"{name} must have texture or vertex colours, got face colours; split its vertices per face")
     material = Material(metallic=0.0)
     if not isinstance(visual, ColorVisuals) or not visual.defined:
         return material, None, None
-    rgba = np.asarray(visual.vertex_colors, np.float64) / 255.0
-    if rgba[:, 3].min(initial=1.0) < 1:
+    if visual.kind == "face":
+        rgba = np.repeat(np.asarray(visual.face_colors, np.float64)[:, None] / 255.0, 3, axis=1)
+    else:
+        rgba = np.asarray(visual.vertex_colors, np.float64)[np.asarray(part.faces)] / 255.0
+    if rgba[..., 3].min(initial=1.0) < 1:
         material.alpha_mode = "BLEND"
-    return material, None, np.concatenate([srgb_to_linear(rgba[:, :3]), rgba[:, 3:]], axis=1)
+    return material, None, np.concatenate([srgb_to_linear(rgba[..., :3]), rgba[..., 3:]], axis=2)
 
 
 def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
@@ -147,7 +157,7 @@ def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
         triangles.append(np.asarray(part.triangles, np.float32))
         normals.append(np.asarray(part.vertex_normals[faces], np.float32))
         uvs.append(np.zeros((len(faces), 3, 2), np.float32) if uv is None else np.asarray(uv, np.float32)[faces, :2])
-        colors.append(None if color is None else np.asarray(color, np.float32)[faces])
+        colors.append(None if color is None else np.asarray(color, np.float32))
         ids.append(np.full(len(faces), len(materials), np.int32))
         materials.append(material)
     total = sum(len(t) for t in triangles)

@@ -92,6 +92,7 @@ def mesh_to_dual_grid(
     face_weight: float,
     boundary_weight: float,
     regularization_weight: float,
+    odd_crossings: bool,
     published: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # [N, 3] int32, [N, 3] float32 box-relative, [N, 3] uint8
     """Voxels, dual vertices and flags of a mesh; see `o_voxel.convert.mesh_to_flexible_dual_grid`."""
@@ -100,8 +101,9 @@ def mesh_to_dual_grid(
     crossings = find_crossings(corners, size, count, published)
     voxels = voxel_rows(crossings, count)
     num_voxels = len(voxels.coords)
-    flags = np.zeros((num_voxels, 3), np.uint8)
-    flags[voxels.around[:, 0], crossings.axis] = 1
+    times_crossed = np.zeros((num_voxels, 3), np.int64)
+    np.add.at(times_crossed, (voxels.around[:, 0], crossings.axis), 1)
+    flags = (times_crossed % 2 if odd_crossings else times_crossed > 0).astype(np.uint8)
 
     normals = _normalized(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 1]))
     lower = voxels.coords * size  # [N, 3]

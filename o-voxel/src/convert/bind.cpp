@@ -35,7 +35,7 @@ void checkMesh(const HostArray<float, nb::shape<-1, 3>>& vertices, const HostArr
 
 nb::tuple meshToDualGridPy(HostArray<float, nb::shape<-1, 3>> vertices, HostArray<int32_t, nb::shape<-1, 3>> faces,
                            std::array<float, 3> voxelSize, std::array<int64_t, 3> gridSize, double faceWeight,
-                           double boundaryWeight, double regularizationWeight, bool published) {
+                           double boundaryWeight, double regularizationWeight, bool oddCrossings, bool published) {
     const GridSpec g = makeGrid(voxelSize, gridSize, published);
     checkMesh(vertices, faces);
     DualGrid grid;
@@ -43,7 +43,7 @@ nb::tuple meshToDualGridPy(HostArray<float, nb::shape<-1, 3>> vertices, HostArra
         nb::gil_scoped_release release;
         const MeshView mesh{vertices.data(), faces.data(), static_cast<int64_t>(vertices.shape(0)),
                             static_cast<int64_t>(faces.shape(0))};
-        grid = meshToDualGrid(g, mesh, {faceWeight, boundaryWeight, regularizationWeight});
+        grid = meshToDualGrid(g, mesh, {faceWeight, boundaryWeight, regularizationWeight, oddCrossings});
     }
     const size_t n = grid.coords.size() / 3;
     return nb::make_tuple(toNumpy(std::move(grid.coords), {n, 3}), toNumpy(std::move(grid.dualVertices), {n, 3}),
@@ -150,7 +150,7 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
 void bindConvert(nb::module_& m) {
     m.def("mesh_to_dual_grid", &meshToDualGridPy, nb::arg("vertices"), nb::arg("faces"), nb::arg("voxel_size"),
           nb::arg("grid_size"), nb::arg("face_weight"), nb::arg("boundary_weight"), nb::arg("regularization_weight"),
-          nb::arg("published"), "Box-relative mesh -> (coords int32, dual vertices float32, flags uint8), each [N, 3].");
+          nb::arg("odd_crossings"), nb::arg("published"), "Box-relative mesh -> (coords int32, dual vertices float32, flags uint8), each [N, 3].");
     m.def("dual_quads", &dualQuadsPy, nb::arg("coords"), nb::arg("intersected"), nb::arg("grid_size"),
           "Rows of the four voxels around each crossed edge, int32 [L, 4].");
     m.def("textured_triangles_to_attr", &texturedTrianglesToAttrPy, nb::arg("triangles"), nb::arg("normals"),

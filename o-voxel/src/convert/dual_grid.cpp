@@ -43,7 +43,7 @@ std::vector<Touch> findBoundaryVoxels(const GridSpec& g, const MeshView& mesh, c
 
 }  // namespace
 
-DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridWeights& weights) {
+DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridOptions& options) {
     const std::vector<Crossing> crossings = findCrossings(g, mesh);
     VoxelIndex index(g);
     const std::vector<int32_t> crossingRows = insertCrossings(crossings, index);
@@ -53,23 +53,25 @@ DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridW
     out.coords = index.coords();
     out.dualVertices.resize(static_cast<size_t>(3 * n));
     out.intersected.assign(static_cast<size_t>(3 * n), 0);
-    for (size_t i = 0; i < crossings.size(); ++i)
-        out.intersected[3 * int64_t{crossingRows[4 * i]} + crossings[i].axis] = 1;
+    for (size_t i = 0; i < crossings.size(); ++i) {
+        uint8_t& flag = out.intersected[3 * int64_t{crossingRows[4 * i]} + crossings[i].axis];
+        flag = options.oddCrossings ? flag ^ 1 : 1;
+    }
 
     const RowLists byCrossing = groupByRow(
         n, static_cast<int64_t>(crossingRows.size()), [&](int64_t i) { return crossingRows[i]; },
         [](int64_t i) { return i; });
     RowLists byFace, byEdge;
     std::vector<Edge> edges;
-    if (weights.face > 0)
+    if (options.faceWeight > 0)
         byFace = groupTouches(
             n, g.published ? findOverlaps<float>(g, mesh, index) : findOverlaps<double>(g, mesh, index));
-    if (weights.boundary > 0) {
+    if (options.boundaryWeight > 0) {
         edges = boundaryEdges(mesh, !g.published);
         byEdge = groupTouches(n, findBoundaryVoxels(g, mesh, edges, index));
     }
     const std::vector<Vec3> normals = unitNormals(mesh);
-    const double faceWeight = g.published ? 1.0 : weights.face;
+    const double faceWeight = g.published ? 1.0 : options.faceWeight;
 
     parallelFor(n, 1024, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
@@ -91,16 +93,16 @@ DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridW
                 mean[c.axis] += static_cast<double>(c.at) * g.size[c.axis];
             }
             mean = mean * (1.0 / static_cast<double>(count));
-            if (weights.face > 0)
+            if (options.faceWeight > 0)
                 for (int64_t i = byFace.offsets[row]; i < byFace.offsets[row + 1]; ++i)
                     addFace(byFace.items[i], faceWeight);
-            if (weights.boundary > 0)
+            if (options.boundaryWeight > 0)
                 for (int64_t i = byEdge.offsets[row]; i < byEdge.offsets[row + 1]; ++i) {
                     const Edge& e = edges[byEdge.items[i]];
                     const Vec3 from = vertexAt(mesh, e.a);
-                    q.addLine(normalized(vertexAt(mesh, e.b) - from), from - corner, weights.boundary);
+                    q.addLine(normalized(vertexAt(mesh, e.b) - from), from - corner, options.boundaryWeight);
                 }
-            if (weights.regularization > 0) q.addPoint(mean, weights.regularization * static_cast<double>(count));
+            if (options.regularizationWeight > 0) q.addPoint(mean, options.regularizationWeight * static_cast<double>(count));
             double x[3];
             minimizeInBox(q, mean, g.size, x);
             for (int a = 0; a < 3; ++a) out.dualVertices[3 * row + a] = static_cast<float>(corner[a] + x[a]);

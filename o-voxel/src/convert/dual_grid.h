@@ -8,8 +8,9 @@
 
 namespace ovoxel {
 
-struct DualGridWeights {
-    double face, boundary, regularization;
+struct DualGridOptions {
+    double faceWeight, boundaryWeight, regularizationWeight;
+    bool oddCrossings;  // a flag is set by an odd number of crossings, else by any
 };
 
 struct DualGrid {
@@ -19,6 +20,6 @@ struct DualGrid {
 };
 
 // Vertices are box-relative; indices must be in range and coordinates finite (checked by the caller).
-DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridWeights& weights);
+DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridOptions& options);
 
 }  // namespace ovoxel

@@ -124,6 +124,21 @@ def test_empty_grid(backend, train):
     assert vertices.shape == (0, 3) and triangles.shape == (0, 3)
 
 
+def test_half_precision_is_widened():
+    coords, dual, flags, weight = two_cube()
+    far = coords + 1000
+    vertices, _ = flexible_dual_grid_to_mesh(
+        far, dual.half(), flags, weight.half(), [[0, 0, 0], [1024, 1024, 1024]], grid_size=1024, train=True
+    )
+    torch.testing.assert_close(vertices[:8], far + dual.half().float())
+
+
+def test_wide_coordinates_do_not_wrap():
+    coords, dual, flags, _ = two_cube()
+    with pytest.raises(ValueError, match="grid_size"):
+        flexible_dual_grid_to_mesh(coords.long() + 2**32, dual, flags, None, [[0, 0, 0], [2, 2, 2]], grid_size=2)
+
+
 def test_voxel_size_wins():
     *grid, _ = two_cube()
     vertices, _ = flexible_dual_grid_to_mesh(*grid, None, [[0, 0, 0], [4, 4, 4]], voxel_size=1, grid_size=2)

@@ -154,6 +154,18 @@ def test_rotated_boxes_have_no_cracks():
         assert odd_grid_faces(np.asarray(mesh.vertices), np.asarray(mesh.faces), 16) == 0
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_thin_plate_survives_unless_double_crossings_cancel(backend):
+    plate = trimesh.creation.box((0.6, 0.6, 0.02))  # a fifth of a voxel
+    plate.apply_translation((0.0, 0.0, 0.03))
+    run = partial(
+        mesh_to_flexible_dual_grid, torch.tensor(plate.vertices), torch.tensor(plate.faces), None, 10, UNIT,
+        backend=backend,
+    )  # fmt: skip
+    kept, cancelled = run()[2], run(double_crossings="cancel")[2]
+    assert kept[:, 2].any() and not cancelled[:, 2].any()
+
+
 def test_surface_on_the_box_is_kept():
     mesh = trimesh.creation.box((1.0, 1.0, 1.0))
     run = partial(mesh_to_flexible_dual_grid, torch.tensor(mesh.vertices), torch.tensor(mesh.faces), None, 8, UNIT)
@@ -225,10 +237,13 @@ def random_mesh(seed, kind):
     kind=st.sampled_from(["soup", "grid", "sliver", "degenerate", "small", "outside", "shared"]),
     count=st.sampled_from([10, 16, (7, 12, 9)]),
     quirks=st.sampled_from([None, "published"]),
+    double=st.sampled_from(["keep", "cancel"]),
 )
-def test_native_equals_reference(seed, kind, count, quirks):
+def test_native_equals_reference(seed, kind, count, quirks, double):
     mesh = random_mesh(seed, kind)
-    run = partial(mesh_to_flexible_dual_grid, *mesh, None, count, UNIT, 1.0, 0.3, 0.05, quirks=quirks)
+    run = partial(
+        mesh_to_flexible_dual_grid, *mesh, None, count, UNIT, 1.0, 0.3, 0.05, quirks=quirks, double_crossings=double
+    )
     coords, dual, flags = run(backend="native")
     expected_coords, expected_dual, expected_flags = run(backend="reference")
     assert torch.equal(coords, expected_coords)
@@ -295,6 +310,7 @@ def test_column_major_vertices():
         ({"grid_size": None}, "voxel_size or grid_size"),
         ({"boundary_weight": float("inf")}, "boundary_weight"),
         ({"quirks": "some"}, "quirks"),
+        ({"double_crossings": "drop"}, "double_crossings"),
         ({"backend": "fast"}, "backend"),
     ],
 )

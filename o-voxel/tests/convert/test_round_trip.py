@@ -60,5 +60,11 @@ def test_surface_survives(data_dir, name):
     out_edges = boundary_edge_count(out_vertices.numpy(), out_faces.numpy())
     if name in OPEN:
         assert edges > 0 and out_edges > 0
-    else:
-        assert edges == 0 and out_edges < 0.005 * len(out_faces)  # only fins of edges crossed twice
+        return
+    assert edges == 0 and out_edges < 0.005 * len(out_faces)  # only fins of edges crossed twice
+    _, _, flags = mesh_to_flexible_dual_grid(
+        torch.from_numpy(vertices), torch.from_numpy(faces), None, COUNT, UNIT, double_crossings="cancel"
+    )
+    _, out_faces = flexible_dual_grid_to_mesh(coords, dual, flags, None, UNIT, grid_size=COUNT)
+    sides = np.sort(out_faces.numpy()[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    assert (np.unique(sides, axis=0, return_counts=True)[1] % 2 == 0).all()

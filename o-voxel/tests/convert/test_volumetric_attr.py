@@ -263,12 +263,14 @@ def test_scene_transforms_are_applied():
 
 def test_vertex_colours_and_plain_meshes():
     mesh = quad_mesh()
-    colored = trimesh.Trimesh(
-        mesh.vertices, mesh.faces, vertex_colors=np.full((4, 4), (10, 120, 240, 255)), process=False
-    )
-    _, attrs = textured_mesh_to_volumetric_attr(colored, None, 10, UNIT)
-    assert (attrs["base_color"].int() - torch.tensor([10, 120, 240])).abs().max() <= 1
-    assert (attrs["metallic"] == 0).all() and (attrs["alpha"] == 255).all()
+    rgba = (10, 120, 240, 255)
+    for colors in ({"vertex_colors": np.full((4, 4), rgba)}, {"face_colors": np.full((2, 4), rgba)}):
+        colored = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, **colors)
+        _, attrs = textured_mesh_to_volumetric_attr(colored, None, 10, UNIT)
+        assert (attrs["base_color"].int() - torch.tensor(rgba[:3])).abs().max() <= 1
+        assert (attrs["metallic"] == 0).all() and (attrs["alpha"] == 255).all()
+    plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert (textured_mesh_to_volumetric_attr(plain, None, 10, UNIT)[1]["base_color"] == 255).all()
     with pytest.raises(ValueError, match="TextureVisuals"):
         textured_mesh_to_volumetric_attr(colored, None, 10, UNIT, quirks="published")
 
