@@ -333,3 +333,14 @@ def test_decoder_that_subdivides_nothing_is_reported(
             value.fill_(-100)
     with pytest.raises(StageError, match="empty"):
         run(fresh, picture, pipeline_type=kind)
+
+
+def test_networks_see_the_same_crop_in_training_and_in_use(
+    pipeline: Trellis2ImageTo3DPipeline, picture: Image.Image
+) -> None:
+    from trellis2.datasets.cond_image import crop_condition
+
+    soft = np.asarray(picture).copy()
+    soft[8:14, 20:40] = (10, 200, 100, 150)
+    used = pipeline.preprocess_image(Image.fromarray(soft)).resize((32, 32), Image.Resampling.LANCZOS)
+    assert np.array_equal(np.asarray(used), crop_condition(soft, 32, "inference"))
