@@ -68,23 +68,17 @@ ColumnIndex::ColumnIndex(const int32_t* coords, int64_t numVoxels, const SparseS
         if (k >= 0) ++start_[k + 1];
     }
     std::partial_sum(start_.begin(), start_.end(), start_.begin());
-    rows_.resize(start_[columns]);
+    entries_.resize(start_[columns]);
     std::vector<int32_t> cursor(start_.begin(), start_.end() - 1);
     for (int64_t i = 0; i < numVoxels; ++i) {
         const int64_t k = column(coords + 4 * i);
-        if (k >= 0) rows_[cursor[k]++] = static_cast<int32_t>(i);
+        if (k >= 0) entries_[cursor[k]++] = {coords[4 * i + 3], static_cast<int32_t>(i)};
     }
-    columnZ_.resize(rows_.size());
     parallelFor(columns, 1 << 14, [&](int64_t begin, int64_t end) {
-        for (int64_t k = begin; k < end; ++k) {
-            const auto before = [&](int32_t a, int32_t b) {
-                const int32_t za = coords[4 * static_cast<int64_t>(a) + 3], zb = coords[4 * static_cast<int64_t>(b) + 3];
-                return za != zb ? za < zb : a < b;
-            };
-            if (start_[k + 1] - start_[k] > 1) std::sort(rows_.begin() + start_[k], rows_.begin() + start_[k + 1], before);
-            for (int32_t i = start_[k]; i < start_[k + 1]; ++i)
-                columnZ_[i] = coords[4 * static_cast<int64_t>(rows_[i]) + 3];
-        }
+        const auto before = [](const Entry& a, const Entry& b) { return a.z != b.z ? a.z < b.z : a.row < b.row; };
+        for (int64_t k = begin; k < end; ++k)
+            if (start_[k + 1] - start_[k] > 1)
+                std::sort(entries_.begin() + start_[k], entries_.begin() + start_[k + 1], before);
     });
 }
 
@@ -92,12 +86,12 @@ void ColumnIndex::find2(int64_t batch, int64_t x, int64_t y, int64_t z, int32_t&
     low = high = -1;
     if (x < 0 || x >= shape_.sizeX || y < 0 || y >= shape_.sizeY) return;
     const int64_t k = (batch * shape_.sizeX + x) * shape_.sizeY + y;
-    const auto first = columnZ_.begin() + start_[k], last = columnZ_.begin() + start_[k + 1];
-    if (first == last) return;
-    auto at = std::lower_bound(first, last, z);
-    if (at != last && *at == z) low = rows_[at - columnZ_.begin()];
-    while (at != last && *at <= z) ++at;
-    if (at != last && *at == z + 1) high = rows_[at - columnZ_.begin()];
+    const Entry* last = entries_.data() + start_[k + 1];
+    const Entry* at = std::lower_bound(entries_.data() + start_[k], last, z,
+                                       [](const Entry& entry, int64_t value) { return entry.z < value; });
+    if (at != last && at->z == z) low = at->row;
+    while (at != last && at->z <= z) ++at;
+    if (at != last && at->z == z + 1) high = at->row;
 }
 
 void locateSamples(const ColumnIndex& voxels, const SparseShape& shape, const float* points, int64_t pointsPerBatch,

@@ -21,9 +21,13 @@ public:
     void find2(int64_t batch, int64_t x, int64_t y, int64_t z, int32_t& low, int32_t& high) const;
 
 private:
+    struct Entry {
+        int32_t z, row;
+    };
+
     SparseShape shape_;
-    std::vector<int32_t> start_;            // [columns + 1]
-    std::vector<int32_t> columnZ_, rows_;   // sorted by (column, z, row)
+    std::vector<int32_t> start_;   // [columns + 1]
+    std::vector<Entry> entries_;   // sorted by (column, z, row)
 };
 
 struct SampleOptions {
