@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resolution", type=int, default=160, help="pixels a side (published: 1024)")
     parser.add_argument(
         "--cameras", choices=("training", "published"), default="training",
-        help="training: the object fills the picture, pitch mostly -10 to 50, fov 30 to 50 degrees; published: fov 10 to 70",
+        help="training: filling the picture, pitch mostly -10 to 50, fov 30 to 50 degrees; published: fov 10 to 70",
     )  # fmt: skip
     parser.add_argument("--save_geometry", action="store_true", help="also <view>_geo.npz: positions and normals")
     parser.add_argument("--ssaa", type=int, default=2, help="samples a pixel side")
