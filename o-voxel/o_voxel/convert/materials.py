@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,12 @@ def decode_table(srgb: bool) -> np.ndarray:
     return (srgb_to_linear(values) if srgb else values).astype(np.float32)
 
 
+@cache
+def _encode_table() -> np.ndarray:
+    """sRGB byte of a linear value in 65535 steps, [65536] uint8."""
+    return np.rint(linear_to_srgb(np.arange(65536) / 65535.0) * 255).astype(np.uint8)
+
+
 def decode_image(data: Any, name: str) -> Image.Image:
     """Open encoded image bytes (or pass an image through). Raises ValueError if they are no readable image."""
     if isinstance(data, Image.Image):
@@ -136,8 +143,11 @@ def mip_levels(texture: Texture, published: bool = False) -> list[np.ndarray]:
     values = decode_table(texture.srgb)[image]
     while max(values.shape[:2]) > 1:
         values = _halve(values)
-        stored = linear_to_srgb(values) if texture.srgb else values
-        levels.append(np.ascontiguousarray(np.rint(stored * 255).astype(np.uint8)))
+        if texture.srgb:
+            stored = _encode_table()[(values * np.float32(65535) + np.float32(0.5)).astype(np.uint16)]
+        else:
+            stored = np.rint(values * np.float32(255)).astype(np.uint8)
+        levels.append(np.ascontiguousarray(stored))
     return levels
 
 

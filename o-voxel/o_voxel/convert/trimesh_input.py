@@ -51,22 +51,37 @@ def _pixels(image: Any, mode: str, channels: slice) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image.convert(mode))[:, :, channels])
 
 
-def _pbr_material(source: PBRMaterial, published: bool) -> Material:
+class _Textures:
+    """Textures by image and use, so that materials that share an image share its mip levels."""
+
+    def __init__(self, published: bool) -> None:
+        self.published = published
+        self._made: dict[tuple[int, str, int, int, bool], Texture] = {}
+
+    def get(self, image: Any, mode: str, first: int, last: int, color: bool = False) -> Texture:
+        key = (id(image), mode, first, last, color)
+        if key not in self._made:
+            pixels = _pixels(image, mode, slice(first, last))
+            self._made[key] = Texture(pixels, srgb=color and not self.published)
+        return self._made[key]
+
+
+def _pbr_material(source: PBRMaterial, images: _Textures) -> Material:
     factor = _color_factor(source.baseColorFactor, 4, 1.0)
     emissive = _color_factor(source.emissiveFactor, 3, 0.0)
     mode = source.alphaMode if source.alphaMode in ALPHA_MODES else "OPAQUE"
     textures: dict[str, Texture] = {}
     if source.baseColorTexture is not None:
-        textures["base_color"] = Texture(_pixels(source.baseColorTexture, "RGBA", slice(0, 3)), srgb=not published)
+        textures["base_color"] = images.get(source.baseColorTexture, "RGBA", 0, 3, color=True)
         if mode != "OPAQUE":
-            textures["alpha"] = Texture(_pixels(source.baseColorTexture, "RGBA", slice(3, 4)))
+            textures["alpha"] = images.get(source.baseColorTexture, "RGBA", 3, 4)
     if source.metallicRoughnessTexture is not None:
-        textures["metallic"] = Texture(_pixels(source.metallicRoughnessTexture, "RGB", slice(2, 3)))
-        textures["roughness"] = Texture(_pixels(source.metallicRoughnessTexture, "RGB", slice(1, 2)))
+        textures["metallic"] = images.get(source.metallicRoughnessTexture, "RGB", 2, 3)
+        textures["roughness"] = images.get(source.metallicRoughnessTexture, "RGB", 1, 2)
     if source.emissiveTexture is not None:
-        textures["emissive"] = Texture(_pixels(source.emissiveTexture, "RGB", slice(0, 3)), srgb=not published)
+        textures["emissive"] = images.get(source.emissiveTexture, "RGB", 0, 3, color=True)
     if source.normalTexture is not None:
-        textures["normal"] = Texture(_pixels(source.normalTexture, "RGB", slice(0, 3)))
+        textures["normal"] = images.get(source.normalTexture, "RGB", 0, 3)
     return Material(
         base_color=(factor[0], factor[1], factor[2]),
         alpha=factor[3],
@@ -79,18 +94,18 @@ def _pbr_material(source: PBRMaterial, published: bool) -> Material:
     )
 
 
-def _simple_material(source: SimpleMaterial) -> Material:
+def _simple_material(source: SimpleMaterial, images: _Textures) -> Material:
     """A Phong material as a rough dielectric; diffuse bytes are taken as sRGB."""
     diffuse = _color_factor(source.diffuse, 4, 1.0)
     color = srgb_to_linear(diffuse[:3])
     textures: dict[str, Texture] = {}
     alpha_mode = "BLEND" if diffuse[3] < 1 else "OPAQUE"
     if source.image is not None:
-        textures["base_color"] = Texture(_pixels(source.image, "RGBA", slice(0, 3)), srgb=True)
-        alpha = _pixels(source.image, "RGBA", slice(3, 4))
-        if alpha.min() < 255:
+        textures["base_color"] = images.get(source.image, "RGBA", 0, 3, color=True)
+        alpha = images.get(source.image, "RGBA", 3, 4)
+        if alpha.image.min() < 255:
             alpha_mode = "BLEND"
-            textures["alpha"] = Texture(alpha)
+            textures["alpha"] = alpha
     glossiness = max(_scalar(source.glossiness, 0.0), 0.0)
     return Material(
         base_color=(color[0], color[1], color[2]),
@@ -114,17 +129,19 @@ def _gltf_colors(colors: Any, part: trimesh.Trimesh) -> np.ndarray | None:
     return rgba[np.asarray(part.faces)]
 
 
-def _visual(part: trimesh.Trimesh, published: bool, name: str) -> tuple[Material, np.ndarray | None, np.ndarray | None]:
+def _visual(
+    part: trimesh.Trimesh, images: _Textures, name: str
+) -> tuple[Material, np.ndarray | None, np.ndarray | None]:
     """Material, uv [V, 2] or None, and linear corner colours [F, 3, 4] or None of a mesh."""
-    visual = part.visual
+    visual, published = part.visual, images.published
     if isinstance(visual, TextureVisuals):
         if isinstance(visual.material, PBRMaterial):
             colors = visual.vertex_attributes.get("color") if not published else None
-            return _pbr_material(visual.material, published), visual.uv, _gltf_colors(colors, part)
+            return _pbr_material(visual.material, images), visual.uv, _gltf_colors(colors, part)
         if published:
             raise ValueError(f"{name} must have a PBRMaterial, got {type(visual.material).__name__}")
         if isinstance(visual.material, SimpleMaterial):
-            return _simple_material(visual.material), visual.uv, None
+            return _simple_material(visual.material, images), visual.uv, None
         raise ValueError(f"{name} must have a PBRMaterial or SimpleMaterial, got {type(visual.material).__name__}")
     if published:
         raise ValueError(f"{name} must have TextureVisuals, got {type(visual).__name__}")
@@ -149,11 +166,12 @@ def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
     parts = _load_meshes(mesh)
     triangles, normals, uvs, colors, ids = [], [], [], [], []
     materials: list[Material] = []
+    images = _Textures(published)
     for i, part in enumerate(parts):
         faces = np.asarray(part.faces)
         if len(faces) == 0:
             continue
-        material, uv, color = _visual(part, published, f"geometry {i}")
+        material, uv, color = _visual(part, images, f"geometry {i}")
         triangles.append(np.asarray(part.triangles, np.float32))
         normals.append(np.asarray(part.vertex_normals[faces], np.float32))
         uvs.append(np.zeros((len(faces), 3, 2), np.float32) if uv is None else np.asarray(uv, np.float32)[faces, :2])

@@ -1,8 +1,6 @@
 // Walk over the cells that a line segment passes (3-D DDA, Amanatides and Woo 1987).
 #pragma once
 
-#include <limits>
-
 #include "convert/grid_body.h"
 
 namespace ovoxel {
@@ -42,8 +40,8 @@ OVOXEL_HD inline void walkSegment(const GridSpec& g, const Vec3& from, const Vec
         cell[a] = static_cast<int64_t>(std::floor(from[a] / g.size[a]));
         step[a] = d > 0 ? 1 : -1;
         const double border = static_cast<double>(cell[a] + (d > 0 ? 1 : 0)) * g.size[a];
-        next[a] = d == 0 ? std::numeric_limits<double>::infinity() : (border - from[a]) / d;
-        stride[a] = d == 0 ? std::numeric_limits<double>::infinity() : g.size[a] / std::fabs(d);
+        next[a] = d == 0 ? HUGE_VAL : (border - from[a]) / d;
+        stride[a] = d == 0 ? HUGE_VAL : g.size[a] / std::fabs(d);
     }
     for (;;) {
         visit(cell[0], cell[1], cell[2]);
