@@ -301,9 +301,9 @@ def test_precision_can_be_switched_back_and_forth():
 
 def test_initial_convnext_blocks():
     decoder = models.SparseUnetVaeDecoder(6, **DECODER)
-    assert decoder.blocks[0][0].mlp[2].weight.any()
-    decoder.initialize_weights(zero_last_mlp=True)
     assert not decoder.blocks[0][0].mlp[2].weight.any()
+    decoder.initialize_weights(zero_last_mlp=False)
+    assert decoder.blocks[0][0].mlp[2].weight.any()
     assert not decoder.blocks[0][1].conv2.weight.any()
 
 

@@ -59,6 +59,6 @@ def test_window_partition_groups_by_sample_and_window():
     assert part.keys.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0]]
     assert part.order.tolist() == [0, 2, 1, 4, 3]
     assert part.order[part.inverse].tolist() == list(range(5))
-    assert part.index.lengths == (2, 1, 1, 1)
+    assert part.ragged.lengths == (2, 1, 1, 1)
     shifted = window_partition(coords, (2, 2, 2), (1, 1, 1))
     assert shifted.keys[0].tolist() == [0, 0, 0, 0] and shifted.keys[1].tolist() == [0, 1, 1, 1]

@@ -117,7 +117,7 @@ class FlowTransformer(nn.Module):
             nn.init.normal_(self.t_embedder.mlp[i].weight, std=0.02)  # type: ignore[arg-type]
         owners = [self] if self.share_mod else list(self.blocks)
         for owner in owners:
-            nn.init.zeros_(owner.adaLN_modulation[-1].weight)  # type: ignore[union-attr,index,arg-type]
-            nn.init.zeros_(owner.adaLN_modulation[-1].bias)  # type: ignore[union-attr,index,arg-type]
+            nn.init.zeros_(owner.adaLN_modulation[-1].weight)  # type: ignore[union-attr,index]
+            nn.init.zeros_(owner.adaLN_modulation[-1].bias)  # type: ignore[union-attr,index]
         nn.init.zeros_(self.out_layer.weight)
         nn.init.zeros_(self.out_layer.bias)

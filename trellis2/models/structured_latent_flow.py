@@ -106,7 +106,7 @@ class SLatFlowModel(FlowTransformer):
             inputs = x
         if inputs.feats.shape[1] != self.in_channels:
             raise ValueError(f"x with concat_cond must have {self.in_channels} channels, got {inputs.feats.shape[1]}")
-        if isinstance(cond, (list, tuple)):
+        if not isinstance(cond, (Tensor, sp.VarLenTensor)):
             cond = sp.VarLenTensor.from_tensor_list(cond)
         if len(cond) != len(x):
             raise ValueError(f"cond must have {len(x)} samples, got {len(cond)}")

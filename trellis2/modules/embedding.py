@@ -31,7 +31,7 @@ class TimestepEmbedder(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         embedding = self.timestep_embedding(t, self.frequency_embedding_size)
-        return self.mlp(embedding.to(self.mlp[0].weight.dtype))
+        return self.mlp(embedding.to(next(self.mlp.parameters()).dtype))
 
 
 class AbsolutePositionEmbedder(nn.Module):

@@ -121,8 +121,8 @@ class DinoV3FeatureExtractor(_FeatureExtractor):
 
         handle = self._last_layer().register_forward_hook(keep)
         try:
-            weight = self.model.get_submodule("embeddings.patch_embeddings").weight
-            self.model(pixel_values=images.to(weight.dtype))
+            dtype = next(self.model.get_submodule("embeddings.patch_embeddings").parameters()).dtype
+            self.model(pixel_values=images.to(dtype))
         finally:
             handle.remove()
         return layer_norm_32(captured[-1])

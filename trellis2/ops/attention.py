@@ -101,7 +101,7 @@ class WindowPartition(NamedTuple):
     order: Tensor  # [T] int64, rows sorted by (sample, window), stable
     inverse: Tensor  # [T] int64, undoes `order`
     keys: Tensor  # [W, 4] int64, (sample, window x, y, z) of every non-empty window, ascending
-    index: RaggedIndex  # over the W windows
+    ragged: RaggedIndex  # over the W windows
 
 
 def window_partition(coords: Tensor, window_size: Sequence[int], shift: Sequence[int]) -> WindowPartition:

@@ -53,7 +53,7 @@ class _ExpandRows(torch.autograd.Function):
         return x.index_select(0, row_sample)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (lengths,) = ctx.saved_tensors
         return segment_sum(grads[0], lengths).to(grads[0].dtype), None, None
 

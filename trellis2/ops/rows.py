@@ -37,7 +37,7 @@ class _Take(torch.autograd.Function):
         return gather_rows(x.flatten(1), idx).view(idx.shape[0], *x.shape[1:])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (idx,) = ctx.saved_tensors
         grad = grads[0]
         return grad.new_zeros((ctx.num_rows, *grad.shape[1:])).index_copy_(0, idx, grad), None
@@ -58,7 +58,7 @@ class _Put(torch.autograd.Function):
         return x.new_zeros((num_rows, *x.shape[1:])).index_copy_(0, idx, x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (idx,) = ctx.saved_tensors
         grad = grads[0].contiguous()
         return gather_rows(grad.flatten(1), idx).view(idx.shape[0], *grad.shape[1:]), None, None

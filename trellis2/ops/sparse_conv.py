@@ -114,7 +114,7 @@ class _GatherConv(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # The map is symmetric (j under tap v of i  <=>  i under tap V-1-v of j), so one gather of the output gradient
         # serves both: grad_in[p] = Σ_u W[:, V-1-u]ᵀ G[map[p, u]] and grad_W[:, V-1-u] = Σ_p G[map[p, u]] ⊗ in[p].
         feats, weight, neighbor_map = ctx.saved_tensors

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...modules import sparse as sp
 from ...modules.norm import layer_norm_32
 from ...modules.sparse.spatial.structure import fine_structure
-from ...modules.utils import convert_module_to, manual_cast
+from ...modules.utils import convert_module_to, manual_cast, zero_module
 from ..configurable import configurable
 from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, subdivision_of
 from .resample_blocks import SparseResBlock3d, SparseResBlockDownsample3d, SparseResBlockUpsample3d
@@ -74,11 +74,11 @@ class _Torso(nn.Module):
     def convert_to_fp32(self) -> None:
         self.convert_to(torch.float32)
 
-    def initialize_weights(self, zero_last_mlp: bool = False) -> None:
+    def initialize_weights(self, zero_last_mlp: bool = True) -> None:
         """Xavier-uniform linear layers with zero bias; convolutions keep theirs.
 
-        The published order lets this overwrite the zero initialisation of the ConvNeXt MLPs; zero_last_mlp restores
-        it, so that every block starts as the identity.
+        The last layer of every ConvNeXt MLP starts at zero, so that the blocks start as the identity. The published
+        code means that too but overwrites it; zero_last_mlp=False reproduces what it does.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -88,7 +88,7 @@ class _Torso(nn.Module):
         if zero_last_mlp:
             for module in self.modules():
                 if isinstance(module, SparseConvNeXtBlock3d):
-                    nn.init.zeros_(module.mlp[-1].weight)
+                    zero_module(module.mlp[-1])
 
 
 @configurable
@@ -203,8 +203,9 @@ class SparseUnetVaeDecoder(_Torso):
         subs: list[sp.SparseTensor] = []
         subs_gt: list[sp.SparseTensor] = []
         for i, level in enumerate(self.blocks):
-            for j, block in enumerate(level):  # type: ignore[arg-type]
-                if i == len(self.blocks) - 1 or j < len(level) - 1:  # type: ignore[arg-type]
+            blocks: list[nn.Module] = list(level)  # type: ignore[arg-type]
+            for j, block in enumerate(blocks):
+                if i == len(self.blocks) - 1 or j < len(blocks) - 1:
                     h = block(h)
                 elif self.pred_subdiv:
                     if self.training:
@@ -268,5 +269,5 @@ class SparseUnetVaeDecoder(_Torso):
     @staticmethod
     def _child_coords(up_block: nn.Module, h: sp.SparseTensor) -> Tensor:
         """Only the structure decision of an up-sampling block: its convolutions are not run."""
-        logits: sp.SparseTensor = up_block.to_subdiv(h)  # type: ignore[operator,assignment]
+        logits: sp.SparseTensor = up_block.to_subdiv(h)  # type: ignore[operator]
         return fine_structure(h, subdivision_of(logits), 2)[0].coords

@@ -77,7 +77,7 @@ class MultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = channels // num_heads
         self.ctx_channels = ctx_channels if ctx_channels is not None else channels
-        self.type = type
+        self.attn_type = type
         self.attn_mode = attn_mode
         self.use_rope = use_rope
         self.rope_freq = rope_freq
@@ -94,7 +94,7 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, phases: Tensor | None = None) -> Tensor:
         """x [B, L, C], context [B, L', ctx_channels] if cross, phases [L, D/2] if rotary -> [B, L, C]."""
-        if self.type == "self":
+        if self.attn_type == "self":
             qk, v = self.to_qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).split((2, 1), dim=-3)
             if self.use_rope and phases is None:
                 raise ValueError("use_rope needs phases [L, D/2]")

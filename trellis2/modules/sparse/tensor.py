@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -30,7 +30,7 @@ class SparseTensor(VarLenTensor):
 
     def __init__(
         self,
-        feats: Tensor | dict[str, Tensor],
+        feats: Tensor | Mapping[str, Tensor],
         coords: Tensor | None = None,
         shape: Sequence[int] | None = None,
         *,
@@ -38,8 +38,9 @@ class SparseTensor(VarLenTensor):
         scale: Scale = _UNIT,
         spatial_cache: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        if isinstance(feats, dict):
-            feats, coords = feats["feats"], feats["coords"]
+        if isinstance(feats, Mapping):
+            parts: Mapping[str, Tensor] = feats
+            feats, coords = parts["feats"], parts["coords"]
         if not isinstance(feats, Tensor) or not isinstance(coords, Tensor):
             raise TypeError("SparseTensor needs feats [T, C] and coords [T, 4] tensors")
         if coords.ndim != 2 or coords.shape[1] != 4 or coords.is_floating_point() or coords.dtype == torch.bool:

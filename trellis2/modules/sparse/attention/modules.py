@@ -59,7 +59,7 @@ class SparseMultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = channels // num_heads
         self.ctx_channels = ctx_channels if ctx_channels is not None else channels
-        self.type = type
+        self.attn_type = type
         self.attn_mode = attn_mode
         self.window_size = window_size
         self.shift_window = shift_window if shift_window is not None else (0, 0, 0)
@@ -79,7 +79,7 @@ class SparseMultiHeadAttention(nn.Module):
 
     def forward(self, x: SparseTensor, context: VarLenTensor | Tensor | None = None) -> SparseTensor:
         """x feats [T, C]; context [N, L, ctx_channels] or a ragged container if cross."""
-        out = self._self(x) if self.type == "self" else self._cross(x, context)
+        out = self._self(x) if self.attn_type == "self" else self._cross(x, context)
         return x.replace(self.to_out(out.feats.flatten(1)))
 
     def _self(self, x: SparseTensor) -> SparseTensor:

@@ -41,7 +41,7 @@ def sparse_windowed_scaled_dot_product_self_attention(
         raise ValueError(f"qkv must have feats [T, 3, H, D], got {tuple(qkv.feats.shape)}")
     part = _partition(qkv, window_size, shift_window)
     q, k, v = take_rows(qkv.feats, part.order).unbind(1)
-    return qkv.replace(take_rows(ragged_attention(q, k, v, part.index, part.index), part.inverse))
+    return qkv.replace(take_rows(ragged_attention(q, k, v, part.ragged, part.ragged), part.inverse))
 
 
 def sparse_windowed_scaled_dot_product_cross_attention(
@@ -61,16 +61,16 @@ def sparse_windowed_scaled_dot_product_cross_attention(
     q_part, kv_part = _partition(q, q_window_size, q_shift_window), _partition(kv, kv_window_size, kv_shift_window)
     places = {tuple(key): i for i, key in enumerate(kv_part.keys.tolist())}
     starts = [0]
-    for n in kv_part.index.lengths:
+    for n in kv_part.ragged.lengths:
         starts.append(starts[-1] + n)
     rows, lengths = [], []
     for key in q_part.keys.tolist():
         i = places.get(tuple(key))
-        lengths.append(0 if i is None else kv_part.index.lengths[i])
+        lengths.append(0 if i is None else kv_part.ragged.lengths[i])
         if i is not None:
             rows.append(torch.arange(starts[i], starts[i + 1]))
     picked = torch.cat(rows).to(q.device) if rows else torch.zeros(0, dtype=torch.int64, device=q.device)
     keys, values = take_rows(kv.feats, kv_part.order).index_select(0, picked).unbind(1)
     kv_index = RaggedIndex.build(lengths, q.device)
-    out = ragged_attention(take_rows(q.feats, q_part.order), keys, values, q_part.index, kv_index)
+    out = ragged_attention(take_rows(q.feats, q_part.order), keys, values, q_part.ragged, kv_index)
     return q.replace(take_rows(out, q_part.inverse))
