@@ -65,11 +65,16 @@ class BVH:
         """Positions of (face, weights): [N, 3] float64."""
         return (self.vertices[self.faces[face_id]] * uvw[:, :, None]).sum(1)
 
-    def count_hits(self, origins: np.ndarray, directions: np.ndarray, *, t_min: float = 0.0) -> np.ndarray:
-        """Number of faces that each ray [N, 3] meets at t >= t_min: [N] int64. An edge hit counts for both faces."""
+    def count_hits(
+        self, origins: np.ndarray, directions: np.ndarray, *, t_min: float = 0.0, max_hits: int = 1 << 62
+    ) -> np.ndarray:
+        """Number of faces that each ray [N, 3] meets at t >= t_min, up to `max_hits`: [N] int64.
+
+        An edge hit counts for both faces.
+        """
         if self._native is not None:
-            return self._native.count_hits(to_float64(origins), to_float64(directions), float(t_min))
-        return bvh_reference.ray_hits(self.vertices, self.faces, origins, directions, t_min)[2]
+            return self._native.count_hits(to_float64(origins), to_float64(directions), float(t_min), max_hits)
+        return np.minimum(bvh_reference.ray_hits(self.vertices, self.faces, origins, directions, t_min)[2], max_hits)
 
     def unsigned_distance(self, points: ArrayLike, return_uvw: bool = False) -> DistanceResult:
         """Distance to the surface, the face it is reached on, and the barycentric weights there."""

@@ -15,35 +15,74 @@ from o_voxel.mesh.normals import numpy_face_areas, numpy_face_crosses, numpy_nor
 __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
 
 
+FREE_VOTE = 8.0  # weight of a ray that hits nothing, against one that hits an even number of faces
+FLAT_PATCH_COS = 0.97  # edges within about 14 degrees keep their faces in one patch
+CLEAR_SCORE = 0.05  # share of the possible votes from which on a patch has a preferred side
+
+
 def unify_face_orientations(
     vertices: ArrayLike, faces: ArrayLike, *, cut_conflicts: bool = False
 ) -> tuple[ArrayLike, ArrayLike]:
     """Give all faces of a component (over manifold edges) one winding: that of its first face.
 
     Exchanging the 2nd and 3rd corner flips a face. Relations are honoured from the flattest edge to the sharpest, so
-    on non-orientable pieces the contradictions end up on few sharp edges; `cut_conflicts` opens those edges by
-    splitting their vertices. Vertex order is kept without cuts.
+    on non-orientable pieces the contradictions end up on few sharp edges.
+
+    With `cut_conflicts`, contradictions are opened by splitting vertices, and where there are any, relations between
+    flat patches that agree with what their sides see come first: the cuts go where a seen surface meets one that is
+    wound the other way. Vertex order is kept without cuts.
     """
     mesh = enter(vertices, faces)
     v, f = mesh.vertices, mesh.faces.copy()
+    relations = _relations(v, f)
+    order = np.argsort(-relations.cosine, kind="stable")
+    _, parity, conflict = parity_components(len(f), relations.pair[order], relations.differ[order])
+    if cut_conflicts and conflict.any():
+        order = _order_by_view(v, f, relations)
+        _, parity, conflict = parity_components(len(f), relations.pair[order], relations.differ[order])
+    f[parity] = f[parity][:, [0, 2, 1]]
+    if cut_conflicts and conflict.any():
+        weld = np.ones(relations.num_edges, dtype=bool)
+        weld[relations.edge[order[conflict]]] = False
+        v, f, _ = split_non_manifold(v, f, weld)
+    return mesh.leave(v, f)
+
+
+class _Relations(NamedTuple):
+    pair: np.ndarray  # [M, 2] faces on both sides of each manifold edge
+    differ: np.ndarray  # [M] bool, both run along the edge in one direction: one of them has to flip
+    cosine: np.ndarray  # [M] of the angle between their normals, once one winding is shared
+    edge: np.ndarray  # [M] edge id
+    num_edges: int
+
+
+def _relations(v: np.ndarray, f: np.ndarray) -> _Relations:
     table = build_edges(f)
     ids, sides = table.manifold_pairs()
-    if len(ids) == 0:
-        return mesh.leave(v, f)
     start = f.reshape(-1)[sides]
-    differ = start[:, 0] == start[:, 1]  # both faces run along the edge in one direction
+    differ = start[:, 0] == start[:, 1]
     normal = numpy_normalize(numpy_face_crosses(v, f))
     pair = sides // 3
     cosine = (normal[pair[:, 0]] * normal[pair[:, 1]]).sum(-1) * np.where(differ, -1.0, 1.0)
-    order = np.argsort(-cosine, kind="stable")
-    _, parity, conflict = parity_components(len(f), pair[order], differ[order])
-    f[parity] = f[parity][:, [0, 2, 1]]
-    if cut_conflicts and conflict.any():
-        weld = np.ones(len(table.edges), dtype=bool)
-        weld[ids[order[conflict]]] = False
-        cut_v, cut_f, source = split_non_manifold(v, f, weld)
-        v, f = cut_v, cut_f
-    return mesh.leave(v, f)
+    return _Relations(pair, differ, cosine, ids, len(table.edges))
+
+
+def _order_by_view(v: np.ndarray, f: np.ndarray, relations: _Relations) -> np.ndarray:
+    """Relations that agree with the outer side of the patches they join, then undecided ones, then the others."""
+    flat = np.flatnonzero(relations.cosine >= FLAT_PATCH_COS)
+    flat = flat[np.argsort(-relations.cosine[flat], kind="stable")]
+    label, parity, _ = parity_components(len(f), relations.pair[flat], relations.differ[flat])
+    patch = np.unique(label, return_inverse=True)[1].reshape(-1)
+    wound = f.copy()
+    wound[parity] = wound[parity][:, [0, 2, 1]]
+    samples, directions = 4, 8
+    view = component_views(v, wound, label=patch, samples=samples, directions=directions, free_only=True)
+    share = view.score / (FREE_VOTE * samples * directions)
+    side = np.where(np.abs(share) >= CLEAR_SCORE, np.sign(share), 0.0)[patch]  # +1: keep, -1: flip, 0: undecided
+    side = np.where(parity, -side, side)  # against the given winding
+    a, b = side[relations.pair[:, 0]], side[relations.pair[:, 1]]
+    agrees = (a * b) * np.where(relations.differ, -1.0, 1.0)
+    return np.lexsort((-relations.cosine, -agrees))
 
 
 class ComponentView(NamedTuple):
@@ -59,17 +98,20 @@ def component_views(
     faces: np.ndarray,
     *,
     bvh: BVH | None = None,
+    label: np.ndarray | None = None,
     samples: int = 24,
     directions: int = 12,
+    free_only: bool = False,
     seed: int = 0,
 ) -> ComponentView:
-    """Shoot rays from area-weighted sample points of every component, from both sides.
+    """Shoot rays from area-weighted sample points of every component (or group `label` [F]), from both sides.
 
-    A ray that hits nothing is strong evidence that its side is outside; else an even number of hits is weak evidence.
+    A ray that hits nothing is strong evidence that its side is outside; else an even number of hits is weak evidence
+    (not asked for with `free_only`, which is quicker).
     After K. Takayama et al., A Simple Method for Correcting Facet Orientations in Polygon Meshes Based on Ray Casting,
     2014.
     """
-    label = face_components(faces)
+    label = face_components(faces) if label is None else label
     num = int(label.max()) + 1 if len(label) else 0
     if num == 0:
         return ComponentView(label, np.zeros(0), np.zeros(0))
@@ -99,9 +141,9 @@ def component_views(
     valid = np.repeat(normal.any(axis=1), directions)
     for sign in (1.0, -1.0):
         origin = np.repeat(point + sign * offset * normal, directions, axis=0)
-        hits = bvh.count_hits(origin, sign * ray.reshape(-1, 3))
+        hits = bvh.count_hits(origin, sign * ray.reshape(-1, 3), max_hits=1 if free_only else 1 << 62)
         free = (hits == 0) & valid
-        vote = np.where(free, 8.0, np.where(hits % 2 == 0, 1.0, 0.0)) * valid
+        vote = np.where(free, FREE_VOTE, np.where((hits % 2 == 0) & (not free_only), 1.0, 0.0)) * valid
         score += sign * np.bincount(component, weights=vote, minlength=num)
         escape += np.bincount(component, weights=free.astype(np.float64), minlength=num)
     return ComponentView(label, score, escape / (2.0 * samples * directions))

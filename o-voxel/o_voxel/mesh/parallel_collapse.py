@@ -104,7 +104,7 @@ def parallel_simplify(
     lambda_edge_length: float = 1e-2,
     lambda_skinny: float = 1e-3,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Collapse in rounds all edges that are the cheapest in every face around them: -> (vertices, faces, source vertex).
+    """Collapse in rounds all edges that are the cheapest in every face around: -> (vertices, faces, source vertex).
 
     A round that removes less than 1 % of the faces raises the threshold tenfold. The last round is not trimmed, so
     the result undershoots `target`; there is no link test. Ends early when no edge can be collapsed at any threshold.

@@ -63,5 +63,5 @@ def _openness(bvh: BVH, edge: np.ndarray, bisector: np.ndarray) -> np.ndarray:
     spread = numpy_normalize(np.random.default_rng(0).normal(size=(NUM_RAYS, 3)))
     rays = numpy_normalize(spread + 0.8 * bisector[..., None, :])  # [M, W, NUM_RAYS, 3]
     origins = np.broadcast_to(origin[..., None, :], rays.shape)
-    free = bvh.count_hits(origins.reshape(-1, 3), rays.reshape(-1, 3)) == 0
+    free = bvh.count_hits(origins.reshape(-1, 3), rays.reshape(-1, 3), max_hits=1) == 0
     return free.reshape(rays.shape[:-1]).mean(axis=-1)

@@ -138,7 +138,7 @@ nb::tuple trace(const Bvh& bvh, Points origins, Points directions, double tMin) 
     return nb::make_tuple(toNumpy(std::move(depth), {rows}), toNumpy(std::move(face), {rows}));
 }
 
-auto countHits(const Bvh& bvh, Points origins, Points directions, double tMin) {
+auto countHits(const Bvh& bvh, Points origins, Points directions, double tMin, int64_t maxHits) {
     const int64_t n = static_cast<int64_t>(origins.shape(0));
     if (static_cast<int64_t>(directions.shape(0)) != n) {
         throw std::invalid_argument("directions must have as many rows as origins");
@@ -150,7 +150,7 @@ auto countHits(const Bvh& bvh, Points origins, Points directions, double tMin) {
         parallelFor(n, 256, [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i) {
                 hits[i] = bvh.countHits({o[3 * i], o[3 * i + 1], o[3 * i + 2]}, {d[3 * i], d[3 * i + 1], d[3 * i + 2]},
-                                        tMin);
+                                        tMin, maxHits);
             }
         });
     }
@@ -239,7 +239,8 @@ void bindMesh(nb::module_& m) {
              "-> (distance [N] f64, face [N] i64, uvw [N,3] f64)")
         .def("trace", &trace, nb::arg("origins"), nb::arg("directions"), nb::arg("t_min"),
              "-> (depth [N] f64, face [N] i64, -1 = miss)")
-        .def("count_hits", &countHits, nb::arg("origins"), nb::arg("directions"), nb::arg("t_min"), "-> hits [N] i64");
+        .def("count_hits", &countHits, nb::arg("origins"), nb::arg("directions"), nb::arg("t_min"),
+             nb::arg("max_hits"), "-> hits [N] i64, at most max_hits");
 }
 
 }  // namespace ovoxel

@@ -247,11 +247,12 @@ RayHit Bvh::trace(const Vec3& origin, const Vec3& direction, double tMin) const 
     return best;
 }
 
-int64_t Bvh::countHits(const Vec3& origin, const Vec3& direction, double tMin) const {
+int64_t Bvh::countHits(const Vec3& origin, const Vec3& direction, double tMin, int64_t maxHits) const {
     int64_t hits = 0;
-    walkRay(origin, direction, tMin, [&](int64_t f, double&) {
+    walkRay(origin, direction, tMin, [&](int64_t f, double& limit) {
         double t;
-        if (intersect(f, origin, direction, t) && t >= tMin) ++hits;
+        if (hits < maxHits && intersect(f, origin, direction, t) && t >= tMin) ++hits;
+        if (hits >= maxHits) limit = -kInf;  // no box is entered any more
     });
     return hits;
 }

@@ -28,7 +28,8 @@ class Bvh {
     Nearest nearest(const Vec3& p, int64_t hint, const Vec3* normal = nullptr, double minCos = -2) const;
 
     RayHit trace(const Vec3& origin, const Vec3& direction, double tMin) const;
-    int64_t countHits(const Vec3& origin, const Vec3& direction, double tMin) const;
+    // Stops counting at maxHits.
+    int64_t countHits(const Vec3& origin, const Vec3& direction, double tMin, int64_t maxHits) const;
 
   private:
     struct Node {
