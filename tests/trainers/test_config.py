@@ -14,7 +14,7 @@ from trellis2.trainers.launch import main, model_summary
 from trellis2.trainers.loop_config import LoopConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FILES = sorted(p for p in CONFIGS.rglob("*.json"))
+FILES = sorted(p for p in CONFIGS.rglob("*.json") if not p.stem.endswith("pipeline"))
 PARAMETERS = {
     "ss_flow_img_dit_1_3B_64_bf16": {"denoiser": 1_292_179_976},
     "slat_flow_img2shape_dit_1_3B_512_bf16": {"denoiser": 1_292_253_728},

@@ -61,13 +61,13 @@ def crop_condition(rgba: np.ndarray, size: int, rule: CropRule = "training", mar
     "training" resizes premultiplied RGBA, "inference" composites first; both with Lanczos, as published.
     """
     box = crop_box(rgba[..., 3], rule, margin)
-    image = Image.fromarray(rgba).crop(tuple(box))
+    image = Image.fromarray(rgba).crop((box.left, box.top, box.right, box.bottom))
     if rule == "training":
         out = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS), dtype=np.float32)
         return (out[..., :3] * (out[..., 3:] / 255) + 0.5).astype(np.uint8)
     pixels = np.asarray(image, dtype=np.float32) / 255
     composed = (pixels[..., :3] * pixels[..., 3:] * 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(composed).resize((size, size), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(composed).resize((size, size), Image.Resampling.LANCZOS))
 
 
 class ImageAugmentation(NamedTuple):

@@ -26,18 +26,19 @@ class Normalization:
         """{`mean`, `std`} or the path of a JSON file with it (possibly under `key`); None stays None."""
         if spec is None:
             return None
+        table: Any = spec
         if isinstance(spec, (str, Path)):
             path = Path(spec)
             if not path.is_file():
                 raise ValueError(f"normalization file {path} does not exist")
-            spec = json.loads(path.read_text())
-        if not isinstance(spec, Mapping):
-            raise TypeError(f"normalization must be an object with mean and std, got {type(spec).__name__}")
-        if "mean" not in spec and key is not None and key in spec:
-            spec = spec[key]
-        if "mean" not in spec or "std" not in spec:
-            raise ValueError(f"normalization needs `mean` and `std`, got the keys {sorted(spec)}")
-        mean, std = tuple(float(v) for v in spec["mean"]), tuple(float(v) for v in spec["std"])
+            table = json.loads(path.read_text())
+        if not isinstance(table, Mapping):
+            raise TypeError(f"normalization must be an object with mean and std, got {type(table).__name__}")
+        if "mean" not in table and key is not None and key in table:
+            table = table[key]
+        if "mean" not in table or "std" not in table:
+            raise ValueError(f"normalization needs `mean` and `std`, got the keys {sorted(table)}")
+        mean, std = tuple(float(v) for v in table["mean"]), tuple(float(v) for v in table["std"])
         if len(mean) != len(std) or any(not s > 0 for s in std):
             raise ValueError("normalization: mean and std must have the same length, and std must be positive")
         return cls(mean, std)

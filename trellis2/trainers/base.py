@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class BasicTrainer:
         **kwargs: Any,
     ) -> None:
         self.config = LoopConfig(**kwargs)
-        self.models = dict(models)
+        self.models: dict[str, Any] = dict(models)
         for key in self.MODEL_KEYS:
             if key not in self.models:
                 raise ValueError(f"{type(self).__name__} needs a model called {key!r}, got {sorted(self.models)}")
@@ -149,7 +149,7 @@ class BasicTrainer:
         if config.elastic is not None:
             self._init_elastic(config.elastic)
 
-    def training_module(self, key: str, model: nn.Module) -> nn.Module:
+    def training_module(self, key: str, model: nn.Module) -> Any:
         """What the objective calls for `model`; a wrapper may be returned, its parameters must be the model's."""
         return model
 
@@ -308,7 +308,7 @@ class BasicTrainer:
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
-    def training_losses(self, **batch: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def training_losses(self, *args: Any, **batch: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """(terms, status): `terms["loss"]` is minimised; both are logged."""
         raise TypeError(f"{type(self).__name__} has no objective; use one of its subclasses")
 
@@ -332,14 +332,7 @@ class BasicTrainer:
             statuses.append(_detach(status))
             if self.elastic_controller is not None:
                 elastic_logs.append(self.elastic_controller.log())
-        clip = self.grad_clip
-        if isinstance(clip, float):
-            max_norm = clip
-
-            def clip(params: Any) -> Tensor:
-                return torch.nn.utils.clip_grad_norm_(params, max_norm)
-
-        result = self.precision.step(self.optimizer, clip)
+        result = self.precision.step(self.optimizer, None if self.grad_clip is None else self._clip)
         entry: dict[str, Any] = {"loss": dict_reduce(losses, _mean, {"min": _min, "max": _max})}
         entry["status"] = dict_reduce(statuses, _mean, {"min": _min, "max": _max})
         entry["status"].update(grad_norm=result.grad_norm, skipped=float(result.skipped))
@@ -357,6 +350,12 @@ class BasicTrainer:
             self.ema.update(self.precision.master_params, self.step)
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if result.skipped else 0
         return entry
+
+    def _clip(self, params: Sequence[Tensor], norm: Tensor, value: float) -> None:
+        if isinstance(self.grad_clip, float):
+            torch.nn.utils.clip_grads_with_norm_(params, self.grad_clip, norm)
+        else:
+            self.grad_clip.clip_with_norm(params, norm, value)
 
     def _param_stats(self) -> dict[str, Any]:
         names = [f"{key}.{name}" for key, name in self._named_params()]

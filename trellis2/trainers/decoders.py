@@ -27,7 +27,7 @@ def load_run_model(run_dir: str | Path, key: str, ckpt: str) -> torch.nn.Module:
     return model.eval()
 
 
-def load_visual_decoder(dataset: Any, key: str, device: torch.device) -> torch.nn.Module | None:
+def load_visual_decoder(dataset: Any, key: str, device: torch.device) -> Any:
     """The decoder named by the dataset's arguments, kept on the dataset; None if its files are not here."""
     kept: dict[str, Any] = dataset.__dict__.setdefault("_visual_decoders", {})
     if key not in kept:

@@ -190,5 +190,5 @@ class FlowMatchingCFGTrainer(ClassifierFreeGuidanceMixin, FlowMatchingTrainer):
         return {**super()._sampler_args(), "guidance_strength": self.SNAPSHOT_GUIDANCE}
 
 
-class ImageConditionedFlowMatchingCFGTrainer(ImageConditionedMixin, FlowMatchingCFGTrainer):
+class ImageConditionedFlowMatchingCFGTrainer(ImageConditionedMixin, FlowMatchingCFGTrainer):  # type: ignore[misc]
     """Conditioned on image features."""

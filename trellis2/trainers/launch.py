@@ -124,6 +124,7 @@ def _worker(local_rank: int, args: argparse.Namespace, config: ExperimentConfig,
     device = torch.device("cuda", local_rank) if on_cuda and args.device == "cuda" else torch.device(args.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
     if world_size > 1:
         address = os.environ.get("MASTER_ADDR", args.master_addr) if external else args.master_addr
         port = os.environ.get("MASTER_PORT", args.master_port) if external else args.master_port

@@ -60,6 +60,6 @@ class WarmupCosineLRScheduler(LRScheduler):
         phase = max(0.0, (self.progress - self.constant_ratio) / (1 - self.constant_ratio))
         return warm * (self.final_ratio + (1 - self.final_ratio) * 0.5 * (1 + math.cos(math.pi * phase)))
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         factor = self._factor()
         return [base * factor for base in self.base_lrs]

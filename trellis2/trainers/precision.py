@@ -121,9 +121,13 @@ class PrecisionPolicy:
         loss.backward()
 
     def step(
-        self, optimizer: torch.optim.Optimizer, clip: Callable[[Sequence[Tensor]], Tensor] | None
+        self, optimizer: torch.optim.Optimizer, clip: Callable[[Sequence[Tensor], Tensor, float], Any] | None
     ) -> StepResult:
-        """Unscale, clip, step. A step with a non-finite gradient norm leaves the parameters alone."""
+        """Unscale, clip, step. A step with a non-finite gradient norm leaves the parameters alone.
+
+        `clip(parameters, norm, value)` gets the global norm as a 0-dim tensor and on the host; it is not called for a
+        norm that is not finite.
+        """
         if self.flat:
             if self.log_scale is not None:
                 with torch.no_grad():
@@ -141,7 +145,7 @@ class PrecisionPolicy:
         norm = float(before)
         finite = norm == norm and norm not in (float("inf"), float("-inf"))
         if finite and clip is not None:
-            clip(self.master_params)
+            clip(self.master_params, before, norm)
         log: dict[str, float] = {}
         if self.scaler is not None:
             self.scaler.step(optimizer)

@@ -21,7 +21,7 @@ def seed_everything(seed: int) -> None:
 
 def get_rng_state(device: torch.device) -> dict[str, Any]:
     """States of the global generators of torch, numpy and `random`, and of a CUDA device."""
-    _, keys, pos, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    _, keys, pos, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),

@@ -19,6 +19,8 @@ __all__ = ["DirectDecoder", "ShapeVaeTrainer", "shape_vae_total"]
 class DirectDecoder(nn.Module):
     """A shape decoder without mesh extraction: what the direct losses need."""
 
+    decoder: Any
+
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.decoder = decoder
@@ -92,7 +94,7 @@ class ShapeVaeTrainer(BasicTrainer):
             require_differentiable_rasteriser(*asked)
         super().__init__(*args, **kwargs)
 
-    def training_module(self, key: str, model: nn.Module) -> nn.Module:
+    def training_module(self, key: str, model: nn.Module) -> Any:
         return DirectDecoder(model) if key == "decoder" else model
 
     def training_losses(

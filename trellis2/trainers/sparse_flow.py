@@ -78,9 +78,9 @@ class SparseFlowMatchingCFGTrainer(ClassifierFreeGuidanceMixin, SparseFlowMatchi
         return {**super()._sampler_args(), "guidance_strength": self.SNAPSHOT_GUIDANCE}
 
 
-class ImageConditionedSparseFlowMatchingCFGTrainer(ImageConditionedMixin, SparseFlowMatchingCFGTrainer):
+class ImageConditionedSparseFlowMatchingCFGTrainer(ImageConditionedMixin, SparseFlowMatchingCFGTrainer):  # type: ignore[misc]
     """Conditioned on image features."""
 
 
-class MultiImageConditionedSparseFlowMatchingCFGTrainer(MultiImageConditionedMixin, SparseFlowMatchingCFGTrainer):
+class MultiImageConditionedSparseFlowMatchingCFGTrainer(MultiImageConditionedMixin, SparseFlowMatchingCFGTrainer):  # type: ignore[misc]
     """Conditioned on the features of one or several views."""

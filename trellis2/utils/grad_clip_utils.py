@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,15 @@ class AdaptiveGradClipper:
 
     def __call__(self, parameters: Iterable[Tensor]) -> Tensor:
         """Clip the `.grad` of the parameters in place; returns the global 2-norm before clipping, a 0-dim tensor."""
-        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm=self.threshold)
-        self.observe(float(norm))
+        parameters = list(parameters)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.clip_with_norm(parameters, norm, float(norm))
         return norm
+
+    def clip_with_norm(self, parameters: Sequence[Tensor], total_norm: Tensor, value: float) -> None:
+        """As a call, for a norm that is already known: 0-dim tensor and its value on the host."""
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.threshold, total_norm)
+        self.observe(value)
 
     def observe(self, norm: float) -> None:
         """Record a norm (ignored if not finite) and update the threshold."""

@@ -1,0 +1,24 @@
+"""Two processes on the CPU (gloo): same weights everywhere, and the checkpoint resumes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trellis2.trainers.launch import main
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_resume(tmp_path, mini_args, monkeypatch, read_log):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    overrides = ["trainer.max_steps=4", "trainer.i_ddpcheck=2", "trainer.i_save=2", "trainer.batch_size=4"]
+    args = [*mini_args("tex_flow", tmp_path, *overrides), "--num_gpus", "2", "--master_port", "29531"]
+    assert main(args) == 0
+    first = [e["loss"]["loss"] for e in read_log(tmp_path)]
+    assert len(first) == 4
+    for path in (tmp_path / "ckpts").glob("*step0000004*"):
+        path.unlink()
+    assert main(args) == 0
+    assert [e["loss"]["loss"] for e in read_log(tmp_path)][4:] == first[2:]
+    misc = torch.load(tmp_path / "ckpts" / "misc_step0000004.pt", weights_only=True)
+    assert len(misc["rng"]) == 2 and misc["step"] == 4
