@@ -178,6 +178,51 @@ def test_only_models_with_a_configuration_are_saved(tmp_path):
         models.save_pretrained(torch.nn.Linear(2, 2), tmp_path / "m")
 
 
+def test_loading_fills_no_random_numbers(tmp_path):
+    from trellis2.models.empty_init import EmptyInit
+
+    with EmptyInit():
+        assert torch.nn.init.normal_(torch.full((3,), 7.0)).tolist() == [7, 7, 7]
+        assert torch.arange(3).tolist() == [0, 1, 2]
+    assert torch.nn.init.normal_(torch.full((3,), 7.0)).tolist() != [7, 7, 7]
+    models.save_pretrained(models.SLatFlowModel(**FLOW), tmp_path / "m")
+    loaded = models.from_pretrained(tmp_path / "m")
+    assert all(p.isfinite().all() for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("library", ["spconv", "torchsparse"])
+def test_convolutions_of_other_libraries_are_translated(library):
+    args = {
+        "in_channels": 6,
+        "model_channels": [8, 16],
+        "latent_channels": 2,
+        "num_blocks": [1, 1],
+        "block_type": ["SparseConvNeXtBlock3d"] * 2,
+        "down_block_type": ["SparseResBlockS2C3d"],
+        "block_args": [{}, {}],
+    }
+    model = _randomised(models.SparseUnetVaeEncoder(**args))
+    convs = {k for k, v in model.state_dict().items() if v.ndim == 5}
+    foreign = {}
+    for key, value in model.state_dict().items():
+        prefix, leaf = key.rsplit(".", 1)
+        if f"{prefix}.weight" not in convs:
+            foreign[key] = value
+        elif leaf == "weight" and library == "torchsparse":
+            kernel = torch.zeros(27, value.shape[4], value.shape[0])
+            for k1 in range(3):
+                for k2 in range(3):
+                    for k3 in range(3):
+                        kernel[(k3 * 3 + k2) * 3 + k1] = value[:, k1, k2, k3].T
+            foreign[f"{prefix}.conv.kernel"] = kernel
+        else:
+            foreign[f"{prefix}.conv.{leaf}"] = value
+    other = models.SparseUnetVaeEncoder(**args)
+    models.load_weights(other, foreign)
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
 def test_registry_names_resolve():
     for name in models.MODELS:
         assert getattr(models, name).__name__ == name

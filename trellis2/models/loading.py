@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from .configurable import init_args
+from .conv_layouts import translate_conv_keys
+from .empty_init import EmptyInit
 
 __all__ = ["build_model", "from_pretrained", "load_weights", "read_safetensors", "save_pretrained"]
 
@@ -57,15 +59,20 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str = "t
     """Copy weights into a model, cast to the model's types.
 
     Strict: raises ValueError listing missing, unexpected and misshapen keys. Position buffers in the file
-    (`rope_phases`, `pos_emb`) are ignored, since models compute them.
+    (`rope_phases`, `pos_emb`) are ignored, since models compute them; sparse convolutions in the layouts of spconv and
+    torchsparse are translated.
     """
     own = model.state_dict()
+    state = translate_conv_keys(state, own)
     given = {k: v for k, v in state.items() if k in own or k.rsplit(".", 1)[-1] not in _RECOMPUTED}
     problems = []
     missing = [k for k in own if k not in given]
     unexpected = [k for k in given if k not in own]
-    shapes = [f"{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}" for k in own if k in given]
-    shapes = [s for s, k in zip(shapes, [k for k in own if k in given]) if given[k].shape != own[k].shape]
+    shapes = [
+        f"{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in given and given[k].shape != own[k].shape
+    ]
     for title, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
         if keys:
             more = f" … and {len(keys) - 20} more" if len(keys) > 20 else ""
@@ -112,8 +119,8 @@ def _locate(path: str | Path) -> tuple[Path, Path]:
 def from_pretrained(path: str | Path, **kwargs: Any) -> nn.Module:
     """Load a model from `path`.json and `path`.safetensors, local or 'org/repo/stem' on the Hugging Face hub.
 
-    kwargs override constructor arguments. The model is on the CPU, in eval mode untouched (as constructed); weights
-    take the types the constructor chose. Raises FileNotFoundError or OSError when the files cannot be had, and
+    kwargs override constructor arguments. The model is on the CPU and in training mode, as constructed; weights take
+    the types the constructor chose. Raises FileNotFoundError or OSError when the files cannot be had, and
     ValueError when they are damaged or do not fit.
     """
     config_path, weights_path = _locate(path)
@@ -125,7 +132,8 @@ def from_pretrained(path: str | Path, **kwargs: Any) -> nn.Module:
     if not isinstance(args, dict):
         raise ValueError(f"{config_path}: args must be an object, got {type(args).__name__}")
     state = read_safetensors(weights_path)
-    model = build_model(name, args, **kwargs)
+    with EmptyInit():
+        model = build_model(name, args, **kwargs)
     load_weights(model, state, source=str(weights_path))
     return model
 

@@ -203,7 +203,7 @@ class SparseUnetVaeDecoder(_Torso):
         subs: list[sp.SparseTensor] = []
         subs_gt: list[sp.SparseTensor] = []
         for i, level in enumerate(self.blocks):
-            blocks: list[nn.Module] = list(level)  # type: ignore[arg-type]
+            blocks: list[nn.Module] = list(level.children())
             for j, block in enumerate(blocks):
                 if i == len(self.blocks) - 1 or j < len(blocks) - 1:
                     h = block(h)
