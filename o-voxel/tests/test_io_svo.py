@@ -77,6 +77,13 @@ def test_octree_and_filters_equal_the_references(voxels: tuple[int, np.ndarray[A
         assert np.array_equal(undo_filter(apply_filter(values, prediction), prediction), values)
 
 
+def test_decoding_works_without_the_compiled_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.array([1, 7, 52, 300])
+    data = build_octree(codes, 3).nodes.tobytes()
+    monkeypatch.setattr("o_voxel.io.svo.native_module", lambda: None)
+    assert np.array_equal(decode_octree(data, 3, 4), codes)
+
+
 def test_full_block_and_single_corner() -> None:
     for codes in (np.arange(8**3), np.array([8**3 - 1])):
         tree = build_octree(codes, 3)

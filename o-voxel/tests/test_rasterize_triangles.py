@@ -164,6 +164,19 @@ def test_empty_inputs_give_empty_images(backend: str) -> None:
     )
 
 
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31))
+def test_values_of_any_magnitude_stay_in_range(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    pos = torch.randn(18, 4, generator=generator) * 10.0 ** torch.randint(-30, 31, (18, 4), generator=generator)
+    tri = torch.randint(0, 18, (6, 3), generator=generator)
+    rast = rasterize(pos, tri, (16, 20), backend="native")
+    assert torch.equal(rast[..., 3], rasterize(pos, tri, (16, 20), backend="reference")[..., 3])
+    assert rast.isfinite().all()
+    assert (rast[..., :2] >= 0).all() and (rast[..., :2].sum(-1) <= 1.00001).all() and (rast[..., 2].abs() <= 1).all()
+
+
 def test_huge_coordinates_are_clipped_not_overflowed() -> None:
     pos = torch.tensor([[-1e12, -1e12, 0, 1], [1e12, -1e12, 0, 1], [0, 1e12, 0, 1]])
     rast = rasterize(pos, torch.tensor([[0, 1, 2]]), (16, 16))

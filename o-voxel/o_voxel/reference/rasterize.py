@@ -14,6 +14,7 @@ __all__ = ["rasterize_reference"]
 
 _SUBPIXELS = 256
 _GUARD_PIXELS = 2**20
+_MIN_W = 1e-12
 
 Point = tuple[float, ...]
 
@@ -39,7 +40,7 @@ def _clip(polygon: list[Point], plane: tuple[float, float, float, float, float])
 def _visible_polygon(corners: list[Point], height: int, width: int) -> list[Point]:
     gx, gy = 1 + 2 * _GUARD_PIXELS / width, 1 + 2 * _GUARD_PIXELS / height
     planes = (
-        (0.0, 0.0, 0.0, 1.0, -1e-12),
+        (0.0, 0.0, 0.0, 1.0, -_MIN_W),
         (0.0, 0.0, 1.0, 1.0, 0.0),
         (0.0, 0.0, -1.0, 1.0, 0.0),
         (-1.0, 0.0, 0.0, gx, 0.0),
@@ -83,9 +84,14 @@ def _draw(corners: Tensor, index: int, out: Tensor, depth: Tensor, owner: Tensor
     polygon = _visible_polygon([tuple(map(float, row)) for row in corners.tolist()], height, width)
     if not polygon:
         return
+    # Corners that missed their clip plane by rounding are brought back.
+    ndc = []
+    for p in polygon:
+        guards = (1 + 2 * _GUARD_PIXELS / width, 1 + 2 * _GUARD_PIXELS / height, 1.0)
+        ndc.append([min(g, max(-g, p[k] / max(p[3], _MIN_W))) for k, g in enumerate(guards)])
     snapped = [
-        tuple(math.floor((p[k] / p[3] + 1) * size / 2 * _SUBPIXELS + 0.5) for k, size in ((0, width), (1, height)))
-        for p in polygon
+        tuple(math.floor((p[k] + 1) * size / 2 * _SUBPIXELS + 0.5) for k, size in ((0, width), (1, height)))
+        for p in ndc
     ]
     x0, y0 = (max(0, min(s[k] for s in snapped) // _SUBPIXELS) for k in (0, 1))
     x1 = min(width, max(s[0] for s in snapped) // _SUBPIXELS + 1)
@@ -103,8 +109,7 @@ def _draw(corners: Tensor, index: int, out: Tensor, depth: Tensor, owner: Tensor
     u, v, z = _barycentrics(corners, nx, ny)
     if not bool(z.isfinite().all()):  # no area before snapping
         return
-    low = max(-1.0, min(p[2] / p[3] for p in polygon))
-    high = min(1.0, max(p[2] / p[3] for p in polygon))
+    low, high = min(p[2] for p in ndc), max(p[2] for p in ndc)
     z = z.float().clamp(torch.tensor(low).float(), torch.tensor(high).float())
     u, v = u.clamp(0, 1), v.clamp(0, 1)
     scale = (u + v).clamp(min=1)

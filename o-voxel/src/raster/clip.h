@@ -10,6 +10,7 @@ struct ClipVertex {
     double x, y, z, w;
 };
 
+constexpr double kMinW = 1e-12;
 constexpr int kClipPlanes = 7;
 constexpr int kMaxClipVertices = 3 + kClipPlanes;
 
@@ -17,7 +18,7 @@ constexpr int kMaxClipVertices = 3 + kClipPlanes;
 // which only keeps the fixed-point coordinates small (the viewport itself cuts by pixel bounds, exactly).
 inline double planeDistance(const ClipVertex& p, int plane, double guardX, double guardY) {
     switch (plane) {
-        case 0: return p.w - 1e-12;
+        case 0: return p.w - kMinW;
         case 1: return p.w + p.z;
         case 2: return p.w - p.z;
         case 3: return guardX * p.w - p.x;

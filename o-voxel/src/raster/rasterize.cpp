@@ -110,16 +110,25 @@ void setupTriangle(const RasterInput& in, int64_t f, const Viewport& view, std::
     int32_t x[kMaxClipVertices], y[kMaxClipVertices];
     SetupTriangle t;
     t.index = static_cast<int32_t>(f);
-    double zMin = 1, zMax = -1;
+    double zMin = 1, zMax = -1, refX = 0, refY = 0;
     for (int k = 0; k < count; ++k) {
-        const ClipVertex& p = polygon[k];
-        x[k] = static_cast<int32_t>(std::floor((p.x / p.w + 1) * view.scaleX * kSubpixels + 0.5));
-        y[k] = static_cast<int32_t>(std::floor((p.y / p.w + 1) * view.scaleY * kSubpixels + 0.5));
-        zMin = std::min(zMin, p.z / p.w);
-        zMax = std::max(zMax, p.z / p.w);
+        // Corners cut from values many orders of magnitude apart can miss their plane by rounding; bounding them keeps
+        // every conversion defined, and is the same for all triangles at the corner.
+        const double w = std::max(polygon[k].w, kMinW);
+        const double nx = std::min(view.guardX, std::max(-view.guardX, polygon[k].x / w));
+        const double ny = std::min(view.guardY, std::max(-view.guardY, polygon[k].y / w));
+        const double nz = std::min(1.0, std::max(-1.0, polygon[k].z / w));
+        if (k == 0) {
+            refX = nx;
+            refY = ny;
+        }
+        x[k] = static_cast<int32_t>(std::floor((nx + 1) * view.scaleX * kSubpixels + 0.5));
+        y[k] = static_cast<int32_t>(std::floor((ny + 1) * view.scaleY * kSubpixels + 0.5));
+        zMin = std::min(zMin, nz);
+        zMax = std::max(zMax, nz);
     }
-    t.zMin = static_cast<float>(std::max(-1.0, zMin));
-    t.zMax = static_cast<float>(std::min(1.0, zMax));
+    t.zMin = static_cast<float>(zMin);
+    t.zMax = static_cast<float>(zMax);
     bool planeReady = false;
     for (int k = 2; k < count; ++k) {
         const int corner[3] = {0, k - 1, k};
@@ -137,7 +146,7 @@ void setupTriangle(const RasterInput& in, int64_t f, const Viewport& view, std::
         const PixelBox box = pixelBox(t, in.width, in.height);
         if (box.x1 < box.x0 || box.y1 < box.y0) continue;
         if (!planeReady) {
-            if (!depthPlane(v, polygon[0].x / polygon[0].w, polygon[0].y / polygon[0].w, view, t)) return;
+            if (!depthPlane(v, refX, refY, view, t)) return;
             planeReady = true;
         }
         out.push_back(t);
