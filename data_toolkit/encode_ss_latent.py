@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         done = read_table(folder / "metadata.csv") if (folder / "metadata.csv").is_file() else {}
         rows = select(
             table, args,
-            lambda r: is_true(r.get("shape_latent_encoded")) and not_done(done.get(r["sha256"], {}), "ss_latent_encoded"),
+            lambda r: is_true(r.get("shape_latent_encoded")) and not_done(done.get(r["sha256"], {}), stage.columns[0]),
             stage.failures(args.rank),
         )  # fmt: skip
     except (ValueError, OSError) as error:
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
                 recorder.fail(sha, "the latent is not finite")
         batch.clear()
 
-    for row, loaded, error in load_ahead(rows, load, args.loader_threads, 4 * args.loader_threads):
+    for row, loaded, reason in load_ahead(rows, load, args.loader_threads, 4 * args.loader_threads):
         if loaded is True:
             recorder.done(row["sha256"], ss_latent_encoded=True)
         elif isinstance(loaded, np.ndarray):
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
             if len(batch) >= size:
                 flush()
         else:
-            recorder.fail(row["sha256"], str(error))
+            recorder.fail(row["sha256"], str(reason))
     flush()
     return recorder.finish()
 
