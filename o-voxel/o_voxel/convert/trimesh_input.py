@@ -95,12 +95,13 @@ def _pbr_material(source: PBRMaterial, images: _Textures) -> Material:
 
 
 def _simple_material(source: SimpleMaterial, images: _Textures) -> Material:
-    """A Phong material as a rough dielectric; diffuse bytes are taken as sRGB."""
+    """A Phong material as a rough dielectric. Diffuse bytes are taken as sRGB; an image replaces the diffuse colour."""
     diffuse = _color_factor(source.diffuse, 4, 1.0)
     color = srgb_to_linear(diffuse[:3])
     textures: dict[str, Texture] = {}
     alpha_mode = "BLEND" if diffuse[3] < 1 else "OPAQUE"
     if source.image is not None:
+        color = np.ones(3)
         textures["base_color"] = images.get(source.image, "RGBA", 0, 3, color=True)
         alpha = images.get(source.image, "RGBA", 3, 4)
         if alpha.image.min() < 255:

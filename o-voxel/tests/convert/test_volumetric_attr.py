@@ -275,6 +275,17 @@ def test_vertex_colours_and_plain_meshes():
         textured_mesh_to_volumetric_attr(colored, None, 10, UNIT, quirks="published")
 
 
+def test_phong_materials():
+    """A diffuse colour is stored as it is; an image takes its place."""
+    mesh = quad_mesh()
+    for image, expected in ((None, (60, 90, 200)), (Image.new("RGB", (3, 3), (10, 120, 240)), (10, 120, 240))):
+        material = trimesh.visual.material.SimpleMaterial(image=image, diffuse=[60, 90, 200, 255])
+        mesh.visual = trimesh.visual.TextureVisuals(uv=np.zeros((4, 2)), material=material)
+        _, attrs = textured_mesh_to_volumetric_attr(mesh, None, 10, UNIT)
+        assert (attrs["base_color"].int() - torch.tensor(expected)).abs().max() <= 1
+        assert (attrs["metallic"] == 0).all() and (attrs["roughness"] > 200).all()
+
+
 def test_file_path(tmp_path):
     path = tmp_path / "quad.glb"
     trimesh.Scene([quad_mesh(baseColorFactor=[255, 0, 0, 255])]).export(path)
