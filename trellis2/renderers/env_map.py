@@ -61,18 +61,23 @@ class EnvMap:
         self.intensity = float(intensity)
         self.quirks: Literal["published"] | None = quirks
         self._maps: tuple[Tensor, Tensor] | None = None
+        self._copies: dict[torch.device, EnvMap] = {}
 
     @property
     def device(self) -> torch.device:
         return self.image.device
 
     def to(self, device: torch.device | str) -> EnvMap:
-        """The same surround on another device; filtered maps travel along."""
-        if self.image.device == torch.device(device):
+        """The same surround on another device; the copy is kept, so its filtered maps are made once."""
+        device = torch.device(device)
+        if self.image.device == device:
             return self
+        if device in self._copies:
+            return self._copies[device]
         moved = EnvMap(self.image.to(device), rotation=self.rotation, intensity=self.intensity, quirks=self.quirks)
         if self._maps is not None:
             moved._maps = (self._maps[0].to(device), self._maps[1].to(device))
+        self._copies[device] = moved
         return moved
 
     def sample(self, directions: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from .surface import (
 
 __all__ = ["PbrMeshRenderer"]
 
-_OPAQUE = 0.995  # accumulated opacity beyond which nothing behind is drawn
+_OPAQUE = 0.975  # accumulated opacity beyond which nothing behind is drawn; decoded solids come close to 1
 _DEFAULTS: dict[str, Any] = {
     "resolution": None,
     "near": None,
