@@ -109,6 +109,21 @@ def test_principal_point_shifts_the_image(backend: str) -> None:
     assert torch.equal(shifted, centred.roll((-2, 4), (0, 1)))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_published_quirks(backend: str) -> None:
+    # Box 0 has its centre 0.15 from the camera, box 1 lies beyond `far`; the principal point is off centre.
+    position = torch.tensor([[0.0, 0.0, 0.15], [0.0, 0.0, 20.0]])
+    extrinsics, intrinsics = _camera(distance=0.0, cx=0.7)
+    args = (position, torch.tensor([[1.0], [2.0]]), (0.1, 0.1, 0.02), extrinsics, intrinsics)
+    renderer = VoxelRenderer({"resolution": 401})
+    published = renderer.render(*args, quirks="published", backend=backend)
+    assert published.attr.unique().tolist() == [0.0, 2.0]
+    assert torch.equal(published.alpha, published.alpha.flip(1))  # centred although cx is not
+    exact = renderer.render(*args, backend=backend)
+    assert exact.attr.unique().tolist() == [0.0, 1.0]
+    assert not torch.equal(exact.alpha, exact.alpha.flip(1))
+
+
 @needs_native
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.booleans(), st.sampled_from([(33, 17), (5, 70), (1, 1)]))
