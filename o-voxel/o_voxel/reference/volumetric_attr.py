@@ -18,6 +18,9 @@ PackedTexture = tuple[list[np.ndarray], int, int, np.ndarray]  # levels, filter,
 BASE_COLOR, ALPHA, METALLIC, ROUGHNESS, EMISSIVE, NORMAL = range(1, 7)  # columns of `slots`
 
 
+MAX_POLYGON = 16  # a triangle cut by six planes has at most nine corners; rounding in a plane can add more
+
+
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(-1)
 
@@ -109,28 +112,29 @@ def _closest_barycentrics(t: np.ndarray, p: np.ndarray) -> np.ndarray:
 def clipped_area(t: np.ndarray, lower: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Area [P] and centroid [P, 3] of the parts of triangles t [P, 3, 3] in the boxes [lower, lower + size]."""
     num = len(t)
-    poly = np.zeros((num, 10, 3))
+    poly = np.zeros((num, MAX_POLYGON, 3))
     poly[:, :3] = t - lower[:, None]
     n = np.full(num, 3)
     for plane in range(6):
         a, upper = plane >> 1, plane & 1
         inside_distance = size[a] - poly[:, :, a] if upper else poly[:, :, a]
         new, m = np.zeros_like(poly), np.zeros(num, np.int64)
-        for i in range(9):
+        for i in range(MAX_POLYGON):
             used = np.nonzero(i < n)[0]
             j = (i + 1) % n[used]
             p, q = poly[used, i], poly[used, j]
             dp, dq = inside_distance[used, i], inside_distance[used, j]
-            keep = used[dp >= 0]
-            new[keep, m[keep]] = p[dp >= 0]
+            inside = (dp >= 0) & (m[used] < MAX_POLYGON)
+            keep = used[inside]
+            new[keep, m[keep]] = p[inside]
             m[keep] += 1
-            cut = (dp >= 0) != (dq >= 0)
+            cut = ((dp >= 0) != (dq >= 0)) & (m[used] < MAX_POLYGON)
             f = (dp[cut] / (dp[cut] - dq[cut]))[:, None]
             new[used[cut], m[used[cut]]] = p[cut] + (q[cut] - p[cut]) * f
             m[used[cut]] += 1
         poly, n = new, m
     area, moment = np.zeros(num), np.zeros((num, 3))
-    for i in range(1, 8):
+    for i in range(1, MAX_POLYGON - 1):
         in_use = i + 1 < n
         normal = np.cross(poly[:, i] - poly[:, 0], poly[:, i + 1] - poly[:, 0])
         part = np.where(in_use, 0.5 * np.sqrt(_dot(normal, normal)), 0)

@@ -63,9 +63,12 @@ OVOXEL_HD inline void closestBarycentrics(const Triangle& t, const Vec3& p, doub
     for (int i = 0; i < 3; ++i) b[i] = out[i];
 }
 
+// A triangle cut by six planes has at most nine corners; rounding in a triangle that lies in a plane can add more.
+constexpr int kMaxPolygon = 16;
+
 // Area and centroid of the part of the triangle inside the box [corner, corner + size] (Sutherland-Hodgman).
 OVOXEL_HD inline double clippedArea(const Triangle& t, const Vec3& corner, const double size[3], Vec3& centroid) {
-    Vec3 poly[10], next[10];
+    Vec3 poly[kMaxPolygon], next[kMaxPolygon];
     int n = 3;
     for (int i = 0; i < 3; ++i) poly[i] = t.p[i] - corner;
     for (int plane = 0; plane < 6 && n > 0; ++plane) {
@@ -78,8 +81,8 @@ OVOXEL_HD inline double clippedArea(const Triangle& t, const Vec3& corner, const
         for (int i = 0; i < n; ++i) {
             const Vec3 &p = poly[i], &q = poly[(i + 1) % n];
             const double dp = sign * p[a] + offset, dq = sign * q[a] + offset;
-            if (dp >= 0) next[m++] = p;
-            if ((dp >= 0) != (dq >= 0)) next[m++] = p + (q - p) * (dp / (dp - dq));
+            if (dp >= 0 && m < kMaxPolygon) next[m++] = p;
+            if ((dp >= 0) != (dq >= 0) && m < kMaxPolygon) next[m++] = p + (q - p) * (dp / (dp - dq));
         }
         n = m;
         for (int i = 0; i < n; ++i) poly[i] = next[i];

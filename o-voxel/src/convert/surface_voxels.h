@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
+#include <stdexcept>
 #include <vector>
 
 #include "common/parallel.h"
@@ -78,6 +80,7 @@ class VoxelIndex {
             if (keys_[slot] == key) return rows_[slot];
             slot = (slot + 1) & mask_;
         }
+        if (size() >= std::numeric_limits<int32_t>::max()) throw std::length_error("more than 2^31 voxels");
         const int32_t row = static_cast<int32_t>(size());
         keys_[slot] = key;
         rows_[slot] = row;

@@ -305,6 +305,20 @@ def test_clipped_area_of_all_cells_is_the_area():
         np.testing.assert_allclose((centroid * area[:, None]).sum(0) / area.sum(), triangle.mean(0), rtol=1e-9)
 
 
+def test_triangles_in_grid_planes_are_clipped_whole():
+    """Rounding of corners in the plane of a cell face neither loses area nor overflows."""
+    rng = np.random.default_rng(1)
+    size = np.full(3, np.float64(np.float32(0.1)))
+    for axis in range(3):
+        triangles = rng.uniform(0, 0.5, (400, 3, 3))
+        triangles[:, :, axis] = 3 * size[0] * (1 + rng.integers(-1, 2, (400, 3)) * 1e-16)
+        cells = rng.integers(0, 5, (400, 3))
+        cells[:, axis] = 3
+        area, centroid = clipped_area(triangles, cells * size, size)
+        assert (area <= size[0] ** 2 * (1 + 1e-9)).all() and area.max() > 0
+        assert (centroid[area > 1e-6] >= cells[area > 1e-6] * size - 1e-9).all()
+
+
 def test_mip_levels():
     image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     levels = mip_levels(Texture(image))
