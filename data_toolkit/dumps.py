@@ -110,7 +110,7 @@ def _load_npz(path: Path) -> Any:
             if head["format"] != _FORMAT:
                 raise ValueError(f"{path} has format {head['format']!r}, expected {_FORMAT!r}")
             arrays = {name: store[name] for name in store.files if name != "structure"}
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError) as error:
         raise ValueError(f"{path} is not a readable dump: {error}") from error
 
     def restore(value: Any) -> Any:

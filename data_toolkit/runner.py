@@ -252,15 +252,19 @@ def run_stage(
             if cells is not None:
                 append_record(stage.part(rank), {"sha256": outcome.sha256, **cells}, ("sha256", *stage.columns))
 
+    seen: set[str] = set()
     for stage in stages:
         stage.part(rank).parent.mkdir(parents=True, exist_ok=True)
     own = getattr(adaptor, "foreach_instance", None)
-    if own is not None:
+    if own is not None and own is not foreach_instance:
         for entry in as_rows(
             own(rows, base_dir, func, max_workers=max_workers, no_file=base_dir is None, desc=stages[0].description)
         ):
             record(Outcome(entry["sha256"], entry, None))
-        failed = len(rows) - made
+            seen.add(entry["sha256"])
+        for row in rows:
+            if row["sha256"] not in seen:
+                record(Outcome(row["sha256"], None, "the adaptor's loop made no record; its output says why"))
     else:
         foreach_instance(rows, base_dir, func, max_workers, base_dir is None, stages[0].description, record)
     print(f"{stages[0].description}: {made} done, {failed} failed in {time.time() - start:.1f} s")

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_toolkit import runner
 from data_toolkit.files import write_bytes
 from data_toolkit.procedural import VERSION, family_of, generate_asset, spec_sha256
-from data_toolkit.runner import foreach_instance
 from data_toolkit.tables import Row, as_rows
 
 __all__ = ["add_args", "asset_row", "download", "get_metadata"]
@@ -83,4 +83,4 @@ def download(
     if check_only:
         found = [(r["sha256"], f"raw/{r['file_identifier']}.glb") for r in rows]
         return [{"sha256": s, "local_path": p} for s, p in found if (Path(download_root) / p).is_file()]
-    return foreach_instance(rows, None, Generate(Path(download_root)), download_workers, True, "Generating")
+    return runner.foreach_instance(rows, None, Generate(Path(download_root)), download_workers, True, "Generating")
