@@ -245,10 +245,10 @@ def test_sampled_lighting_follows_the_published_budget():
 @settings(max_examples=15, deadline=None)
 @given(yaw=st.floats(-4, 4), pitch=st.floats(-1.57, 1.57), fov=st.floats(10, 70), seed=st.integers(0, 999))
 def test_any_published_camera_sees_the_whole_asset(yaw, pitch, fov, seed):
-    radius = math.sqrt(3) / 2 / math.sin(math.radians(fov) / 2)
+    radius = 1.06 * math.sqrt(3) / 2 / math.sin(math.radians(fov) / 2)  # just outside the tight fit
     asset = load_asset(trimesh.creation.box((1, 1, 1)))
     out = render_asset_view(
-        asset, ViewCamera(yaw, pitch, radius, fov), 32, sample_lighting(np.random.default_rng(seed))
+        asset, ViewCamera(yaw, pitch, radius, fov), 48, sample_lighting(np.random.default_rng(seed))
     )
     alpha = out["rgba"][..., 3]
     assert alpha.max() == 255 and np.isfinite(out["position"]).all()
@@ -267,13 +267,13 @@ def test_a_view_takes_milliseconds():
         best = min(_timed(asset) for _ in range(8))
     finally:
         torch.set_num_threads(threads)
-    assert best < 0.06  # about 0.015 s on an idle core; room for slower and busy ones
+    assert best < 0.06  # CPU seconds; about 0.015 on an idle core, room for slower and busy ones
 
 
 def _timed(asset):
-    start = time.perf_counter()
+    start = time.process_time()
     render_asset_view(asset, ViewCamera(0.5, 0.4, 2.0, 50), 160, sample_lighting(np.random.default_rng(0)))
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_bad_inputs_are_refused(tmp_path):
