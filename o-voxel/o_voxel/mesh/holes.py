@@ -61,7 +61,11 @@ def _patches(v: np.ndarray, f: np.ndarray, table: EdgeTable, limit: float) -> tu
     new_faces: list[tuple[int, int, int]] = []
     num = len(v)
     keys = table.edges[:, 0] * num + table.edges[:, 1]  # ascending
+    alone = np.flatnonzero(np.bincount(table.boundary_sides() // 3, minlength=len(f)) == 3)
+    single_faces = {tuple(sorted(face)) for face in f[alone].tolist()}
     for loop in boundary_loops(f, table):
+        if len(loop) == 3 and tuple(sorted(loop.tolist())) in single_faces:
+            continue  # a triangle on its own is not a hole
         p = v[loop].astype(np.float64)
         if not np.linalg.norm(p - np.roll(p, -1, axis=0), axis=1).sum() < limit:
             continue

@@ -15,6 +15,8 @@ from o_voxel.mesh.normals import numpy_face_areas, numpy_face_crosses, numpy_nor
 __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
 
 
+RAY_BUDGET = 400_000  # rays per call, about
+MANY_COMPONENTS = 1000  # from here on only rays that hit nothing are asked for: the search ends at the first hit
 FREE_VOTE = 8.0  # weight of a ray that hits nothing, against one that hits an even number of faces
 FLAT_PATCH_COS = 0.97  # edges within about 14 degrees keep their faces in one patch
 CLEAR_SCORE = 0.05  # share of the possible votes from which on a patch has a preferred side
@@ -75,10 +77,10 @@ def _order_by_view(v: np.ndarray, f: np.ndarray, relations: _Relations) -> np.nd
     patch = np.unique(label, return_inverse=True)[1].reshape(-1)
     wound = f.copy()
     wound[parity] = wound[parity][:, [0, 2, 1]]
-    samples, directions = 4, 8
-    view = component_views(v, wound, label=patch, samples=samples, directions=directions, free_only=True)
-    share = view.score / (FREE_VOTE * samples * directions)
-    side = np.where(np.abs(share) >= CLEAR_SCORE, np.sign(share), 0.0)[patch]  # +1: keep, -1: flip, 0: undecided
+    view = component_views(v, wound, label=patch, samples=4, directions=8, free_only=True)
+    side = np.where(np.abs(view.score) >= CLEAR_SCORE, np.sign(view.score), 0.0)[
+        patch
+    ]  # +1: keep, -1: flip, 0: undecided
     side = np.where(parity, -side, side)  # against the given winding
     a, b = side[relations.pair[:, 0]], side[relations.pair[:, 1]]
     agrees = (a * b) * np.where(relations.differ, -1.0, 1.0)
@@ -89,8 +91,9 @@ class ComponentView(NamedTuple):
     """What rays from both sides of each face component see."""
 
     label: np.ndarray  # [F] component of each face
-    score: np.ndarray  # [K] > 0: the side that normals point to is the outer one
+    score: np.ndarray  # [K] in -1..1; > 0: the side that normals point to is the outer one
     escape: np.ndarray  # [K] share of rays, from either side, that leave without hitting anything
+    num_rays: int  # per component
 
 
 def component_views(
@@ -114,7 +117,11 @@ def component_views(
     label = face_components(faces) if label is None else label
     num = int(label.max()) + 1 if len(label) else 0
     if num == 0:
-        return ComponentView(label, np.zeros(0), np.zeros(0))
+        return ComponentView(label, np.zeros(0), np.zeros(0), 0)
+    # Many components share a fixed number of rays, so that any input ends in bounded time.
+    samples = int(np.clip(RAY_BUDGET // (2 * directions * num), 2, samples))
+    directions = int(np.clip(RAY_BUDGET // (2 * samples * num), 4, directions))
+    free_only = free_only or num > MANY_COMPONENTS
     rng = np.random.default_rng(seed)
     area = numpy_face_areas(vertices, faces)
     # Sample faces of each component proportionally to area: invert the running sum inside each component.
@@ -146,7 +153,8 @@ def component_views(
         vote = np.where(free, FREE_VOTE, np.where((hits % 2 == 0) & (not free_only), 1.0, 0.0)) * valid
         score += sign * np.bincount(component, weights=vote, minlength=num)
         escape += np.bincount(component, weights=free.astype(np.float64), minlength=num)
-    return ComponentView(label, score, escape / (2.0 * samples * directions))
+    rays = samples * directions
+    return ComponentView(label, score / (FREE_VOTE * rays), escape / (2.0 * rays), 2 * rays)
 
 
 def orient_outward(vertices: ArrayLike, faces: ArrayLike, *, bvh: BVH | None = None, seed: int = 0) -> ArrayLike:

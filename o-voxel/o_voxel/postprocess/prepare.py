@@ -27,6 +27,7 @@ __all__ = ["Profile", "clean_surface", "reduce_surface"]
 Profile = Literal["game", "raw"]
 
 HOLE_PERIMETER_VOXELS = 12.0  # holes up to about four voxels across are decoding gaps, not openings
+MIN_RAYS = 200  # per component, to call it hidden
 MIN_AREA_VOXELS = 6.0  # the surface of one voxel
 
 
@@ -67,7 +68,7 @@ def clean_surface(
     hidden = 0
     if profile == "game":
         seen = view.escape > 0
-        if seen.any():  # otherwise the rays missed every opening: keep all
+        if seen.any() and view.num_rays >= MIN_RAYS:  # too few rays would miss openings
             keep = seen[view.label]
             hidden = int((~keep).sum())
             v, f, _ = compact(v, f[keep])
