@@ -75,3 +75,13 @@ def test_time_limit_stops_with_a_checkpoint_and_follows_the_schedule(tmp_path, m
     assert 1.5 < entries[-1]["time"]["elapsed"] < 15
     assert entries[-1]["status"]["lr"] < entries[5]["status"]["lr"]
     assert list((tmp_path / "ckpts").glob("manifest_*.json"))
+
+
+@pytest.mark.parametrize("stage", list(STEPS))
+def test_shipped_bf16_autocast_runs(stage, tmp_path, mini_args, read_log):
+    """The precision the configs ship with, training and pictures."""
+    overrides = ["trainer.mix_precision_mode=amp", "trainer.max_steps=2", "trainer.num_snapshot_samples=1",
+                 "trainer.snapshot_batch_size=1"]  # fmt: skip
+    assert main(mini_args(stage, tmp_path, *overrides)) == 0
+    entries = read_log(tmp_path)
+    assert all(math.isfinite(e["loss"]["loss"]) and e["status"]["skipped"] == 0 for e in entries)

@@ -22,7 +22,7 @@ __all__ = ["FlexiDualGridDataset"]
 class FlexiDualGridDataset(StandardDatasetBase):
     """Batches {`vertices`, `intersected`}: row-aligned SparseTensors, float32 [R, 3] in [0, 1] and bool [R, 3].
 
-    With `with_mesh` (for rendering losses) also `mesh`, a list of B triangle meshes in the unit cube.
+    Meshes are not read: only rendering losses would use them.
     """
 
     ROOTS = ("dual_grid",)
@@ -36,22 +36,18 @@ class FlexiDualGridDataset(StandardDatasetBase):
         max_active_voxels: int = 1_000_000,
         max_num_faces: int | None = None,
         min_aesthetic_score: float | None = 5.0,
-        *,
-        with_mesh: bool = False,
         **kwargs: Any,
     ) -> None:
         self.resolution = resolution
         self.max_active_voxels = max_active_voxels
         self.max_num_faces = max_num_faces
         self.min_aesthetic_score = min_aesthetic_score
-        self.with_mesh = with_mesh
         super().__init__(roots, **kwargs)
 
     def derive_roots(self, folder: Path) -> dict[str, Path]:
         roots = {"base": folder, "dual_grid": folder / f"dual_grid_{self.resolution}"}
-        for role, name in (("mesh_dump", "mesh_dumps"), ("asset_stats", "asset_stats")):
-            if (folder / name / "metadata.csv").is_file():
-                roots[role] = folder / name
+        if (folder / "asset_stats" / "metadata.csv").is_file():
+            roots["asset_stats"] = folder / "asset_stats"
         return roots
 
     def filters(self) -> list[Filter]:
@@ -76,17 +72,6 @@ class FlexiDualGridDataset(StandardDatasetBase):
         vertices = packed.ragged["vertices"].float() / 255
         vertices_st = make_sparse(vertices, coords, packed.seqlen)
         return {"vertices": vertices_st, "intersected": vertices_st.replace(flags)}
-
-    def batch(self, indices: Any, rng: torch.Generator, device: torch.device | str = "cpu") -> dict[str, Any]:
-        out = super().batch(indices, rng, device)
-        if self.with_mesh:
-            from .mesh_dump import load_mesh
-
-            out["mesh"] = [
-                load_mesh(self.instances[i][0]["mesh_dump"] / f"{self.instances[i][1]}.pickle").to(device)
-                for i in indices
-            ]
-        return out
 
     def visualize_sample(self, sample: Mapping[str, Any]) -> torch.Tensor:
         """[B, 3, H, W] orthographic views; colours are dual-vertex offsets."""

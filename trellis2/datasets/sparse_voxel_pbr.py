@@ -36,7 +36,7 @@ def pbr_layout(attrs: Sequence[str]) -> dict[str, slice]:
 class SparseVoxelPbrDataset(StandardDatasetBase):
     """Batches {`x`}: SparseTensor float32 [R, ΣC], values mapped from [0, 255] to [-1, 1].
 
-    `with_mesh` is accepted for the published configs; textured meshes are read only by the rendering losses.
+    `with_mesh` is a published argument; meshes are not read: only rendering losses would use them.
     """
 
     ROOTS = ("pbr_voxel",)
@@ -66,9 +66,8 @@ class SparseVoxelPbrDataset(StandardDatasetBase):
 
     def derive_roots(self, folder: Path) -> dict[str, Path]:
         roots = {"base": folder, "pbr_voxel": folder / f"pbr_voxels_{self.resolution}"}
-        for role, name in (("pbr_dump", "pbr_dumps"), ("asset_stats", "asset_stats")):
-            if (folder / name / "metadata.csv").is_file():
-                roots[role] = folder / name
+        if (folder / "asset_stats" / "metadata.csv").is_file():
+            roots["asset_stats"] = folder / "asset_stats"
         return roots
 
     def filters(self) -> list[Filter]:

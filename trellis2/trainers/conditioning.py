@@ -82,7 +82,8 @@ class ImageConditionedMixin(BasicTrainer):
             from ..models import build_image_cond_model
 
             # constructing draws random numbers: the training stream must not notice, or resuming would shift it
-            with local_master_first(), torch.random.fork_rng():
+            devices = [self.device] if self.device.type == "cuda" else []
+            with local_master_first(), torch.random.fork_rng(devices):
                 torch.manual_seed(self.seed)
                 model = build_image_cond_model(self.image_cond_spec)
             if isinstance(model, torch.nn.Module):

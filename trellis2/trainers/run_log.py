@@ -35,9 +35,10 @@ def _resolve(entries: list[dict[str, Any]]) -> None:
 
     for entry in entries:
         walk(entry)
-    if slots:
-        values = torch.stack([node[key].detach().float().reshape(()) for node, key in slots]).tolist()
-        for (node, key), value in zip(slots, values):
+    for device in {node[key].device for node, key in slots}:
+        here = [(node, key) for node, key in slots if isinstance(node[key], Tensor) and node[key].device == device]
+        values = torch.stack([node[key].detach().float().reshape(()) for node, key in here]).tolist()
+        for (node, key), value in zip(here, values):
             node[key] = value
 
 
