@@ -27,7 +27,7 @@ _COMPONENTS: dict[int, Any] = {
 }
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _UNSUPPORTED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu")
-_MAX_ELEMENTS = 1 << 28
+_MAX_ELEMENTS = 1 << 26
 
 
 class TrianglePrimitive:

@@ -52,7 +52,17 @@ def to_glb_bytes(path: Path) -> bytes:
 
 
 def dump_gltf(source: GltfFile) -> Dump:
-    """Dump a parsed document: one object per mesh node, materials in the order of first use."""
+    """Dump a parsed document: one object per mesh node, materials in the order of first use.
+
+    Raises ValueError if the document is malformed or has no triangles.
+    """
+    try:
+        return _dump(source)
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, OSError, SyntaxError) as error:
+        raise ValueError(f"malformed glTF: {type(error).__name__}: {error}") from error
+
+
+def _dump(source: GltfFile) -> Dump:
     reader = _MaterialReader(source)
     objects = []
     for name, matrix, mesh in source.instances():

@@ -10,6 +10,7 @@ sample nearest to its centre.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -23,6 +24,7 @@ from data_toolkit.files import write_bytes
 __all__ = ["published_cameras", "render_views", "training_cameras"]
 
 GEOMETRY_SIZE = 32
+_MIN_SKY, _MIN_GROUND = 0.4, 0.3  # least surround of training views, linear radiance
 View = dict[str, float]  # yaw, pitch, radius (0: fit the object), fov; radians
 
 
@@ -133,6 +135,9 @@ def render_views(
             view["radius"] = _fitting_radius(asset.vertices[used].astype(np.float64), view, rng.uniform(0.8, 0.96))
         camera = ViewCamera.from_blender_view(**view)
         lighting = sample_lighting(rng)
+        if cameras == "training":  # the published draw may use up the whole budget and leave black sides
+            sky, ground = max(lighting.sky[0], _MIN_SKY), max(lighting.ground[0], _MIN_GROUND)
+            lighting = dataclasses.replace(lighting, sky=(sky,) * 3, ground=(ground,) * 3)
         image = render_asset_view(asset, camera, resolution, lighting, ssaa=ssaa)
         if not image["rgba"][..., 3].any():
             raise ValueError(f"view {i} shows nothing")
@@ -147,7 +152,7 @@ def render_views(
             "pitch": view["pitch"],
             "radius": view["radius"],
             "lights": [{"direction": list(s.direction), "intensity": list(s.intensity)} for s in lighting.lights],
-            "ambient": list(lighting.sky),
+            "ambient": [list(lighting.sky), list(lighting.ground)],
         })  # fmt: skip
     record = {
         "aabb": [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]],
