@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["EmptyInit"]
 
-_RANDOM_FILLS = (torch.Tensor.uniform_, torch.Tensor.normal_)
+_SKIPPED = frozenset({"uniform_", "normal_", "constant_", "kaiming_uniform_", "kaiming_normal_"})
 
 
 class EmptyInit(TorchFunctionMode):
     """Context in which in-place initialisation is skipped, so that large models are built in a moment.
 
-    Only for models whose every parameter is loaded afterwards. Computed buffers are not affected.
+    Skips the functions of torch.nn.init that can be overridden; the tensor methods beneath them keep working, since
+    other initialisers draw from them until the values fit. Only for models whose every parameter is loaded
+    afterwards. Computed buffers are not affected.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        from_init = getattr(func, "__module__", None) == "torch.nn.init" and func.__name__.endswith("_")
-        if func in _RANDOM_FILLS or from_init:
+        if getattr(func, "__module__", None) == "torch.nn.init" and func.__name__ in _SKIPPED:
             return args[0] if args else named["tensor"]
         return func(*args, **named)

@@ -24,22 +24,24 @@ class RaggedIndex(NamedTuple):
 
     lengths: tuple[int, ...]  # rows per sample, on the host
     padded_length: int  # L, the longest sample, rounded up for aligned kernels if the samples differ
-    positions: Tensor  # [T] int64, place of each row in the padded block [N, L]
-    key_mask: Tensor  # [N, 1, 1, L] bool, true where a row exists
+    positions: Tensor | None  # [T] int64, place of each row in the padded block [N, L]; None if uniform
+    key_mask: Tensor | None  # [N, 1, 1, L] bool, true where a row exists, and for samples without rows; None if uniform
 
     @property
     def uniform(self) -> bool:
         """All samples have padded_length rows: the padded block is a view."""
-        return all(n == self.padded_length for n in self.lengths)
+        return self.positions is None
 
     @staticmethod
     def build(lengths: Sequence[int], device: torch.device | str) -> RaggedIndex:
         numbers = tuple(int(n) for n in lengths)
         longest = max(numbers, default=0)
-        if any(n != longest for n in numbers):
-            longest = -(-longest // _ALIGNMENT) * _ALIGNMENT
+        if all(n == longest for n in numbers):
+            return RaggedIndex(numbers, longest, None, None)
+        longest = -(-longest // _ALIGNMENT) * _ALIGNMENT
         counts = torch.tensor(numbers, dtype=torch.int64).to(device)
-        mask = torch.arange(longest, device=device)[None] < counts[:, None]
+        # A sample without rows attends to its zero padding: the softmax stays finite and the result is zero.
+        mask = (torch.arange(longest, device=device)[None] < counts[:, None]) | (counts == 0)[:, None]
         return RaggedIndex(numbers, longest, padded_positions(counts, sum(numbers), longest), mask[:, None, None])
 
 
@@ -61,7 +63,7 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = N
 
 def _pad(x: Tensor, index: RaggedIndex) -> Tensor:
     """[T, H, D] -> [N, L, H, D]; a view when the samples are of one length."""
-    if index.uniform:
+    if index.positions is None:
         return x.reshape(len(index.lengths), index.padded_length, *x.shape[1:])
     return pad_rows(x, index.positions, len(index.lengths), index.padded_length)
 
@@ -84,13 +86,8 @@ def ragged_attention(
         )
     if q.shape[0] == 0 or kv_index.padded_length == 0:
         return torch.zeros_like(q)
-    mask = None if kv_index.uniform else kv_index.key_mask
-    no_keys = mask is not None and 0 in kv_index.lengths
-    if no_keys:  # keep the softmax finite: such a sample attends to its zero padding, values and result are zero
-        empty = torch.tensor([n == 0 for n in kv_index.lengths], device=q.device).view(-1, 1, 1, 1)
-        mask = mask | empty if mask is not None else None
-    out = dense_attention(_pad(q, q_index), _pad(k, kv_index), _pad(v, kv_index), mask)
-    if q_index.uniform:
+    out = dense_attention(_pad(q, q_index), _pad(k, kv_index), _pad(v, kv_index), kv_index.key_mask)
+    if q_index.positions is None:
         return out.reshape(q.shape)
     return unpad_rows(out, q_index.positions)
 

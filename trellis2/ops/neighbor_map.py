@@ -70,9 +70,8 @@ def build_neighbor_map(
     _check(coords)
     offsets = kernel_offsets(kernel_size, dilation)
     num_rows, num_z = coords.shape[0], kernel_size[2]
-    out = torch.empty((num_rows, len(offsets)), dtype=torch.int32, device=coords.device)
     if num_rows == 0:
-        return out
+        return torch.empty((0, len(offsets)), dtype=torch.int32, device=coords.device)
     keys = pack_coords(coords)
     sorted_keys, order = torch.sort(keys)
     outside = (coords < 0).any() | (coords >= COORD_LIMIT).any()
@@ -91,18 +90,19 @@ def build_neighbor_map(
     order = torch.cat([order.int(), torch.full((1,), num_rows, dtype=torch.int32, device=coords.device)])
     missing = torch.tensor(num_rows, dtype=torch.int32, device=coords.device)
     walk = dilation[2] == 1
+    columns: list[Tensor] = []
     position = None
     for v, offset in enumerate(offsets):
         if all(o == 0 for o in offset) and not walk:
-            out[:, v] = torch.arange(num_rows, dtype=torch.int32, device=coords.device)
+            columns.append(torch.arange(num_rows, dtype=torch.int32, device=coords.device))
             continue
         query = keys + _pack_offset(offset)
         if position is None or not walk or v % num_z == 0:
             position = torch.searchsorted(sorted_keys, query)
         hit = sorted_keys[position] == query
-        out[:, v] = torch.where(hit, order[position], missing)
+        columns.append(torch.where(hit, order[position], missing))
         position = position + hit
-    return out
+    return torch.stack(columns, dim=1)
 
 
 def build_neighbor_map_reference(
