@@ -10,6 +10,8 @@ continues where the first stopped, and may extend the range.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
 import time
 from collections import Counter
@@ -21,6 +23,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_toolkit.datasets.Procedural import asset_row
+from data_toolkit.files import write_bytes
 from data_toolkit.runner import outcomes
 from data_toolkit.steps.generated import GeneratedOptions, make_generated
 from data_toolkit.tables import Row, Table, fill, make_table, read_table, write_table
@@ -57,33 +60,36 @@ def make_set(start: int, count: int, options: GeneratedOptions, workers: int) ->
     tables[root / "asset_stats"] = []
     failures = []
     order = list(rows.values())
-    chunk = max(1, min(16, len(order) // (4 * max(workers, 1))))
-    with tqdm(total=len(order), desc="Making assets", mininterval=2.0) as bar:
-        for outcome in outcomes([(None, r) for r in order], _Make(options), workers, chunk):
-            bar.update()
-            if outcome.record is None:
-                failures.append((outcome.sha256, str(outcome.error)))
-                bar.write(f"Error processing object {outcome.sha256}: {outcome.error}")
-                continue
-            r, sha = outcome.record, {"sha256": outcome.sha256}
-            tables[grids].append({**sha, "dual_grid_converted": True, "dual_grid_size": r["voxels"]})
-            tables[voxels].append({**sha, "pbr_voxelized": True, "num_pbr_voxels": r["voxels"]})
-            if options.views:
-                tables[views].append({**sha, "cond_rendered": True})
-            if options.save_raw:
-                tables[raw].append({**sha, "local_path": r["local_path"]})
-            if options.save_dumps:
-                tables[dumps].append({**sha, "mesh_dumped": True})
-            tables[root / "asset_stats"].append({**sha, **r["stats"]})
-    for folder, records in tables.items():
-        if records:
-            records.sort(key=lambda r: r["sha256"])
-            _merge(folder / "metadata.csv", make_table(records))
-    _merge(root / "metadata.csv", rows)
+    chunk = max(1, min(4, len(order) // (4 * max(workers, 1))))
+    try:
+        with tqdm(total=len(order), desc="Making assets", mininterval=2.0) as bar:
+            for outcome in outcomes([(None, r) for r in order], _Make(options), workers, chunk):
+                bar.update()
+                if outcome.record is None:
+                    failures.append((outcome.sha256, str(outcome.error)))
+                    bar.write(f"Error processing object {outcome.sha256}: {outcome.error}")
+                    continue
+                r, sha = outcome.record, {"sha256": outcome.sha256}
+                tables[grids].append({**sha, "dual_grid_converted": True, "dual_grid_size": r["voxels"]})
+                tables[voxels].append({**sha, "pbr_voxelized": True, "num_pbr_voxels": r["voxels"]})
+                if options.views:
+                    tables[views].append({**sha, "cond_rendered": True})
+                if options.save_raw:
+                    tables[raw].append({**sha, "local_path": r["local_path"]})
+                if options.save_dumps:
+                    tables[dumps].append({**sha, "mesh_dumped": True})
+                tables[root / "asset_stats"].append({**sha, **r["stats"]})
+    finally:  # also when stopped early: what is on disk is in the tables
+        for folder, records in tables.items():
+            if records:
+                records.sort(key=lambda r: r["sha256"])
+                _merge(folder / "metadata.csv", make_table(records))
+        if tables[grids]:
+            _merge(root / "metadata.csv", {r["sha256"]: rows[r["sha256"]] for r in tables[grids]})
     made = len(tables[grids])
     text = [f"Assets of this run: {made} made, {len(failures)} failed"]
     text += [f"  {reason}: {n}" for reason, n in Counter(reason.split(" (")[0] for _, reason in failures).most_common()]
-    (root / "statistics.txt").write_text("\n".join(text) + "\n")
+    write_bytes(root / "statistics.txt", ("\n".join(text) + "\n").encode())
     return made, failures
 
 
@@ -108,6 +114,8 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     if args.count < 1:
         parser.error("--count must be positive")
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.time()
     made, failures = make_set(args.start, args.count, options, args.workers)
     print(f"{made} assets in {time.time() - begin:.1f} s, {len(failures)} failed")

@@ -166,7 +166,8 @@ def outcomes(
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # read by workers when they load the libraries
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread)
+    try:
         queue = iter([items[i : i + chunk] for i in range(0, len(items), chunk)])
         pending: dict[Future[list[Outcome]], Sequence[tuple[Path | None, Row]]] = {}
         while True:
@@ -185,6 +186,8 @@ def outcomes(
                     for _, row in part:
                         yield Outcome(row["sha256"], None, f"worker process died: {error}")
                     raise
+    finally:  # when stopped early, finish what runs and forget the rest
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def foreach_instance(
