@@ -168,6 +168,8 @@ class Pipeline:
 
         PIL images are resized to `resolution` pixels a side.
         """
+        if isinstance(image, Tensor):
+            image = image.to(self.device)
         with self._lock, self._use(self.image_cond_model) as encoder:
             encoder.image_size = resolution
             cond = encoder(image)

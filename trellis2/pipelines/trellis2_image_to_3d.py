@@ -198,8 +198,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         slat = self.sample_shape_slat(lr_cond, flow_model_lr, coords, sampler_params, **options)
         with self._use(self._model("shape_slat_decoder")) as decoder:
             factor = stages.latent_factor(decoder)
-            fresh = SparseTensor(slat.feats, slat.coords, slat.shape)
-            fine = decoder.upsample(fresh, upsample_times=factor.bit_length() - 1)
+            fine = decoder.upsample(self._fresh(slat), upsample_times=factor.bit_length() - 1)
         _check_all_samples("shape structure", fine, len(noise))
         rungs = tuple(ladder) if ladder else (*range(resolution, 1024, -128), min(resolution, 1024))
         cells, resolution = stages.pick_resolution(fine, lr_resolution, rungs, factor, max_num_tokens)
@@ -212,13 +211,17 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         """Surfaces, and the subdivision logits [N, 8] of every level, coarse to fine."""
         with self._lock, self._use(self._model("shape_slat_decoder")) as decoder:
             decoder.set_resolution(resolution)
-            return decoder(SparseTensor(slat.feats, slat.coords, slat.shape), return_subs=True)
+            return decoder(self._fresh(slat), return_subs=True)
 
     @torch.no_grad()
     def decode_tex_slat(self, slat: SparseTensor, subs: Sequence[SparseTensor]) -> SparseTensor:
         """Attributes [N, 6] on the voxels of the decoded shape; 0…1 up to the network's overshoot."""
         with self._use(self._model("tex_slat_decoder")) as decoder:
-            return decoder(SparseTensor(slat.feats, slat.coords, slat.shape), guide_subs=subs) * 0.5 + 0.5
+            return decoder(self._fresh(slat), guide_subs=subs) * 0.5 + 0.5
+
+    def _fresh(self, slat: SparseTensor) -> SparseTensor:
+        """The same latent on the pipeline's device, without the structure that an encoder may have left in it."""
+        return SparseTensor(slat.feats.to(self.device), slat.coords.to(self.device), slat.shape)
 
     @torch.no_grad()
     def decode_latent(

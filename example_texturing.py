@@ -1,0 +1,95 @@
+"""A mesh and an image in, the mesh with a material out.
+
+python example_texturing.py --mesh chair.obj --image chair.png --output textured.glb
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # read by OpenCV when it is imported
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # read by PyTorch likewise
+
+ROOT = Path(__file__).resolve().parent
+DEFAULT_PIPELINE = ROOT / "assets" / "models" / "mini"
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--mesh", required=True, type=Path, help="mesh file, Y up (.glb .gltf .obj .ply .stl …)")
+    parser.add_argument("--image", required=True, help="picture that shows what it is to look like")
+    parser.add_argument("--output", type=Path, default=Path("textured.glb"), help="GLB to write")
+    parser.add_argument("--seed", type=int, default=42, help="same seed, same material (default: 42)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
+    parser.add_argument("--pipeline", default=str(DEFAULT_PIPELINE), help="folder or Hugging Face repository")
+    parser.add_argument("--resolution", type=int, help="voxels a side (default: what the pipeline says)")
+    parser.add_argument("--texture-size", type=int, default=1024, help="texels a side (default: 1024)")
+    parser.add_argument("--unwrap", action="store_true", help="make new UVs even if the mesh has usable ones")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    return parser.parse_args(argv)
+
+
+def generate(arguments: argparse.Namespace) -> str:
+    """Do what the arguments say; returns what was written."""
+    output: Path = arguments.output
+    if output.suffix.lower() != ".glb":
+        raise ValueError(f"--output must end in .glb, got {str(output)!r}")
+    if not arguments.mesh.is_file():
+        raise FileNotFoundError(f"mesh file not found: {arguments.mesh}")
+
+    import torch
+    import trimesh
+    from o_voxel.postprocess import save_glb
+
+    from trellis2.pipelines import Trellis2TexturingPipeline
+    from trellis2.utils.image import load_image
+
+    image = load_image(arguments.image)
+    try:
+        mesh = trimesh.load(arguments.mesh)
+    except Exception as error:  # the readers of trimesh raise many kinds
+        raise ValueError(f"{arguments.mesh} cannot be read as a mesh: {error}") from None
+    pipeline = Trellis2TexturingPipeline.from_pretrained(arguments.pipeline)
+    pipeline.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    textured = pipeline.run(
+        mesh,
+        image,
+        seed=arguments.seed,
+        resolution=arguments.resolution,
+        texture_size=arguments.texture_size,
+        uv="unwrap" if arguments.unwrap else "auto",
+        verbose=not arguments.quiet,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_glb(textured, output)
+    return f"{output}: {len(textured.faces)} faces, {output.stat().st_size / 2**20:.1f} MiB"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status. An error is one line on stderr."""
+    arguments = parse_arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    start = time.perf_counter()
+    try:
+        print(generate(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if arguments.debug:
+            raise
+        print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        return 1
+    print(f"done in {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
