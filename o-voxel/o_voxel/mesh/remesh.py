@@ -13,7 +13,7 @@ import numpy as np
 from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter
 from o_voxel.mesh.bvh import BVH
 from o_voxel.mesh.cleanup import compact
-from o_voxel.mesh.connectivity import face_components
+from o_voxel.mesh.connectivity import build_edges, face_components
 from o_voxel.mesh.normals import numpy_face_crosses, numpy_normalize
 
 __all__ = ["remesh_narrow_band_dc"]
@@ -27,6 +27,8 @@ QUAD_OFFSETS = np.array(
     ]
 )
 CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])  # corner 4i + 2j + k of a cell
+FOLD_COS = -0.2  # neighbouring faces that turn by more than about 100 degrees count as folded
+UNFOLD_ROUNDS = 12
 HALF_DIAGONAL = 0.87  # of a cell, rounded up: distances change by no more between centre and corner
 
 
@@ -49,8 +51,9 @@ def remesh_narrow_band_dc(
     The domain is a cube of edge `scale` around `center` with `resolution` cells per axis (2^k times at most 32).
     `project_back` moves vertices that share of the way to the surface. The level set has a sheet on either side of
     the surface; `shell="outer"` keeps only components that face outward, i.e. drops the inner side of closed solids.
-    Quads split along the flatter diagonal; `quirks="published"` always splits along the first one. `verbose` is
-    accepted for compatibility.
+    Quads split along the flatter diagonal, and folds that the projection makes in concave corners are smoothed out;
+    `quirks="published"` always splits along the first diagonal and leaves the folds. `verbose` is accepted for
+    compatibility.
 
     Raises ValueError on arguments out of range. T. Ju et al., Dual Contouring of Hermite Data, 2002, with mass points.
     """
@@ -96,6 +99,8 @@ def remesh_narrow_band_dc(
     if project_back:
         _, face, uvw = bvh.nearest(v)
         v = v - project_back * (v - bvh.closest_points(face, uvw))
+        if quirks is None:
+            v = _unfold(v, f, bvh, project_back)
     return mesh.leave(v, f)
 
 
@@ -186,3 +191,28 @@ def _split(points: np.ndarray, quads: np.ndarray, flips: np.ndarray, first_diago
 
         one = np.where((flatness(two) > flatness(one) + 1e-9)[:, None, None], two, one)
     return np.where(flips[:, None, None], one[:, :, [0, 2, 1]], one).reshape(-1, 3)
+
+
+def _unfold(v: np.ndarray, f: np.ndarray, bvh: BVH, share: float) -> np.ndarray:
+    """Smooth the vertices of faces that lie folded over a neighbour or against the surface, and project them again."""
+    v = v.copy()
+    table = build_edges(f)
+    edges = np.concatenate([table.edges, table.edges[:, ::-1]])
+    degree = np.bincount(edges[:, 0], minlength=len(v))
+    _, sides = table.manifold_pairs()
+    pair = sides // 3
+    for _ in range(UNFOLD_ROUNDS):
+        normal = numpy_normalize(numpy_face_crosses(v, f))
+        folded = np.zeros(len(f), dtype=bool)
+        folded[pair[(normal[pair[:, 0]] * normal[pair[:, 1]]).sum(1) < FOLD_COS].reshape(-1)] = True
+        bad = np.zeros(len(v), dtype=bool)
+        bad[f[folded].reshape(-1)] = True
+        if not bad.any():
+            break
+        bad[edges[bad[edges[:, 0]], 1]] = True  # and their neighbours
+        rows = np.flatnonzero(bad)
+        mean = np.stack([np.bincount(edges[:, 0], weights=v[edges[:, 1], k], minlength=len(v)) for k in range(3)], 1)
+        moved = (v[rows] + mean[rows] / degree[rows, None]) / 2
+        _, face, uvw = bvh.nearest(moved)
+        v[rows] = moved - share * (moved - bvh.closest_points(face, uvw))
+    return v

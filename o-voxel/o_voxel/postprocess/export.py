@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import numpy as np
 import torch
 
-from o_voxel.mesh import BVH, mesh_stats, unwrap
+from o_voxel.mesh import BVH, mesh_stats, repair_non_manifold, unify_face_orientations, unwrap
 from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter
 from o_voxel.mesh.normals import numpy_vertex_normals
 from o_voxel.mesh.remesh import remesh_narrow_band_dc
@@ -134,6 +134,8 @@ def to_glb(  # type: ignore[misc]
                 bvh=source,
                 shell="outer" if profile == "game" else "double",
             )
+            v, f = repair_non_manifold(v, f, pair_sheets=True)  # dual contouring joins sheets that touch
+            v, f = unify_face_orientations(v, f, cut_conflicts=True)
             if len(f) == 0:
                 raise ValueError("remeshing left no face: the surface lies outside aabb")
     with clock.stage("simplify") as log:
