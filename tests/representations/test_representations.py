@@ -214,3 +214,29 @@ def test_unknown_simplify_option_is_refused_and_published_ones_pass() -> None:
         mesh.simplify(100, options={"lambda_edge": 1.0})
     mesh.simplify(100, options={"lambda_edge_length": 1e-2})
     assert mesh.faces.shape[0] <= 100
+
+
+@pytest.mark.parametrize("suffix", [".vxz", ".npz", ".ply"])
+def test_voxels_survive_a_file(tmp_path, suffix: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    coords = torch.randint(0, 32, (200, 3), generator=g).int().unique(dim=0)
+    attrs = torch.randint(0, 256, (len(coords), 6), generator=g) / 255
+    voxel = Voxel([-0.5] * 3, 1 / 32, coords, attrs, LAYOUT)
+    voxel.save(tmp_path / f"a{suffix}")
+    loaded = Voxel([-0.5] * 3, 1 / 32)
+    loaded.load(tmp_path / f"a{suffix}")
+
+    def rows(v: Voxel) -> dict:
+        parts = v.split_attrs()
+        joined = torch.cat([parts[name] for name in LAYOUT], dim=1)
+        return {tuple(c): tuple(round(x * 255) for x in a) for c, a in zip(v.coords.tolist(), joined.tolist())}
+
+    assert set(loaded.layout) == set(LAYOUT)
+    assert rows(loaded) == rows(voxel)
+
+
+def test_a_voxel_without_content_says_so(tmp_path) -> None:
+    with pytest.raises(ValueError, match="holds no attrs yet"):
+        Voxel([0, 0, 0], 1.0).save(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="holds no coords yet"):
+        _ = Voxel([0, 0, 0], 1.0).position
