@@ -344,3 +344,46 @@ def test_networks_see_the_same_crop_in_training_and_in_use(
     soft[8:14, 20:40] = (10, 200, 100, 150)
     used = pipeline.preprocess_image(Image.fromarray(soft)).resize((32, 32), Image.Resampling.LANCZOS)
     assert np.array_equal(np.asarray(used), crop_condition(soft, 32, "inference"))
+
+
+def test_pipeline_of_a_hub_repository_loads_and_fetches_networks_when_needed(
+    pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image, pipeline: Trellis2ImageTo3DPipeline
+) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    fetched: list[str] = []
+
+    def download(repo_id: str, filename: str, **options: Any) -> str:
+        assert repo_id == "org/small"
+        assert options["revision"] == "main"
+        fetched.append(filename)
+        return str(pipeline_dir / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    remote = Trellis2ImageTo3DPipeline.from_pretrained("org/small", revision="main")
+    assert fetched == ["pipeline.json", "ckpts/image_encoder.json", "ckpts/image_encoder.safetensors"]
+    assert same(run(remote, picture)[0], run(pipeline, picture)[0])
+    assert f"ckpts/{pipeline.pipeline_type().tex_model}.safetensors" in fetched
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("low_vram", [True, False])
+def test_cuda_gives_the_same_asset(
+    pipeline_dir: Path, pipeline: Trellis2ImageTo3DPipeline, picture: Image.Image, low_vram: bool
+) -> None:
+    other = Trellis2ImageTo3DPipeline.from_pretrained(str(pipeline_dir))
+    other.low_vram = low_vram
+    other.cuda()
+    (a,), (shape_a, tex_a, resolution) = run(pipeline, picture, return_latent=True)
+    (b,), (shape_b, _, _) = run(other, picture, return_latent=True)
+    assert b.device.type == "cuda"
+    # cells whose logit is almost zero may differ (convolutions on CUDA use TF32), the bulk may not
+    cells_a, cells_b = ({tuple(c) for c in s.coords.tolist()} for s in (shape_a, shape_b))
+    assert len(cells_a & cells_b) >= 0.9 * len(cells_a | cells_b)
+    decoded = other.decode_latent(shape_a, tex_a, resolution)[0]
+    assert decoded.device.type == "cuda"
+    assert torch.equal(decoded.coords.cpu(), a.coords)
+    assert torch.allclose(decoded.attrs.cpu(), a.attrs, atol=2e-2)
+    assert abs(decoded.faces.shape[0] - a.faces.shape[0]) <= 0.02 * a.faces.shape[0]
+    resting = {p.device.type for m in other.models.loaded().values() for p in m.parameters()}
+    assert resting == ({"cpu"} if low_vram else {"cuda"})

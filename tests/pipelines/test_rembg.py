@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from trellis2.pipelines.rembg import GrabCut, build_matting
+from trellis2.pipelines.rembg import BiRefNet, GrabCut, build_matting
 from trellis2.utils.image import limit_size, load_image
 
 
@@ -96,3 +98,46 @@ def test_bad_arguments_are_refused() -> None:
         GrabCut(working_size=4)
     with pytest.raises(ValueError, match="iterations"):
         GrabCut(iterations=0)
+
+
+class FakeSegmenter(torch.nn.Module):
+    """Answers with two maps; the last one says that the left half is subject."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.seen: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        self.seen = x
+        left = torch.full((1, 1, *x.shape[2:]), -20.0)
+        left[..., : x.shape[3] // 2] = 20.0
+        return [-left, left]
+
+
+def test_birefnet_uses_the_last_map_at_the_size_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = FakeSegmenter()
+    monkeypatch.setattr(
+        transformers,
+        "AutoModelForImageSegmentation",
+        SimpleNamespace(from_pretrained=lambda *a, **k: model),
+        raising=False,
+    )
+    remover = BiRefNet("some/model", image_size=64, trust_remote_code=True)
+    image = Image.new("RGB", (100, 50), (124, 116, 104))  # the mean colour
+    cut = remover(image)
+    alpha = np.asarray(cut)[:, :, 3]
+    assert cut.size == (100, 50)
+    assert alpha[:, :45].min() == 255
+    assert alpha[:, 55:].max() == 0
+    assert image.mode == "RGB"
+    assert model.seen is not None
+    assert model.seen.shape == (1, 3, 64, 64)
+    assert model.seen.abs().max() < 0.02  # normalised by mean and deviation
+
+
+def test_birefnet_does_not_run_downloaded_code_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRELLIS2_TRUST_REMOTE_CODE", raising=False)
+    with pytest.raises(OSError, match="runs code from its repository"):
+        BiRefNet("some/model")
