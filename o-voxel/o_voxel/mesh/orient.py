@@ -16,7 +16,7 @@ __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_ori
 
 
 RAY_BUDGET = 400_000  # rays per call, about
-MANY_COMPONENTS = 1000  # from here on only rays that hit nothing are asked for: the search ends at the first hit
+MANY_COMPONENTS = 100  # from here on only rays that hit nothing are asked for: the search ends at the first hit
 FREE_VOTE = 8.0  # weight of a ray that hits nothing, against one that hits an even number of faces
 FLAT_PATCH_COS = 0.97  # edges within about 14 degrees keep their faces in one patch
 CLEAR_SCORE = 0.05  # share of the possible votes from which on a patch has a preferred side

@@ -110,7 +110,7 @@ def to_glb(  # type: ignore[misc]
     if hole_perimeter is None:
         hole_perimeter = max(0.03 * extent, HOLE_PERIMETER_VOXELS * voxel)
     result = ExportReport(input_faces=len(mesh.faces))
-    clock = StageClock(result.seconds, 6, verbose=verbose, use_tqdm=use_tqdm)
+    clock = StageClock(result.seconds, 5 + bool(remesh), verbose=verbose, use_tqdm=use_tqdm)
 
     with clock.stage("clean"):
         clean = clean_surface(

@@ -327,3 +327,33 @@ def test_background_takes_the_nearest_colour() -> None:
     near_first = (row - 1) ** 2 + (col - 1) ** 2 < (row - 6) ** 2 + (col - 6) ** 2
     near_second = (row - 1) ** 2 + (col - 1) ** 2 > (row - 6) ** 2 + (col - 6) ** 2
     assert (filled[near_first] == 1).all() and (filled[near_second] == 2).all()
+
+
+def test_export_works_without_the_native_core(make_asset: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import o_voxel._native
+
+    monkeypatch.setattr(o_voxel._native, "native_module", lambda: None)
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.4)
+    arguments = make_asset(np.asarray(ball.vertices), np.asarray(ball.faces))
+    arguments.update(decimation_target=100, texture_size=32, unwrap_method="charts")
+    asset, report = to_glb(**arguments, report=True)
+    assert len(asset.faces) == 100 and report.output.watertight
+
+
+def test_a_single_triangle_is_an_asset(make_asset: Make) -> None:
+    v = np.array([[0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]])
+    asset, report = to_glb(**make_asset(v, np.array([[0, 1, 2]])), report=True)
+    assert len(asset.faces) == 1 and report.double_sided
+
+
+def test_triangle_soup_ends_within_the_budget(make_asset: Make) -> None:
+    v = np.random.default_rng(0).random((3000, 3)) * 0.9 - 0.45
+    arguments = make_asset(v, np.arange(3000).reshape(-1, 3))
+    arguments.update(decimation_target=700, texture_size=64)
+    asset, report = to_glb(**arguments, report=True)
+    assert len(asset.faces) <= 700 and report.double_sided
+
+
+def test_impossible_budget_is_an_error(ball: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="nothing is left at decimation_target=1"):
+        to_glb(**{**ball, "decimation_target": 1})
