@@ -49,7 +49,7 @@ def truth_points(index: int, count: int) -> tuple[Any, Tensor]:
 def condition_picture(asset: Any, index: int, size: int) -> Image.Image:
     """RGBA picture of the asset from one random direction (the camera distribution of the training views)."""
     with tempfile.TemporaryDirectory() as folder:
-        render_views(asset, Path(folder), seed=index, num_views=1, resolution=size)
+        render_views(asset, Path(folder), index, num_views=1, resolution=size)
         return Image.open(Path(folder) / "000.png").copy()
 
 
@@ -86,7 +86,7 @@ def draw_views(mesh: Any, size: int) -> list[Image.Image]:
     from trellis2.renderers import EnvMap
     from trellis2.renderers.environments import make_environment
 
-    envmap = EnvMap(torch.from_numpy(make_environment("studio")))
+    envmap = EnvMap(make_environment("studio"))
     frames = render_frames(mesh, extrinsics, intrinsics, {"resolution": size}, verbose=False, envmap=envmap)
     return [Image.fromarray(f) for f in frames["shaded"]]
 
@@ -115,6 +115,8 @@ def main() -> int:
     parser.add_argument("--threshold", type=float, default=0.05, help="in box units")
     parser.add_argument("--train-count", type=int, default=512, help="training assets behind the mean shape")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--ss-params", type=json.loads, default={}, help="JSON: sampler parameters of the structure")
+    parser.add_argument("--shape-params", type=json.loads, default={}, help="JSON: sampler parameters of the shape")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/eval_mini.json"))
     parser.add_argument("--sheet", type=Path, help="PNG: picture, result from four sides, truth from four sides")
@@ -133,7 +135,13 @@ def main() -> int:
     for index in tqdm(range(EVAL_START, EVAL_START + args.count), desc="Held-out assets"):
         asset, truth = truth_points(index, args.points)
         picture = condition_picture(asset, index, 256)
-        mesh = pipeline.run(picture, seed=args.seed, verbose=False)[0]
+        mesh = pipeline.run(
+            picture,
+            seed=args.seed,
+            sparse_structure_sampler_params=args.ss_params,
+            shape_slat_sampler_params=args.shape_params,
+            verbose=False,
+        )[0]
         generator = torch.Generator().manual_seed(index + 1)
         predicted = sample_surface(mesh.vertices, mesh.faces, args.points, generator)
         random_points = truth_points(int(rng.integers(args.train_count)), args.points)[1]

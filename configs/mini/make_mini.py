@@ -10,6 +10,7 @@ whose result exists are skipped, so a stopped run continues where it was.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shlex
@@ -21,7 +22,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent.parent
 CONFIGS = Path("configs/mini")
-RESOLUTION = 128  # voxels a side; the latent grid is an eighth of it
+RESOLUTION = 64  # voxels a side; the latent grid is a quarter of it
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Job:
     name: str
     command: list[str]
     result: Path
-    gpu: bool = True
+    gpus: int = 1  # processes, one a GPU; 0: needs none
     after: list[list[str]] = field(default_factory=list)  # commands that turn the run into the result
 
 
@@ -56,7 +57,7 @@ class Maker:
         command = ["data_toolkit/make_procedural.py", "--root", str(self.data), "--start", "0"]
         command += ["--count", str(self.args.assets), "--views", str(self.args.views)]
         command += ["--resolution", str(RESOLUTION), "--workers", str(self.args.workers)]
-        self.together([Job("data", command, self.data / "renders_cond" / "metadata.csv", gpu=False)])
+        self.together([Job("data", command, self.data / "renders_cond" / "metadata.csv", gpus=0)])
 
     def train_autoencoders(self) -> None:
         self.together([
@@ -109,7 +110,7 @@ class Maker:
             path = self.run / f"recipe_{file}"
             path.write_text(json.dumps(recipe, indent=2) + "\n")
             command = ["-m", "trellis2.pipelines.export", str(path), str(self.out), "--config-file", file]
-            self.together([Job(f"assemble_{Path(file).stem}", command, self.out / file, gpu=False)])
+            self.together([Job(f"assemble_{Path(file).stem}", command, self.out / file, gpus=0)])
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -118,7 +119,8 @@ class Maker:
         folders = {"base": self.data, **{role: self.data / sub for role, sub in roots.items()}}
         data_dir = json.dumps({"Procedural": {role: str(path) for role, path in folders.items()}})
         command = ["train.py", "--config", str(CONFIGS / f"{name}.json"), "--output_dir", str(self.run / name)]
-        command += ["--data_dir", data_dir, "--num_gpus", "1"]
+        gpus = min(self.args.gpus.get(name, 1), max(1, self.gpus))
+        command += ["--data_dir", data_dir, "--num_gpus", str(gpus)]
         if self.args.device is not None:
             command += ["--device", self.args.device]
         for override in self.args.set:
@@ -132,17 +134,18 @@ class Maker:
             ["-m", "trellis2.trainers.export", str(self.run / name), str(self.export / stem), "--model", role]
             for role, stem in exports.items()
         ]
-        return Job(name, command, self.export / f"{list(exports.values())[-1]}.safetensors", after=after)
+        return Job(name, command, self.export / f"{list(exports.values())[-1]}.safetensors", gpus, after)
 
     def together(self, jobs: list[Job]) -> None:
         """Run jobs side by side and wait; the first failure ends the program with its log."""
         running = []
-        for number, job in enumerate(job for job in jobs if not job.result.exists()):
+        turn = itertools.cycle(range(max(1, self.gpus)))
+        for job in (job for job in jobs if not job.result.exists()):
             steps = [[sys.executable, *step] for step in (job.command, *job.after)]
             script = " && ".join(shlex.join(step) for step in steps)
             env = dict(os.environ)
-            if job.gpu and self.gpus:
-                env["CUDA_VISIBLE_DEVICES"] = str(number % self.gpus)
+            if job.gpus and self.gpus:
+                env["CUDA_VISIBLE_DEVICES"] = ",".join(str(next(turn)) for _ in range(job.gpus))
             log = self.logs / f"{job.name}.log"
             print(f"[{time.strftime('%H:%M:%S')}] {job.name}: {shlex.join(steps[0][1:])}", flush=True)
             with log.open("a") as stream:
@@ -176,8 +179,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("data/procedural"), help="dataset folder to make or reuse")
     parser.add_argument("--run", type=Path, default=Path("runs/mini"), help="run folders, exports, logs")
     parser.add_argument("--out", type=Path, default=Path("assets/models/mini"), help="pipeline folder to write")
-    parser.add_argument("--assets", type=int, default=16384, help="training assets")
-    parser.add_argument("--views", type=int, default=8, help="pictures of each")
+    parser.add_argument("--assets", type=int, default=10240, help="training assets")
+    parser.add_argument("--views", type=int, default=6, help="pictures of each")
     parser.add_argument("--workers", type=int, default=0, help="processes that make data; 0: one a core")
     parser.add_argument("--device", help="cpu, cuda; default: cuda if there is one")
     parser.add_argument("--time-scale", type=float, default=1.0, help="multiplies the time limit of every training")
@@ -189,7 +192,9 @@ def main() -> int:
         metavar="STAGE:PATH=VALUE",
         help="e.g. ss_vae:trainer.batch_size=8",
     )
+    parser.add_argument("--gpus", default="", metavar="STAGE=N,…", help="stages that train on several GPUs")
     args = parser.parse_args()
+    args.gpus = {stage: int(n) for stage, _, n in (item.partition("=") for item in args.gpus.split(",") if item)}
     unknown = [step for step in args.steps.split(",") if step not in STEPS]
     if unknown:
         parser.error(f"unknown steps {', '.join(unknown)}, choose from: {', '.join(STEPS)}")

@@ -53,7 +53,7 @@ def test_sampling_follows_the_device(mode: str) -> None:
     feats, grid = torch.randn(300, 5, generator=generator), torch.rand(2, 100, 3, generator=generator) * 10 - 1
     gradients = []
     for device in ("cpu", "cuda"):
-        leaf = feats.to(device).requires_grad_()
+        leaf = feats.clone().to(device).requires_grad_()
         out = grid_sample_3d(leaf, coords.to(device), (2, 5, 8, 8, 8), grid.to(device), mode)
         assert out.device.type == device
         out.square().sum().backward()

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,9 +19,10 @@ from torch.utils.data import Dataset
 from ..utils.data_utils import load_balanced_group_indices
 from .metadata import Filter, read_metadata
 from .packed import Packed, gather_rows, load_packed, pack, save_packed
+from .reading import read_parallel
 from .roots import parse_data_dir
 
-__all__ = ["ItemError", "StandardDatasetBase", "place_store", "read_parallel", "transfer"]
+__all__ = ["ItemError", "StandardDatasetBase", "place_store", "transfer"]
 
 log = logging.getLogger(__name__)
 
@@ -33,45 +33,6 @@ class ItemError(RuntimeError):
     def __init__(self, failed: Mapping[int, str]) -> None:
         super().__init__("; ".join(f"item {i}: {m}" for i, m in failed.items()))
         self.failed = dict(failed)
-
-
-def read_parallel(
-    read: Callable[[int], Any], indices: Sequence[int], num_workers: int, retries: int = 2, desc: str = ""
-) -> tuple[dict[int, Any], dict[int, str]]:
-    """Call `read(i)` for all i on threads. Operating-system errors are retried; returns (results, failures)."""
-
-    def one(i: int) -> tuple[int, Any, str | None]:
-        for attempt in range(retries + 1):
-            try:
-                return i, read(i), None
-            except OSError as error:
-                message = f"{type(error).__name__}: {error}"
-                if isinstance(error, FileNotFoundError):
-                    break
-                time.sleep(0.05 * 2**attempt)
-            except Exception as error:
-                return i, None, f"{type(error).__name__}: {error}"
-        return i, None, message
-
-    results: dict[int, Any] = {}
-    failures: dict[int, str] = {}
-    if num_workers <= 1 or len(indices) == 1:
-        done = map(one, indices)
-        for i, value, message in done:
-            if message is None:
-                results[i] = value
-            else:
-                failures[i] = message
-        return results, failures
-    with ThreadPoolExecutor(num_workers) as pool:
-        for count, (i, value, message) in enumerate(pool.map(one, indices), 1):
-            if message is None:
-                results[i] = value
-            else:
-                failures[i] = message
-            if desc and count % 2000 == 0:
-                log.info("%s: %d of %d", desc, count, len(indices))
-    return results, failures
 
 
 class StandardDatasetBase(Dataset):
@@ -222,7 +183,7 @@ class StandardDatasetBase(Dataset):
         roles: Sequence[str] | None = None,
         identity: Mapping[str, Any] | None = None,
     ) -> tuple[Packed, list[int]]:
-        """Read items on threads and pack them, or load the packed file; returns (store, readable indices).
+        """Read items in parallel and pack them, or load the packed file; returns (store, readable indices).
 
         The file's name depends on `name`, `identity`, the folders of `roles` (default: `ROOTS`) and the items.
         """
@@ -235,7 +196,7 @@ class StandardDatasetBase(Dataset):
             path = Path(self.cache_dir) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
             if path.is_file():
                 return load_packed(path), indices
-        results, failed = read_parallel(read, indices, self.num_workers, desc=name)
+        results, failed = read_parallel(read, indices, self.num_workers, desc=name, processes=True)
         self.note_failures(failed)
         good = [i for i in indices if i in results]
         if not good:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import ItemError, StandardDatasetBase, place_store, read_parallel, transfer
+from .base import ItemError, StandardDatasetBase, place_store, transfer
 from .cond_image import CropRule, ImageAugmentation, crop_condition, read_rgba, sample_affine, warp
 from .latents import SLat, SLatPbr, SLatShape, SparseStructureLatent
 from .metadata import Filter, not_null
 from .packed import Packed, gather_rows, pack
+from .reading import read_parallel
 
 __all__ = [
     "ImageConditionedMixin",

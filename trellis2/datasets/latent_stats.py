@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import read_parallel
+from .reading import read_parallel
 
 __all__ = ["latent_stats", "main", "write_latent_stats"]
 
