@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,8 +103,9 @@ def test_no_star_imports_and_no_private_cuda_calls():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 wrong.append(f"{module}:{node.lineno} star import")
-            is_cuda_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"
-            if is_cuda_call and not (isinstance(node.func.value, ast.Name) and node.func.value.id in ("self", "super")):
+            call = node.func if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+            own = call is not None and isinstance(call.value, ast.Name) and call.value.id in ("self", "super")
+            if call is not None and call.attr == "cuda" and not own:
                 wrong.append(f"{module}:{node.lineno} .cuda() in library code")
     assert not wrong, "\n".join(wrong)
 
@@ -135,14 +137,14 @@ print("ok")
 
 @pytest.mark.slow
 def test_import_needs_no_cuda_no_network_and_nothing_optional(tmp_path):
-    import os
-
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path)}
     code = _BLOCKED_IMPORT.format(forbidden=FORBIDDEN)
-    result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=240, cwd=REPO)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, cwd=REPO)
     assert result.returncode == 0 and result.stdout.strip().endswith("ok"), result.stderr[-3000:]
 
 
 def test_importing_the_packages_alone_is_light():
-    code = "import sys, trellis2, o_voxel; heavy = {'torch', 'cv2', 'trimesh', 'transformers', 'o_voxel._C'} & set(sys.modules); assert not heavy, heavy"
+    code = "import sys, trellis2, o_voxel; heavy = {'torch', 'cv2', 'trimesh', 'transformers', 'o_voxel._C'}"
+    code += " & set(sys.modules); assert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)

@@ -56,9 +56,10 @@ def make_dataset(root: Path, count: int = 6, views: int = 2, image_size: int = 4
         feats = (np.sin(latent @ np.ones((3, CHANNELS)) + number) * 3 + 1).astype(np.float32)
         np.savez(root / f"shape_latents/enc/{sha}.npz", coords=latent, feats=feats)
         np.savez(root / f"pbr_latents/enc/{sha}.npz", coords=latent, feats=-feats)
-        z = 0.3 * rng.standard_normal((CHANNELS, LATENT, LATENT, LATENT)) + 2 * np.sin(np.arange(CHANNELS))[
-            :, None, None, None
-        ]
+        z = (
+            0.3 * rng.standard_normal((CHANNELS, LATENT, LATENT, LATENT))
+            + 2 * np.sin(np.arange(CHANNELS))[:, None, None, None]
+        )
         np.savez(root / f"ss_latents/enc/{sha}.npz", z=z.astype(np.float32))
         folder = root / "renders_cond" / sha
         folder.mkdir()

@@ -7,8 +7,9 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 _SUBPACKAGES = (
-    "datasets", "models", "modules", "ops", "pipelines", "renderers", "representations", "samplers", "trainers", "utils",
-)
+    "datasets", "models", "modules", "ops", "pipelines",
+    "renderers", "representations", "samplers", "trainers", "utils",
+)  # fmt: skip
 __all__ = list(_SUBPACKAGES)
 
 

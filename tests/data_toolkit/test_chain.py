@@ -36,6 +36,8 @@ from trellis2.models import build_model, save_pretrained
 
 REPO = Path(__file__).resolve().parents[2]
 R = 32
+FACTOR, CHANNELS = 4, 8  # of the latents in configs/mini
+LATENT = R // FACTOR
 
 
 def _metadata(root: Path, *flags: str) -> int:
@@ -73,7 +75,8 @@ def chain(tmp_path_factory, models) -> Path:
         flags = ["--root", str(root), "--resolution", str(R), "--enc_pretrained", str(models / name)]
         assert script.main([*flags, "--device", "cpu", "--loader_threads", "2"]) == 0
     _metadata(root)
-    flags = ["--resolution", "4", "--shape_latent_name", f"shape_enc_{R}", "--enc_pretrained", str(models / "ss_enc")]
+    flags = ["--resolution", str(LATENT), "--shape_latent_name", f"shape_enc_{R}"]
+    flags += ["--enc_pretrained", str(models / "ss_enc")]
     assert encode_ss_latent.main(["--root", str(root), *flags, "--device", "cpu"]) == 0
     _metadata(root)
     return root
@@ -90,7 +93,7 @@ def test_tables_have_the_published_columns(chain):
         "renders_cond": ["sha256", "cond_rendered"],
         f"shape_latents/shape_enc_{R}": ["sha256", "shape_latent_encoded", "shape_latent_tokens"],
         f"pbr_latents/tex_enc_{R}": ["sha256", "pbr_latent_encoded", "pbr_latent_tokens"],
-        "ss_latents/ss_enc_4": ["sha256", "ss_latent_encoded"],
+        f"ss_latents/ss_enc_{LATENT}": ["sha256", "ss_latent_encoded"],
     }
     keys = set(read_table(chain / "metadata.csv"))
     for folder, columns in expected.items():
@@ -174,13 +177,13 @@ def test_latents_are_aligned_and_sorted(chain):
         coords = shape["coords"]
         assert coords.dtype == np.uint8
         assert shape["feats"].dtype == np.float32
-        assert shape["feats"].shape == (int(row["shape_latent_tokens"]), 16)
+        assert shape["feats"].shape == (int(row["shape_latent_tokens"]), CHANNELS)
         assert (coords == pbr["coords"]).all()
         assert coords.tolist() == sorted(coords.tolist())
         voxels, _ = read_vxz(str(chain / f"dual_grid_{R}" / f"{sha}.vxz"))
-        assert coords.tolist() == np.unique(voxels.numpy() // 8, axis=0).tolist()
-        z = np.load(chain / "ss_latents/ss_enc_4" / f"{sha}.npz")["z"]
-        assert z.shape == (8, 2, 2, 2)
+        assert coords.tolist() == np.unique(voxels.numpy() // FACTOR, axis=0).tolist()
+        z = np.load(chain / f"ss_latents/ss_enc_{LATENT}" / f"{sha}.npz")["z"]
+        assert z.shape == (8, *[LATENT // 2] * 3)
         assert z.dtype == np.float32
 
 
@@ -213,7 +216,7 @@ def test_ss_latents_refuse_another_grid(chain, models, tmp_path):
     code = encode_ss_latent.main(["--root", str(chain), *flags, "--ss_latent_root", str(tmp_path), "--device", "cpu"])
     assert code == 1
     failures = read_table(tmp_path / "ss_latents" / "ss_enc_64" / "failures" / "part_0.csv")
-    assert all("grid of 4" in row["reason"] for row in failures.values())
+    assert all(f"grid of {LATENT}" in row["reason"] for row in failures.values())
 
 
 def test_finished_stages_have_nothing_to_do(chain, capsys):

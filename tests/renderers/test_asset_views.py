@@ -256,7 +256,7 @@ def test_any_published_camera_sees_the_whole_asset(yaw, pitch, fov, seed):
     assert np.abs(out["position"]).max() <= 0.5001
 
 
-def test_a_view_takes_milliseconds():
+def test_a_view_of_ten_thousand_faces_costs_little():
     asset = load_asset(trimesh.creation.uv_sphere(count=(50, 52)))
     assert 9000 < len(asset.faces) < 12000
     threads = torch.get_num_threads()
@@ -265,7 +265,7 @@ def test_a_view_takes_milliseconds():
         best = min(_timed(asset) for _ in range(8))
     finally:
         torch.set_num_threads(threads)
-    assert best < 0.06  # CPU seconds; about 0.015 on an idle core, room for slower and busy ones
+    assert best < 0.5  # CPU seconds; about 0.015 on a current core, so this only catches another order of work
 
 
 def _timed(asset):

@@ -14,12 +14,10 @@ import torch
 REPO = Path(__file__).resolve().parents[2]
 _ENCODER = '{"name": "ImageEncoder", "args": {"channels": 32, "num_blocks": 1, "num_heads": 2, "image_size": 32}}'
 _VAE = [
-    "models.encoder.model_channels=[8,16,16,16]",
-    "models.encoder.num_blocks=[0,0,1,1]",
-    "models.decoder.model_channels=[16,16,16,8]",
-    "models.decoder.num_blocks=[1,0,0,0]",
-    "models.encoder.latent_channels=8",
-    "models.decoder.latent_channels=8",
+    "models.encoder.model_channels=[8,16,16]",
+    "models.encoder.num_blocks=[0,0,1]",
+    "models.decoder.model_channels=[16,16,8]",
+    "models.decoder.num_blocks=[1,0,0]",
     "dataset.resolution=32",
 ]
 _FLOW = [

@@ -261,5 +261,3 @@ def place_store(store: Packed, device: torch.device | str, cache_device: str) ->
             return store.to(device)
         return store
     return store.to(torch.device(cache_device))
-
-

@@ -104,6 +104,4 @@ def warp(images: Tensor, theta: Tensor, size: int, margin: float, mode: str = "b
     The identity map cuts the margin off; when it is a whole number of pixels the result is an exact crop.
     """
     grid = F.affine_grid(theta.to(images.device), [len(images), images.shape[1], size, size], align_corners=False)
-    return F.grid_sample(
-        images.float(), grid / (1 + 2 * margin), mode=mode, padding_mode="zeros", align_corners=False
-    )
+    return F.grid_sample(images.float(), grid / (1 + 2 * margin), mode=mode, padding_mode="zeros", align_corners=False)

@@ -200,9 +200,7 @@ def adjust_colours(x: Tensor, augmentation: ImageAugmentation, rng: torch.Genera
 class MultiImageConditionedMixin(ImageConditionedMixin):
     """`cond` is a list of B tensors [V_i, 3, S, S]: 1 … `max_image_cond_view` views each, drawn with equal chance."""
 
-    def __init__(
-        self, roots: str | Path | Mapping[str, Any], *, max_image_cond_view: int = 4, **kwargs: Any
-    ) -> None:
+    def __init__(self, roots: str | Path | Mapping[str, Any], *, max_image_cond_view: int = 4, **kwargs: Any) -> None:
         self.max_image_cond_view = max_image_cond_view
         super().__init__(roots, **kwargs)
 

@@ -175,9 +175,7 @@ class BasicTrainer(SnapshotMixin):
             self.dataset.prepare(self.device)
         per_gpu = self.config.per_gpu(self.world_size)
         if self.BALANCED:
-            self.sampler: ResumableSampler = BalancedResumableSampler(
-                self.dataset, seed=self.seed, batch_size=per_gpu
-            )
+            self.sampler: ResumableSampler = BalancedResumableSampler(self.dataset, seed=self.seed, batch_size=per_gpu)
         else:
             self.sampler = ResumableSampler(self.dataset, seed=self.seed)
         self.loader = BatchLoader(

@@ -85,9 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dtype = None if args.dtype is None else str_to_dtype(args.dtype)
         for key in keys:
             stem = args.out_stem if len(keys) == 1 else f"{args.out_stem}_{key}"
-            path = export_model(
-                args.run_dir, key, stem, ema=args.ema, raw=args.raw, step=args.step, dtype=dtype
-            )
+            path = export_model(args.run_dir, key, stem, ema=args.ema, raw=args.raw, step=args.step, dtype=dtype)
             log.info("wrote %s (%.2f MB)", path, path.stat().st_size / 1e6)
     except (ValueError, OSError) as error:
         log.error("%s", error)

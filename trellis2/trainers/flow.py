@@ -113,9 +113,7 @@ class FlowMatchingTrainer(BasicTrainer):
         """Pictures of the condition."""
         return {}
 
-    def training_losses(
-        self, x_0: Tensor, cond: Any = None, **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def training_losses(self, x_0: Tensor, cond: Any = None, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         noise = torch.randn_like(x_0)
         t = self.sample_t(len(x_0))
         t_device = t.to(x_0.device)

@@ -71,9 +71,7 @@ def model_summary(model: nn.Module) -> str:
 
 def build_models(config: ExperimentConfig, device: torch.device | str) -> dict[str, nn.Module]:
     """Instances in the order of the file."""
-    return {
-        key: getattr(models, spec.name)(**spec.args).to(device).train() for key, spec in config.models.items()
-    }
+    return {key: getattr(models, spec.name)(**spec.args).to(device).train() for key, spec in config.models.items()}
 
 
 def build_trainer(

@@ -8,25 +8,9 @@ from typing import Any
 
 import torch
 
+from ..modules.utils import str_to_dtype
+
 __all__ = ["LoopConfig", "str_to_dtype"]
-
-_DTYPES = {
-    "f16": torch.float16,
-    "fp16": torch.float16,
-    "float16": torch.float16,
-    "bf16": torch.bfloat16,
-    "bfloat16": torch.bfloat16,
-    "f32": torch.float32,
-    "fp32": torch.float32,
-    "float32": torch.float32,
-}
-
-
-def str_to_dtype(name: str) -> torch.dtype:
-    """`f16 fp16 float16 bf16 bfloat16 f32 fp32 float32` → torch dtype."""
-    if name not in _DTYPES:
-        raise ValueError(f"unknown dtype {name!r}, choose from: {', '.join(_DTYPES)}")
-    return _DTYPES[name]
 
 
 @dataclass(frozen=True)

@@ -97,13 +97,9 @@ class ShapeVaeTrainer(BasicTrainer):
     def training_module(self, key: str, model: nn.Module) -> Any:
         return DirectDecoder(model) if key == "decoder" else model
 
-    def training_losses(
-        self, vertices: Any, intersected: Any, **_: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def training_losses(self, vertices: Any, intersected: Any, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """`vertices` [R, 3] in [0, 1] and `intersected` [R, 3] bool, row-aligned SparseTensors."""
-        z, mean, logvar = self.training_models["encoder"](
-            vertices, intersected, sample_posterior=True, return_raw=True
-        )
+        z, mean, logvar = self.training_models["encoder"](vertices, intersected, sample_posterior=True, return_raw=True)
         pred_vertices, pred_flags, subs_gt, subs = self.training_models["decoder"](z)
         flags = intersected.feats.float()
         terms: dict[str, Any] = {}

@@ -25,9 +25,7 @@ class SparseFlowMatchingTrainer(FlowMatchingTrainer):
     BALANCED = True
     SNAPSHOT_STEPS = 12
 
-    def training_losses(
-        self, x_0: Any, cond: Any = None, **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def training_losses(self, x_0: Any, cond: Any = None, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         batch = x_0.coords[:, 0].long()  # [T]
         feats = x_0.feats.float()
         noise = torch.randn_like(feats)

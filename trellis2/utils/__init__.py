@@ -1,1 +1,1 @@
-"""Filled in by its modules."""
+"""Pictures, videos, turntables, losses, sampling of batches, and other small things the rest shares."""

@@ -19,9 +19,7 @@ class AdaptiveGradClipper:
     Until the buffer is full the threshold is `max_norm` (no limit if None).
     """
 
-    def __init__(
-        self, max_norm: float | None = None, clip_percentile: float = 95.0, buffer_size: int = 1000
-    ) -> None:
+    def __init__(self, max_norm: float | None = None, clip_percentile: float = 95.0, buffer_size: int = 1000) -> None:
         if not 0 < clip_percentile <= 100:
             raise ValueError(f"clip_percentile must be in (0, 100], got {clip_percentile}")
         self.max_norm = max_norm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def simplify(
     unknown = sorted(set(options) - set(_SIMPLIFY_OPTIONS) - set(_PUBLISHED_OPTIONS))
     if unknown:
         raise ValueError(f"unknown simplify options {unknown}, choose from: {', '.join(_SIMPLIFY_OPTIONS)}")
-    known = {name: value for name, value in options.items() if name in _SIMPLIFY_OPTIONS}
+    known: dict[str, Any] = {name: value for name, value in options.items() if name in _SIMPLIFY_OPTIONS}
     result = ops.simplify(vertices, faces, target, **known)
     if verbose:
         logger.info("simplified %d faces to %d", faces.shape[0], result.faces.shape[0])
