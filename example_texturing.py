@@ -45,17 +45,14 @@ def generate(arguments: argparse.Namespace) -> str:
         raise FileNotFoundError(f"mesh file not found: {arguments.mesh}")
 
     import torch
-    import trimesh
     from o_voxel.postprocess import save_glb
 
     from trellis2.pipelines import Trellis2TexturingPipeline
+    from trellis2.pipelines.texturing_mesh import load_mesh
     from trellis2.utils.image import load_image
 
     image = load_image(arguments.image)
-    try:
-        mesh = trimesh.load(arguments.mesh)
-    except Exception as error:  # the readers of trimesh raise many kinds
-        raise ValueError(f"{arguments.mesh} cannot be read as a mesh: {error}") from None
+    mesh = load_mesh(arguments.mesh)
     pipeline = Trellis2TexturingPipeline.from_pretrained(arguments.pipeline)
     pipeline.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     textured = pipeline.run(

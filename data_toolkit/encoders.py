@@ -53,6 +53,7 @@ def add_encoder_args(parser: argparse.ArgumentParser, pretrained: str, resolutio
 def load_encoder(args: argparse.Namespace, key: str = "encoder") -> LoadedEncoder:
     """Load the model that the flags name. Raises ValueError or OSError if it cannot be had."""
     from trellis2.models import build_model, from_pretrained, load_weights
+    from trellis2.trainers.checkpoint import load_torch_file
 
     if args.enc_model:
         if args.model_root is None or not args.ckpt:
@@ -63,7 +64,7 @@ def load_encoder(args: argparse.Namespace, key: str = "encoder") -> LoadedEncode
             raise ValueError(f"{weights} does not exist")
         spec = json.loads((run / "config.json").read_text())["models"][key]
         model = build_model(spec["name"], spec["args"])
-        load_weights(model, torch.load(weights, map_location="cpu", weights_only=True), source=str(weights))
+        load_weights(model, load_torch_file(weights), source=str(weights))
         name = f"{Path(args.enc_model).name}_{args.ckpt}_{args.resolution}"
     else:
         model = from_pretrained(args.enc_pretrained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
+ROOTS = {"trellis2": REPO, "o_voxel": REPO / "o-voxel", "data_toolkit": REPO}  # package -> folder it lies in
 
 # Tiers of design.md: a module may import its own package and packages of a strictly lower tier.
 TIERS = {
@@ -56,10 +58,11 @@ def _tier(module: str) -> int | None:
 
 def _sources() -> list[tuple[str, Path]]:
     found = []
-    for root, base in ((REPO / "trellis2", REPO), (REPO / "o-voxel" / "o_voxel", REPO / "o-voxel")):
+    for name, base in ROOTS.items():
+        root = base / name
         for path in sorted(root.rglob("*.py")):
-            name = ".".join(path.relative_to(base).with_suffix("").parts)
-            found.append((name.removesuffix(".__init__"), path))
+            module = ".".join(path.relative_to(base).with_suffix("").parts)
+            found.append((module.removesuffix(".__init__"), path))
     return found
 
 
@@ -77,6 +80,14 @@ def _imports(module: str, path: Path) -> set[str]:
                 base = ".".join([*parts, base] if base else parts)
             targets.update(f"{base}.{alias.name}" for alias in node.names)
     return targets
+
+
+def test_every_subpackage_has_a_tier():
+    packages = {".".join(path.parent.relative_to(REPO).parts) for path in (REPO / "trellis2").glob("*/__init__.py")}
+    assert packages == {name for name in TIERS if name.startswith("trellis2.")}
+    modules = {module for module, _ in _sources()}
+    assert set(TIER_OF_MODULE) < modules
+    assert modules > set(ROOTS)
 
 
 def test_imports_only_point_the_allowed_way():
@@ -126,13 +137,41 @@ def no_network(*args, **kwargs):
 
 socket.socket.connect = no_network
 socket.create_connection = no_network
-import trellis2, o_voxel
-for package in (trellis2, o_voxel):
+import trellis2, o_voxel, data_toolkit
+for package in (trellis2, o_voxel, data_toolkit):
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if info.name.split(".")[-1] not in ("__main__", "_C"):
             importlib.import_module(info.name)
 print("ok")
 """
+
+
+# Where the name of a module is not that of its distribution.
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "imageio_ffmpeg": "imageio-ffmpeg"}
+# Imported inside functions that say what to install.
+ON_DEMAND = {"trellis2": {"lpips", "pandas"}, "o_voxel": set(), "data_toolkit": set()}
+
+
+def _declared(pyproject: Path) -> set[str]:
+    lines = pyproject.read_text().split("dependencies = [", 1)[1].split("]", 1)[0].splitlines()
+    return {re.match(r"[\w.-]+", line.strip(' "')).group() for line in lines if line.strip()}
+
+
+def _third_party(package: str) -> set[str]:
+    tops = set()
+    for module, path in _sources():
+        if module.split(".")[0] == package:
+            tops |= {target.split(".")[0] for target in _imports(module, path)}
+    return {name for name in tops if name and name not in sys.stdlib_module_names and name not in ROOTS}
+
+
+@pytest.mark.parametrize("package", list(ROOTS))
+def test_every_dependency_is_declared(package):
+    declared = _declared((REPO / "o-voxel" if package == "o_voxel" else REPO) / "pyproject.toml")
+    used = {DISTRIBUTIONS.get(name, name) for name in _third_party(package)}
+    assert used - declared == ON_DEMAND[package]
+    if package == "o_voxel":
+        assert declared == used
 
 
 @pytest.mark.slow

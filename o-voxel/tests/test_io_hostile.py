@@ -7,6 +7,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,17 @@ def test_every_truncation_is_noticed() -> None:
     for size in range(0, len(NPZ[0]), 11):
         with pytest.raises(ValueError):
             read_npz(io.BytesIO(NPZ[0][:size]))
+
+
+@pytest.mark.parametrize(("reader", "data"), [(read_vxz, VXZ[0]), (read_ply, PLY[0]), (read_npz, NPZ[0])])
+def test_errors_name_the_file(reader: Any, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.voxels"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"cut\.voxels: .*\w"):
+        reader(path)
+    with pytest.raises(ValueError) as info:
+        reader(io.BytesIO(data[: len(data) // 2]))
+    assert "cut.voxels" not in str(info.value)
 
 
 def test_vxz_limits() -> None:

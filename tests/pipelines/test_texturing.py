@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 
 from trellis2.pipelines import Trellis2TexturingPipeline, from_pretrained
-from trellis2.pipelines.texturing_mesh import bake_material, normalize_mesh, usable_uv
+from trellis2.pipelines.texturing_mesh import bake_material, load_mesh, normalize_mesh, usable_uv
 from trellis2.representations.layout import PBR_ATTR_LAYOUT
 
 torch.set_num_threads(1)
@@ -69,6 +69,13 @@ def test_scene_becomes_one_mesh() -> None:
     scene = trimesh.Scene([box(), trimesh.creation.icosphere(subdivisions=1)])
     mesh, _ = normalize_mesh(scene)
     assert len(mesh.faces) == 12 + 80
+
+
+@pytest.mark.parametrize("suffix", ["stl", "obj", "glb", "ply"])
+def test_mesh_files_are_read_with_shared_corners(suffix: str, tmp_path: Path) -> None:
+    box().export(tmp_path / f"box.{suffix}")
+    mesh, _ = normalize_mesh(load_mesh(tmp_path / f"box.{suffix}"))
+    assert (len(mesh.vertices), len(mesh.faces)) == (8, 12)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Letters: V vertices, F faces, N voxels, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,11 +15,40 @@ from torch import Tensor
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["bake_material", "normalize_mesh", "usable_uv"]
+__all__ = ["bake_material", "load_mesh", "normalize_mesh", "usable_uv"]
 
 #: Longest side after normalisation; below 1 so that no surface lies on the border of the box.
 _SIDE = 0.99999
 _TO_Z_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)  # (x, y, z) -> (x, -z, y)
+
+
+def load_mesh(path: str | Path) -> trimesh.Trimesh | trimesh.Scene:
+    """Read a mesh file with trimesh; vertices that coincide become one.
+
+    Raises FileNotFoundError, or ValueError for a file that trimesh cannot read, without faces, with indices out
+    of range, or with vertices that are not finite.
+    """
+    import trimesh
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"mesh file not found: {path}")
+    try:
+        mesh = trimesh.load(path, process=False)  # processing would drop the faces at NaN vertices without a word
+    except Exception as error:  # the readers of trimesh raise many kinds
+        raise ValueError(f"{path} cannot be read as a mesh: {error}") from None
+    parts = list(mesh.geometry.values()) if isinstance(mesh, trimesh.Scene) else [mesh]
+    surfaces = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    if not surfaces:
+        raise ValueError(f"{path} must hold a mesh with faces, found none")
+    for part in surfaces:
+        faces = np.asarray(part.faces)
+        if faces.min() < 0 or faces.max() >= len(part.vertices):
+            raise ValueError(f"{path}: faces must index its {len(part.vertices)} vertices, got {faces.max()}")
+        if not np.isfinite(np.asarray(part.vertices)[np.unique(faces)]).all():
+            raise ValueError(f"{path} must have finite vertex coordinates, got NaN or infinity")
+        part.process()
+    return mesh
 
 
 def normalize_mesh(mesh: Any) -> tuple[trimesh.Trimesh, np.ndarray]:

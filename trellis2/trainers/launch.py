@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,19 @@ def launch(args: argparse.Namespace, config: ExperimentConfig) -> None:
         torch.multiprocessing.spawn(_worker, args=(args, config, num_procs), nprocs=num_procs, join=True)
 
 
+def _failed(error: Exception, output_dir: str) -> int:
+    """Report a failed run in one line; the traceback goes to `traceback.txt` in the run folder. Exit status 1."""
+    path = Path(output_dir, "traceback.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(traceback.format_exception(error)))
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # A process of a run over several devices hands on its whole traceback, whose last line is the error itself.
+    spawned = isinstance(error, torch.multiprocessing.ProcessRaisedException) and len(lines) > 1
+    text = lines[-1] if spawned else f"{type(error).__name__}: {' '.join(lines)}"
+    log.error("training failed: %s (traceback in %s)", text, path)
+    return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of train.py; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -194,11 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         except _TRANSIENT as error:
             if attempt == attempts or isinstance(error, FileNotFoundError):
-                log.exception("training failed")
-                return 1
+                return _failed(error, args.output_dir)
             log.warning("%s: %s. Retrying (%d/%d)...", type(error).__name__, error, attempt, attempts)
             time.sleep(min(60, 2**attempt))
-        except Exception:
-            log.exception("training failed")
-            return 1
+        except Exception as error:
+            return _failed(error, args.output_dir)
     return 1

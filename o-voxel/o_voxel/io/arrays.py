@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ArrayLike", "FileLike", "as_attrs", "as_coord", "open_to_read", "open_to_write", "to_tensor"]
+__all__ = [
+    "ArrayLike",
+    "FileLike",
+    "as_attrs",
+    "as_coord",
+    "names_its_file",
+    "open_to_read",
+    "open_to_write",
+    "to_tensor",
+]
 
 ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Tensor"
 FileLike: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+Result = TypeVar("Result")
 
 
 def _as_numpy(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
@@ -69,6 +80,21 @@ def open_to_read(file: FileLike) -> Iterator[IO[bytes]]:
             yield stream
     else:
         yield file
+
+
+def names_its_file(read: Callable[..., Result]) -> Callable[..., Result]:
+    """Decorator of a reader whose first argument is a file: its ValueErrors begin with the path, where there is one."""
+
+    @functools.wraps(read)
+    def wrapper(file: FileLike, *args: Any, **kwargs: Any) -> Result:
+        try:
+            return read(file, *args, **kwargs)
+        except ValueError as error:
+            if isinstance(file, (str, os.PathLike)):
+                raise ValueError(f"{os.fspath(file)}: {error}") from error
+            raise
+
+    return wrapper
 
 
 @contextlib.contextmanager

@@ -10,7 +10,16 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
-from o_voxel.io.arrays import ArrayLike, FileLike, as_attrs, as_coord, open_to_read, open_to_write, to_tensor
+from o_voxel.io.arrays import (
+    ArrayLike,
+    FileLike,
+    as_attrs,
+    as_coord,
+    names_its_file,
+    open_to_read,
+    open_to_write,
+    to_tensor,
+)
 
 __all__ = ["read_npz", "write_npz"]
 
@@ -68,6 +77,7 @@ def _read_array(stream: IO[bytes], name: str, size: int) -> np.ndarray[Any, Any]
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
+@names_its_file
 def read_npz(file: FileLike, *, max_bytes: int = _MAX_BYTES) -> tuple[Tensor, dict[str, Tensor]]:
     """Read `(coord int32 [N, 3], {name: values as stored})`.
 

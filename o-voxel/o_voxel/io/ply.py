@@ -9,7 +9,16 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
-from o_voxel.io.arrays import ArrayLike, FileLike, as_attrs, as_coord, open_to_read, open_to_write, to_tensor
+from o_voxel.io.arrays import (
+    ArrayLike,
+    FileLike,
+    as_attrs,
+    as_coord,
+    names_its_file,
+    open_to_read,
+    open_to_write,
+    to_tensor,
+)
 
 __all__ = ["read_ply", "write_ply"]
 
@@ -142,6 +151,7 @@ def _read_table(stream: IO[bytes]) -> Array:
     return np.frombuffer(bytes(data), dtype)
 
 
+@names_its_file
 def read_ply(file: FileLike) -> tuple[Tensor, dict[str, Tensor]]:
     """Read `(coord int32 [N, 3], {name: values [N, C] as stored})` from a binary or ASCII PLY file.
 

@@ -11,7 +11,16 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from o_voxel.io.arrays import ArrayLike, FileLike, as_attrs, as_coord, open_to_read, open_to_write, to_tensor
+from o_voxel.io.arrays import (
+    ArrayLike,
+    FileLike,
+    as_attrs,
+    as_coord,
+    names_its_file,
+    open_to_read,
+    open_to_write,
+    to_tensor,
+)
 from o_voxel.io.codecs import Codec, check_level, compress, decompress
 from o_voxel.io.filters import FILTERS, Filter, apply_filter, predict, undo_filter
 from o_voxel.io.svo import build_octree, codes_to_coords, coords_to_codes, decode_octree
@@ -147,6 +156,7 @@ def write_vxz(
             stream.write(b"".join(parts))
 
 
+@names_its_file
 def read_vxz_info(file: FileLike) -> dict[str, Any]:
     """The header of a `.vxz` file as stored, without reading the voxels. Raises ValueError on a malformed header."""
     with open_to_read(file) as stream:
@@ -212,6 +222,7 @@ def _region(region: Any) -> Array:
     return box.astype(np.int64)
 
 
+@names_its_file
 def read_vxz(
     file: FileLike,
     num_threads: int = -1,
