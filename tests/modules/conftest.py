@@ -1,60 +1,9 @@
-"""Parity vectors of networks."""
+"""Layers are compared on one thread."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from safetensors import safe_open
-
-Vectors = Callable[[str], "VectorFile"]
-
-
-class VectorFile:
-    """Tensors of one file; `spec` is its header."""
-
-    def __init__(self, path: Path) -> None:
-        with safe_open(str(path), "pt") as file:
-            self.spec: dict[str, Any] = json.loads(file.metadata()["spec"])
-            self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self.tensors[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.tensors
-
-    def get(self, name: str) -> torch.Tensor | None:
-        return self.tensors.get(name)
-
-    def weights(self, case: str = "") -> dict[str, torch.Tensor]:
-        """State dict of one case."""
-        prefix = f"{case}.w." if case else "w."
-        return {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
-
-    def close(self, actual: torch.Tensor, name: str) -> None:
-        """Compare with the tolerance that the file states."""
-        expected, tolerance = self.tensors[name], self.spec["tolerance"]
-        assert actual.shape == expected.shape, name
-        if tolerance.get("exact"):
-            assert torch.equal(actual.to(expected.dtype), expected), name
-        elif "rel_l2" in tolerance:
-            error = (actual.float() - expected.float()).norm() / expected.float().norm()
-            assert error <= tolerance["rel_l2"], f"{name}: relative L2 {error:.4g}"
-        else:
-            torch.testing.assert_close(
-                actual.to(expected.dtype), expected, rtol=tolerance["rtol"], atol=tolerance["atol"]
-            )
-
-
-@pytest.fixture
-def vectors(vectors_dir: Path) -> Vectors:
-    """Call with the stem of a file in vectors/models."""
-    return lambda stem: VectorFile(vectors_dir / "models" / f"{stem}.safetensors")
 
 
 @pytest.fixture(autouse=True)

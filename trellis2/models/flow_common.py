@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar, Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -14,14 +16,13 @@ __all__ = ["FlowTransformer"]
 
 
 class FlowTransformer(nn.Module):
-    """Base of the flow models. Subclasses create, in this order, `input_layer`, `blocks` and `out_layer`.
+    """Base of the flow models, which say what their linear layers, blocks and positions are.
 
     The torso (linear layers inside `blocks`) is stored in `dtype`; everything else stays float32.
     """
 
-    input_layer: nn.Linear
-    blocks: nn.ModuleList
-    out_layer: nn.Linear
+    LINEAR: ClassVar[Any]
+    BLOCK: ClassVar[Any]
 
     def __init__(
         self,
@@ -31,16 +32,17 @@ class FlowTransformer(nn.Module):
         cond_channels: int,
         out_channels: int,
         num_blocks: int,
-        num_heads: int | None,
-        num_head_channels: int,
-        mlp_ratio: float,
-        pe_mode: str,
-        rope_freq: tuple[float, float],
-        use_checkpoint: bool,
-        share_mod: bool,
-        initialization: str,
-        qk_rms_norm: bool,
-        qk_rms_norm_cross: bool,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
+        mlp_ratio: float = 4,
+        pe_mode: Literal["ape", "rope"] = "ape",
+        rope_freq: tuple[float, float] = (1.0, 10000.0),
+        dtype: str | torch.dtype = "float32",
+        use_checkpoint: bool = False,
+        share_mod: bool = False,
+        initialization: str = "vanilla",
+        qk_rms_norm: bool = False,
+        qk_rms_norm_cross: bool = False,
     ) -> None:
         super().__init__()
         require_choice("pe_mode", pe_mode, ("ape", "rope"))
@@ -67,6 +69,29 @@ class FlowTransformer(nn.Module):
         self.t_embedder = TimestepEmbedder(model_channels)
         if share_mod:
             self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(model_channels, 6 * model_channels))
+        self.add_positions()
+        self.input_layer = self.LINEAR(in_channels, model_channels)
+        self.blocks = nn.ModuleList(
+            self.BLOCK(
+                model_channels,
+                cond_channels,
+                num_heads=self.num_heads,
+                mlp_ratio=mlp_ratio,
+                use_checkpoint=use_checkpoint,
+                use_rope=pe_mode == "rope",
+                rope_freq=self.rope_freq,
+                qk_rms_norm=qk_rms_norm,
+                qk_rms_norm_cross=qk_rms_norm_cross,
+                share_mod=share_mod,
+            )
+            for _ in range(num_blocks)
+        )
+        self.out_layer = self.LINEAR(model_channels, out_channels)
+        self.initialize_weights()
+        self.convert_to(dtype)
+
+    def add_positions(self) -> None:
+        """Create what encodes positions outside the blocks, if anything does."""
 
     @property
     def device(self) -> torch.device:

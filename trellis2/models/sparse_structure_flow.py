@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -24,70 +22,18 @@ class SparseStructureFlowModel(FlowTransformer):
     Positions (`rope_phases`, or `pos_emb` for ape) are recomputed, not stored; files that hold them still load.
     """
 
-    def __init__(
-        self,
-        resolution: int,
-        in_channels: int,
-        model_channels: int,
-        cond_channels: int,
-        out_channels: int,
-        num_blocks: int,
-        num_heads: int | None = None,
-        num_head_channels: int = 64,
-        mlp_ratio: float = 4,
-        pe_mode: Literal["ape", "rope"] = "ape",
-        rope_freq: tuple[float, float] = (1.0, 10000.0),
-        dtype: str | torch.dtype = "float32",
-        use_checkpoint: bool = False,
-        share_mod: bool = False,
-        initialization: str = "vanilla",
-        qk_rms_norm: bool = False,
-        qk_rms_norm_cross: bool = False,
-    ) -> None:
-        super().__init__(
-            resolution,
-            in_channels,
-            model_channels,
-            cond_channels,
-            out_channels,
-            num_blocks,
-            num_heads,
-            num_head_channels,
-            mlp_ratio,
-            pe_mode,
-            rope_freq,
-            use_checkpoint,
-            share_mod,
-            initialization,
-            qk_rms_norm,
-            qk_rms_norm_cross,
-        )
-        axis = torch.arange(resolution)
+    LINEAR = nn.Linear
+    BLOCK = ModulatedTransformerCrossBlock
+
+    def add_positions(self) -> None:
+        axis = torch.arange(self.resolution)
         positions = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-        if pe_mode == "rope":
+        if self.pe_mode == "rope":
             phases = RotaryPositionEmbedder(self.head_dim, 3, self.rope_freq)(positions)
             self.register_buffer("rope_phases", phases, persistent=False)
         else:
-            self.register_buffer("pos_emb", AbsolutePositionEmbedder(model_channels)(positions), persistent=False)
-        self.input_layer = nn.Linear(in_channels, model_channels)
-        self.blocks = nn.ModuleList(
-            ModulatedTransformerCrossBlock(
-                model_channels,
-                cond_channels,
-                num_heads=self.num_heads,
-                mlp_ratio=mlp_ratio,
-                use_checkpoint=use_checkpoint,
-                use_rope=pe_mode == "rope",
-                rope_freq=self.rope_freq,
-                qk_rms_norm=qk_rms_norm,
-                qk_rms_norm_cross=qk_rms_norm_cross,
-                share_mod=share_mod,
-            )
-            for _ in range(num_blocks)
-        )
-        self.out_layer = nn.Linear(model_channels, out_channels)
-        self.initialize_weights()
-        self.convert_to(dtype)
+            embedding = AbsolutePositionEmbedder(self.model_channels)(positions)
+            self.register_buffer("pos_emb", embedding, persistent=False)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """x [N, in_channels, R, R, R], t [N] (1000·t), cond [N, L, cond_channels] -> [N, out_channels, R, R, R]."""

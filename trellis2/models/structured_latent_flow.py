@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..modules import sparse as sp
 from ..modules.elastic import SparseTransformerElasticMixin
@@ -24,65 +23,12 @@ __all__ = ["ElasticSLatFlowModel", "SLatFlowModel"]
 class SLatFlowModel(FlowTransformer):
     """Velocity of a sparse latent at time t under an image condition and, optionally, another latent."""
 
-    def __init__(
-        self,
-        resolution: int,
-        in_channels: int,
-        model_channels: int,
-        cond_channels: int,
-        out_channels: int,
-        num_blocks: int,
-        num_heads: int | None = None,
-        num_head_channels: int = 64,
-        mlp_ratio: float = 4,
-        pe_mode: Literal["ape", "rope"] = "ape",
-        rope_freq: tuple[float, float] = (1.0, 10000.0),
-        dtype: str | torch.dtype = "float32",
-        use_checkpoint: bool = False,
-        share_mod: bool = False,
-        initialization: str = "vanilla",
-        qk_rms_norm: bool = False,
-        qk_rms_norm_cross: bool = False,
-    ) -> None:
-        super().__init__(
-            resolution,
-            in_channels,
-            model_channels,
-            cond_channels,
-            out_channels,
-            num_blocks,
-            num_heads,
-            num_head_channels,
-            mlp_ratio,
-            pe_mode,
-            rope_freq,
-            use_checkpoint,
-            share_mod,
-            initialization,
-            qk_rms_norm,
-            qk_rms_norm_cross,
-        )
-        if pe_mode == "ape":
-            self.pos_embedder = AbsolutePositionEmbedder(model_channels)
-        self.input_layer = sp.SparseLinear(in_channels, model_channels)
-        self.blocks = nn.ModuleList(
-            ModulatedSparseTransformerCrossBlock(
-                model_channels,
-                cond_channels,
-                num_heads=self.num_heads,
-                mlp_ratio=mlp_ratio,
-                use_checkpoint=use_checkpoint,
-                use_rope=pe_mode == "rope",
-                rope_freq=self.rope_freq,
-                qk_rms_norm=qk_rms_norm,
-                qk_rms_norm_cross=qk_rms_norm_cross,
-                share_mod=share_mod,
-            )
-            for _ in range(num_blocks)
-        )
-        self.out_layer = sp.SparseLinear(model_channels, out_channels)
-        self.initialize_weights()
-        self.convert_to(dtype)
+    LINEAR = sp.SparseLinear
+    BLOCK = ModulatedSparseTransformerCrossBlock
+
+    def add_positions(self) -> None:
+        if self.pe_mode == "ape":
+            self.pos_embedder = AbsolutePositionEmbedder(self.model_channels)
 
     def forward(
         self,

@@ -34,7 +34,7 @@ def load_mesh(path: str | Path) -> trimesh.Trimesh | trimesh.Scene:
     if not path.is_file():
         raise FileNotFoundError(f"mesh file not found: {path}")
     try:
-        mesh = trimesh.load(path, process=False)  # processing would drop the faces at NaN vertices without a word
+        mesh: Any = trimesh.load(path, process=False)  # processing would drop the faces at NaN vertices without a word
     except Exception as error:  # the readers of trimesh raise many kinds
         raise ValueError(f"{path} cannot be read as a mesh: {error}") from None
     parts = list(mesh.geometry.values()) if isinstance(mesh, trimesh.Scene) else [mesh]
@@ -151,16 +151,7 @@ def bake_material(
         attrs, coords.int(), dict(layout), np.full(3, -0.5), np.full(3, 1 / resolution), (resolution,) * 3
     )
     baked = bake(vertices, faces, rows, texture_size, volume)
-    image = baked.image.reshape(-1, baked.image.shape[-1])
-    maps = {
-        name: volume.channel(image, name, default, width).reshape(texture_size, texture_size, width)
-        for name, default, width in (
-            ("base_color", 0.5, 3),
-            ("metallic", 0.0, 1),
-            ("roughness", 1.0, 1),
-            ("alpha", 1.0, 1),
-        )
-    }
+    maps = volume.pbr_maps(baked.image)
     mode = choose_alpha_mode(maps["alpha"][baked.covered])
     color, metallic_roughness = pbr_textures(**maps, mode=mode)
     material = trimesh.visual.material.PBRMaterial(

@@ -155,16 +155,7 @@ def to_glb(  # type: ignore[misc]
         result.texture_use = float(baked.covered.mean())
         result.bake_distance = float(baked.distance.mean()) if len(baked.distance) else 0.0
     with clock.stage("material"):
-        image = baked.image.reshape(-1, baked.image.shape[-1])
-        maps = {
-            name: volume.channel(image, name, default, width).reshape(texture_size, texture_size, width)
-            for name, default, width in (
-                ("base_color", 0.5, 3),
-                ("metallic", 0.0, 1),
-                ("roughness", 1.0, 1),
-                ("alpha", 1.0, 1),
-            )
-        }
+        maps = volume.pbr_maps(baked.image)
         mode: AlphaMode = alpha_mode or choose_alpha_mode(maps["alpha"][baked.covered])
         result.alpha_mode = mode
         result.double_sided = not result.output.watertight if double_sided is None else bool(double_sided)

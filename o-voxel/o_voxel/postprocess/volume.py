@@ -14,6 +14,8 @@ from o_voxel.sampling import grid_sample_3d
 __all__ = ["AttributeVolume"]
 
 CHUNK = 1 << 19  # points at a time
+# Attribute, value where the layout lacks it, channels.
+_PBR = (("base_color", 0.5, 3), ("metallic", 0.0, 1), ("roughness", 1.0, 1), ("alpha", 1.0, 1))
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,8 @@ class AttributeVolume:
         if name not in self.layout:
             return np.full((len(values), width), default, dtype=np.float32)
         return values[:, self.layout[name]]
+
+    def pbr_maps(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Sampled values [H, W, C] as `base_color` [H, W, 3], `metallic`, `roughness`, `alpha` [H, W, 1]."""
+        rows = image.reshape(-1, image.shape[-1])
+        return {name: self.channel(rows, name, v, width).reshape(*image.shape[:2], width) for name, v, width in _PBR}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -10,7 +10,10 @@ from ..attention import MultiHeadAttention
 from ..norm import LayerNorm32
 from .checkpointing import run_block
 
-__all__ = ["FeedForwardNet", "TransformerBlock", "TransformerCrossBlock"]
+__all__ = ["AttnMode", "FeedForwardNet", "TransformerBlock", "TransformerCrossBlock"]
+
+
+AttnMode = Literal["full", "windowed", "double_windowed"]  # dense attention is always full
 
 
 class FeedForwardNet(nn.Module):
@@ -28,12 +31,16 @@ class FeedForwardNet(nn.Module):
 class TransformerBlock(nn.Module):
     """Self attention and feed-forward."""
 
+    ATTENTION: ClassVar[Any] = MultiHeadAttention  # sparse blocks put theirs here
+    FEED_FORWARD: ClassVar[Any] = FeedForwardNet
+    LN_AFFINE: ClassVar[bool] = True  # whether the norms have parameters if the caller does not say
+
     def __init__(
         self,
         channels: int,
         num_heads: int,
         mlp_ratio: float = 4.0,
-        attn_mode: Literal["full"] = "full",
+        attn_mode: AttnMode = "full",
         window_size: int | None = None,
         shift_window: tuple[int, int, int] | None = None,
         use_checkpoint: bool = False,
@@ -41,13 +48,14 @@ class TransformerBlock(nn.Module):
         rope_freq: tuple[float, float] = (1.0, 10000.0),
         qk_rms_norm: bool = False,
         qkv_bias: bool = True,
-        ln_affine: bool = True,
+        ln_affine: bool | None = None,
     ) -> None:
         super().__init__()
+        ln_affine = self.LN_AFFINE if ln_affine is None else ln_affine
         self.use_checkpoint = use_checkpoint
         self.norm1 = LayerNorm32(channels, elementwise_affine=ln_affine, eps=1e-6)
         self.norm2 = LayerNorm32(channels, elementwise_affine=ln_affine, eps=1e-6)
-        self.attn = MultiHeadAttention(
+        self.attn = self.ATTENTION(
             channels,
             num_heads,
             attn_mode=attn_mode,
@@ -58,7 +66,7 @@ class TransformerBlock(nn.Module):
             rope_freq=rope_freq,
             qk_rms_norm=qk_rms_norm,
         )
-        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.mlp = self.FEED_FORWARD(channels, mlp_ratio)
 
     def _forward(self, x: Tensor, phases: Tensor | None) -> Tensor:
         x = x + self.attn(self.norm1(x), phases=phases)
@@ -72,13 +80,16 @@ class TransformerBlock(nn.Module):
 class TransformerCrossBlock(nn.Module):
     """Self attention, cross attention and feed-forward."""
 
+    ATTENTION: ClassVar[Any] = MultiHeadAttention
+    FEED_FORWARD: ClassVar[Any] = FeedForwardNet
+
     def __init__(
         self,
         channels: int,
         ctx_channels: int,
         num_heads: int,
         mlp_ratio: float = 4.0,
-        attn_mode: Literal["full"] = "full",
+        attn_mode: AttnMode = "full",
         window_size: int | None = None,
         shift_window: tuple[int, int, int] | None = None,
         use_checkpoint: bool = False,
@@ -94,7 +105,7 @@ class TransformerCrossBlock(nn.Module):
         self.norm1 = LayerNorm32(channels, elementwise_affine=ln_affine, eps=1e-6)
         self.norm2 = LayerNorm32(channels, elementwise_affine=ln_affine, eps=1e-6)
         self.norm3 = LayerNorm32(channels, elementwise_affine=ln_affine, eps=1e-6)
-        self.self_attn = MultiHeadAttention(
+        self.self_attn = self.ATTENTION(
             channels,
             num_heads,
             attn_mode=attn_mode,
@@ -105,7 +116,7 @@ class TransformerCrossBlock(nn.Module):
             rope_freq=rope_freq,
             qk_rms_norm=qk_rms_norm,
         )
-        self.cross_attn = MultiHeadAttention(
+        self.cross_attn = self.ATTENTION(
             channels,
             num_heads,
             ctx_channels=ctx_channels,
@@ -113,7 +124,7 @@ class TransformerCrossBlock(nn.Module):
             qkv_bias=qkv_bias,
             qk_rms_norm=qk_rms_norm_cross,
         )
-        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.mlp = self.FEED_FORWARD(channels, mlp_ratio)
 
     def _forward(self, x: Tensor, context: Tensor, phases: Tensor | None) -> Tensor:
         x = x + self.self_attn(self.norm1(x), phases=phases)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..attention import MultiHeadAttention
 from ..norm import LayerNorm32
 from ..utils import modulate
-from .blocks import FeedForwardNet
+from .blocks import AttnMode, FeedForwardNet
 from .checkpointing import run_block
 from .modulation import BlockModulation
 
@@ -19,12 +19,15 @@ __all__ = ["ModulatedTransformerBlock", "ModulatedTransformerCrossBlock"]
 class ModulatedTransformerBlock(BlockModulation):
     """x + g₁·attn(norm1 x·(1+c₁)+s₁), then x + g₂·mlp(norm2 x·(1+c₂)+s₂)."""
 
+    ATTENTION: ClassVar[Any] = MultiHeadAttention  # sparse blocks put theirs here
+    FEED_FORWARD: ClassVar[Any] = FeedForwardNet
+
     def __init__(
         self,
         channels: int,
         num_heads: int,
         mlp_ratio: float = 4.0,
-        attn_mode: Literal["full"] = "full",
+        attn_mode: AttnMode = "full",
         window_size: int | None = None,
         shift_window: tuple[int, int, int] | None = None,
         use_checkpoint: bool = False,
@@ -38,7 +41,7 @@ class ModulatedTransformerBlock(BlockModulation):
         self.use_checkpoint = use_checkpoint
         self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
         self.norm2 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.attn = MultiHeadAttention(
+        self.attn = self.ATTENTION(
             channels,
             num_heads,
             attn_mode=attn_mode,
@@ -49,7 +52,7 @@ class ModulatedTransformerBlock(BlockModulation):
             rope_freq=rope_freq,
             qk_rms_norm=qk_rms_norm,
         )
-        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.mlp = self.FEED_FORWARD(channels, mlp_ratio)
         self._add_modulation_layer(channels)
 
     def _forward(self, x: Tensor, mod: Tensor, phases: Tensor | None) -> Tensor:
@@ -65,13 +68,16 @@ class ModulatedTransformerBlock(BlockModulation):
 class ModulatedTransformerCrossBlock(BlockModulation):
     """As ModulatedTransformerBlock with an unmodulated, ungated cross attention between the two branches."""
 
+    ATTENTION: ClassVar[Any] = MultiHeadAttention
+    FEED_FORWARD: ClassVar[Any] = FeedForwardNet
+
     def __init__(
         self,
         channels: int,
         ctx_channels: int,
         num_heads: int,
         mlp_ratio: float = 4.0,
-        attn_mode: Literal["full"] = "full",
+        attn_mode: AttnMode = "full",
         window_size: int | None = None,
         shift_window: tuple[int, int, int] | None = None,
         use_checkpoint: bool = False,
@@ -87,7 +93,7 @@ class ModulatedTransformerCrossBlock(BlockModulation):
         self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
         self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
         self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.self_attn = MultiHeadAttention(
+        self.self_attn = self.ATTENTION(
             channels,
             num_heads,
             attn_mode=attn_mode,
@@ -98,7 +104,7 @@ class ModulatedTransformerCrossBlock(BlockModulation):
             rope_freq=rope_freq,
             qk_rms_norm=qk_rms_norm,
         )
-        self.cross_attn = MultiHeadAttention(
+        self.cross_attn = self.ATTENTION(
             channels,
             num_heads,
             ctx_channels=ctx_channels,
@@ -106,7 +112,7 @@ class ModulatedTransformerCrossBlock(BlockModulation):
             qkv_bias=qkv_bias,
             qk_rms_norm=qk_rms_norm_cross,
         )
-        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.mlp = self.FEED_FORWARD(channels, mlp_ratio)
         self._add_modulation_layer(channels)
 
     def _forward(self, x: Tensor, mod: Tensor, context: Tensor, phases: Tensor | None) -> Tensor:

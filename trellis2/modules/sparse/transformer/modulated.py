@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...norm import LayerNorm32
 from ...transformer.checkpointing import run_block
+from ...transformer.modulated import ModulatedTransformerBlock, ModulatedTransformerCrossBlock
 from ...transformer.modulation import BlockModulation
 from ..attention import SparseMultiHeadAttention
 from ..tensor import SparseTensor
 from ..varlen import VarLenTensor
-from .blocks import AttnMode, SparseFeedForwardNet
+from .blocks import SparseFeedForwardNet
 
 __all__ = ["ModulatedSparseTransformerBlock", "ModulatedSparseTransformerCrossBlock"]
 
@@ -23,102 +23,31 @@ class _SparseModulation(BlockModulation):
         return [x.per_sample_to_rows(part) for part in parts]
 
 
-class ModulatedSparseTransformerBlock(_SparseModulation):
+class ModulatedSparseTransformerBlock(_SparseModulation, ModulatedTransformerBlock):
     """x + g₁·attn(norm1 x·(1+c₁)+s₁), then x + g₂·mlp(norm2 x·(1+c₂)+s₂)."""
 
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        attn_mode: AttnMode = "full",
-        window_size: int | None = None,
-        shift_window: tuple[int, int, int] | None = None,
-        use_checkpoint: bool = False,
-        use_rope: bool = False,
-        rope_freq: tuple[float, float] = (1.0, 10000.0),
-        qk_rms_norm: bool = False,
-        qkv_bias: bool = True,
-        share_mod: bool = False,
-    ) -> None:
-        super().__init__(channels, share_mod)
-        self.use_checkpoint = use_checkpoint
-        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.norm2 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.attn = SparseMultiHeadAttention(
-            channels,
-            num_heads,
-            attn_mode=attn_mode,
-            window_size=window_size,
-            shift_window=shift_window,
-            qkv_bias=qkv_bias,
-            use_rope=use_rope,
-            rope_freq=rope_freq,
-            qk_rms_norm=qk_rms_norm,
-        )
-        self.mlp = SparseFeedForwardNet(channels, mlp_ratio)
-        self._add_modulation_layer(channels)
+    ATTENTION = SparseMultiHeadAttention
+    FEED_FORWARD = SparseFeedForwardNet
 
-    def _forward(self, x: SparseTensor, mod: Tensor) -> SparseTensor:
+    def _forward(self, x: SparseTensor, mod: Tensor) -> SparseTensor:  # type: ignore[override]
         s1, c1, g1, s2, c2, g2 = self.modulation_rows(x, mod)
         h = self.attn(x.replace(self.norm1(x.feats) * c1 + s1))
         x = x.replace(x.feats + g1 * h.feats)
         h = self.mlp(x.replace(self.norm2(x.feats) * c2 + s2))
         return x.replace(x.feats + g2 * h.feats)
 
-    def forward(self, x: SparseTensor, mod: Tensor) -> SparseTensor:
+    def forward(self, x: SparseTensor, mod: Tensor) -> SparseTensor:  # type: ignore[override]
         """feats [T, C], mod [N, C] or [N, 6C] -> [T, C]."""
         return run_block(self, x, mod)
 
 
-class ModulatedSparseTransformerCrossBlock(_SparseModulation):
+class ModulatedSparseTransformerCrossBlock(_SparseModulation, ModulatedTransformerCrossBlock):
     """As ModulatedSparseTransformerBlock with an unmodulated, ungated cross attention between the two branches."""
 
-    def __init__(
-        self,
-        channels: int,
-        ctx_channels: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        attn_mode: AttnMode = "full",
-        window_size: int | None = None,
-        shift_window: tuple[int, int, int] | None = None,
-        use_checkpoint: bool = False,
-        use_rope: bool = False,
-        rope_freq: tuple[float, float] = (1.0, 10000.0),
-        qk_rms_norm: bool = False,
-        qk_rms_norm_cross: bool = False,
-        qkv_bias: bool = True,
-        share_mod: bool = False,
-    ) -> None:
-        super().__init__(channels, share_mod)
-        self.use_checkpoint = use_checkpoint
-        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
-        self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.self_attn = SparseMultiHeadAttention(
-            channels,
-            num_heads,
-            attn_mode=attn_mode,
-            window_size=window_size,
-            shift_window=shift_window,
-            qkv_bias=qkv_bias,
-            use_rope=use_rope,
-            rope_freq=rope_freq,
-            qk_rms_norm=qk_rms_norm,
-        )
-        self.cross_attn = SparseMultiHeadAttention(
-            channels,
-            num_heads,
-            ctx_channels=ctx_channels,
-            type="cross",
-            qkv_bias=qkv_bias,
-            qk_rms_norm=qk_rms_norm_cross,
-        )
-        self.mlp = SparseFeedForwardNet(channels, mlp_ratio)
-        self._add_modulation_layer(channels)
+    ATTENTION = SparseMultiHeadAttention
+    FEED_FORWARD = SparseFeedForwardNet
 
-    def _forward(self, x: SparseTensor, mod: Tensor, context: VarLenTensor | Tensor) -> SparseTensor:
+    def _forward(self, x: SparseTensor, mod: Tensor, context: VarLenTensor | Tensor) -> SparseTensor:  # type: ignore[override]
         s1, c1, g1, s2, c2, g2 = self.modulation_rows(x, mod)
         h = self.self_attn(x.replace(self.norm1(x.feats) * c1 + s1))
         x = x.replace(x.feats + g1 * h.feats)
@@ -127,6 +56,6 @@ class ModulatedSparseTransformerCrossBlock(_SparseModulation):
         h = self.mlp(x.replace(self.norm3(x.feats) * c2 + s2))
         return x.replace(x.feats + g2 * h.feats)
 
-    def forward(self, x: SparseTensor, mod: Tensor, context: VarLenTensor | Tensor) -> SparseTensor:
+    def forward(self, x: SparseTensor, mod: Tensor, context: VarLenTensor | Tensor) -> SparseTensor:  # type: ignore[override]
         """feats [T, C], mod [N, C] or [N, 6C], context [N, L, ctx_channels] or ragged -> [T, C]."""
         return run_block(self, x, mod, context)
