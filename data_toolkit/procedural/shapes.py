@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = [
     "Geo", "arc", "ball", "box", "box_sides", "cone", "cylinder", "disk", "extrude", "join", "lathe", "loft",
-    "mirror_x", "pixels", "prism", "ring_section", "rounded", "sheet", "superellipse", "torus", "tube",
+    "mirror_x", "pixels", "prism", "rounded", "sheet", "superellipse", "torus", "tube",
 ]  # fmt: skip
 
 Vec3 = tuple[float, float, float]
@@ -275,12 +275,6 @@ def _cap(ring: np.ndarray, flip: bool) -> Geo:
         f = f[:, ::-1]
     e = np.cross(v[f[:, 1]] - v[f[:, 0]], v[f[:, 2]] - v[f[:, 0]]).sum(0)
     return Geo(v, f, _box_uv(v, e), np.arange(n + 1))
-
-
-def ring_section(radius_x: float, radius_y: float, n: int, phase: float = 0.0) -> np.ndarray:
-    """Points of an ellipse [n, 2], counter-clockwise."""
-    t = 2 * math.pi * (np.arange(n) / n) + phase
-    return np.stack([radius_x * np.cos(t), radius_y * np.sin(t)], 1)
 
 
 def superellipse(radius_x: float, radius_y: float, power: float, n: int) -> np.ndarray:

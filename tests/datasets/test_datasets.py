@@ -70,6 +70,15 @@ def test_material_voxels_map_to_minus_one_one(training_root):
         SparseVoxelPbrDataset(str(training_root), resolution=32, attrs=["colour"])
 
 
+def test_meshes_are_not_needed(training_root):
+    """`with_mesh` is true in published configurations; the losses that would use meshes are refused by the trainers."""
+    wanted = SparseVoxelPbrDataset(str(training_root), resolution=32, min_aesthetic_score=None)
+    plain = SparseVoxelPbrDataset(str(training_root), resolution=32, min_aesthetic_score=None, with_mesh=False)
+    assert wanted.with_mesh and not plain.with_mesh
+    a, b = wanted.batch([0, 4], _rng()), plain.batch([0, 4], _rng())
+    assert a.keys() == b.keys() == {"x"} and torch.equal(a["x"].feats, b["x"].feats)
+
+
 def test_filters_count_and_drop(training_root):
     data = FlexiDualGridDataset(str(training_root), resolution=32, min_aesthetic_score=7.5)
     assert len(data) == 3

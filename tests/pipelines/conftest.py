@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 
-@pytest.fixture(scope="session")
-def untrained() -> ModuleType:
-    """The module `untrained.py` beside this file."""
-    spec = importlib.util.spec_from_file_location("untrained_pipeline", Path(__file__).with_name("untrained.py"))
+def _module(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def untrained() -> ModuleType:
+    """The module `untrained.py` beside this file."""
+    return _module("untrained_pipeline", Path(__file__).with_name("untrained.py"))
+
+
+@pytest.fixture(scope="session")
+def validate_glb() -> Callable[[Path], dict[str, Any]]:
+    """Runs the Khronos glTF validator on a file; skips where it is not installed."""
+    module = _module("validate_glb", Path(__file__).parents[1] / "tools" / "validate_glb.py")
+    module.require_validator()
+    return module.validate_glb
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -34,15 +36,30 @@ def image_file(picture: Image.Image, tmp_path: Path) -> str:
     return str(tmp_path / "picture.png")
 
 
-def test_glb_and_video_are_written(pipeline_dir: Path, image_file: str, tmp_path: Path) -> None:
-    output = tmp_path / "out" / "asset.glb"
-    command = [sys.executable, str(ROOT / "example.py"), "--pipeline", str(pipeline_dir), "--image", image_file]
-    command += ["--output", str(output), "--seed", "3", "--device", "cpu", "--faces", "1500"]
-    command += ["--texture-size", "128", "--frames", "2", "--video-size", "64"]
+@pytest.fixture(scope="module")
+def run(pipeline_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The GLB of one run of the script, and what the run printed."""
+    folder = tmp_path_factory.mktemp("example")
+    picture = Image.new("RGBA", (64, 64))
+    picture.paste((230, 140, 40, 255), (14, 10, 50, 54))
+    picture.save(folder / "picture.png")
+    output = folder / "out" / "asset.glb"
+    command = [sys.executable, str(ROOT / "example.py"), "--pipeline", str(pipeline_dir)]
+    command += ["--image", str(folder / "picture.png"), "--output", str(output), "--seed", "3", "--device", "cpu"]
+    command += ["--faces", "1500", "--texture-size", "128", "--frames", "2", "--video-size", "64"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    return output, done
+
+
+def test_glb_passes_the_khronos_validator(run: Any, validate_glb: Any) -> None:
+    assert validate_glb(run[0])["messages"] == []
+
+
+def test_glb_and_video_are_written(run: Any) -> None:
+    output, done = run
     assert done.returncode == 0, done.stderr
-    assert "1500 faces" in done.stdout or "faces" in done.stdout
+    assert re.search(r"asset\.glb: \d+ faces", done.stdout)
     assert "Sampling sparse structure" in done.stderr  # progress
     assert sorted(p.name for p in output.parent.iterdir()) == ["asset.glb", "asset.mp4"]
     data = output.read_bytes()

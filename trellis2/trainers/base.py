@@ -381,7 +381,7 @@ class BasicTrainer(SnapshotMixin):
         if self._skipped_in_a_row >= self.config.max_skipped_steps:
             self._stop_reason = "diverged"
             stop = True
-        if self.precision.log_scale is not None and self.precision.log_scale < 0:
+        if self.check_abort():
             self._stop_reason = "diverged"
             stop = True
         time_part = self.elapsed / (60 * self.config.max_minutes) if self.config.max_minutes else 0.0
