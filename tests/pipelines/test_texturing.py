@@ -163,6 +163,15 @@ def test_mesh_is_textured_in_its_place(pipeline: Trellis2TexturingPipeline, pict
     assert len(textured.faces) == 12
 
 
+def test_textured_mesh_passes_the_khronos_validator(
+    pipeline: Trellis2TexturingPipeline, picture: Image.Image, validate_glb: Any, tmp_path: Path
+) -> None:
+    from o_voxel.postprocess import save_glb
+
+    save_glb(pipeline.run(box(), picture, seed=1, texture_size=64, verbose=False), tmp_path / "box.glb")
+    assert validate_glb(tmp_path / "box.glb")["messages"] == []
+
+
 def test_texture_follows_the_seed(pipeline: Trellis2TexturingPipeline, picture: Image.Image) -> None:
     images = [
         np.asarray(
