@@ -21,7 +21,7 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # 
 
 ROOT = Path(__file__).resolve().parent
 DEFAULT_PIPELINE = ROOT / "assets" / "models" / "mini"
-EXAMPLE_IMAGES = ROOT / "assets" / "example_image"
+DEFAULT_IMAGE = ROOT / "assets" / "example_image" / "house.png"
 #: Above this output grid the published export settings apply; below it, ones that fit a small asset.
 LARGE_GRID = 256
 
@@ -65,21 +65,13 @@ def check_output(path: Path) -> tuple[Path, Path]:
     return path, path.with_suffix(".mp4")
 
 
-def bundled_image() -> Path:
-    """The first example picture, `T.png` if it is there."""
-    pictures = sorted(p for p in EXAMPLE_IMAGES.glob("*") if p.suffix.lower() in (".png", ".webp", ".jpg"))
-    if not pictures:
-        raise FileNotFoundError(f"no example picture in {EXAMPLE_IMAGES}; give one with --image")
-    return EXAMPLE_IMAGES / "T.png" if EXAMPLE_IMAGES / "T.png" in pictures else pictures[0]
-
-
 def generate(arguments: argparse.Namespace) -> list[str]:
     """Do what the arguments say; returns what was written."""
     glb_path, video_path = check_output(arguments.output)
 
     from trellis2.utils.image import load_image
 
-    image = load_image(arguments.image or bundled_image())
+    image = load_image(arguments.image or DEFAULT_IMAGE)
 
     import torch
 
@@ -113,7 +105,7 @@ def generate(arguments: argparse.Namespace) -> list[str]:
         attr_layout=mesh.layout,
         voxel_size=mesh.voxel_size,
         aabb=[[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]],
-        decimation_target=arguments.faces or (1000000 if large else 50000),
+        decimation_target=arguments.faces or (1000000 if large else 20000),
         texture_size=arguments.texture_size or (4096 if large else 1024),
         remesh=not arguments.no_remesh,
         remesh_band=1,
@@ -123,8 +115,11 @@ def generate(arguments: argparse.Namespace) -> list[str]:
     save_glb(asset, glb_path, image_format="webp" if large else "png")
     written = [f"{glb_path}: {len(asset.faces)} faces, {glb_path.stat().st_size / 2**20:.1f} MiB"]
     if not arguments.no_video:
+        from trellis2.renderers.asset_views import load_asset
         from trellis2.utils.render_utils import render_turntable
 
+        # the file that was written, not the surface it was made from: what is seen is what is delivered
+        mesh = load_asset(glb_path).to_mesh()
         size = arguments.video_size or (1024 if device.type == "cuda" else 320)
         render_turntable(mesh, video_path, resolution=size, num_frames=arguments.frames, layout="pbr", verbose=verbose)
         written.append(f"{video_path}: {arguments.frames} frames")
