@@ -137,7 +137,7 @@ class FlowMatchingTrainer(BasicTrainer):
     def _sampler_args(self) -> dict[str, Any]:
         return {"steps": self.SNAPSHOT_STEPS, "verbose": False}
 
-    def draw(self, x_0: Any) -> dict[str, Tensor]:
+    def draw(self, x_0: Any, concat_cond: Any = None) -> dict[str, Tensor]:
         """Pictures of latents: decoded occupancy if the decoder is found, else the mean over channels."""
         decoder = load_visual_decoder(self.dataset, "ss_dec", self.device)
         normalization = getattr(self.dataset, "normalization", None)
@@ -167,12 +167,12 @@ class FlowMatchingTrainer(BasicTrainer):
         for batch in self.snapshot_batches(num_samples, batch_size):
             x_0 = batch.pop("x_0")
             keep("", self.vis_cond(**batch))
-            keep("sample_gt", self.draw(x_0))
             extra = {k: v for k, v in batch.items() if k != "cond"}
+            keep("sample_gt", self.draw(x_0, extra.get("concat_cond")))
             inference = self.get_inference_cond(batch.get("cond"), **extra)
             noise = self.noise_like(x_0)
             samples = sampler.sample(self.models["denoiser"], noise, **inference, **self._sampler_args()).samples
-            keep("sample", self.draw(samples))
+            keep("sample", self.draw(samples, extra.get("concat_cond")))
         return {name: torch.cat(parts) for name, parts in images.items()}
 
 

@@ -47,24 +47,39 @@ class SparseFlowMatchingTrainer(FlowMatchingTrainer):
     def noise_like(self, x_0: Any) -> Any:
         return x_0.replace(torch.randn_like(x_0.feats))
 
-    def draw(self, x_0: Any) -> dict[str, Tensor]:
-        """Voxel views: decoded attributes where the decoders are found, else the first three latent channels."""
+    def draw(self, x_0: Any, concat_cond: Any = None) -> dict[str, Tensor]:
+        """Voxel views: decoded voxels where the decoders are found, else the first three latent channels."""
         from ..datasets.projection import draw_voxels
-        from ..modules.sparse import SparseTensor
 
-        normalization = getattr(self.dataset, "normalization", None)
-        feats = x_0.feats.float()
-        if normalization is not None:
-            feats = normalization.denormalize(feats)
-        z = SparseTensor(feats, x_0.coords, shape=x_0.shape)
-        decoder = load_visual_decoder(self.dataset, "slat_dec", self.device)
-        if decoder is None or not hasattr(decoder, "head"):
+        shape_decoder = load_visual_decoder(
+            self.dataset, "slat_dec" if concat_cond is None else "shape_slat_dec", self.device
+        )
+        if shape_decoder is None or not hasattr(shape_decoder, "head"):
+            feats = x_0.feats.float()
             side = int(x_0.coords[:, 1:].max()) + 1
             colours = (feats[:, :3] - feats[:, :3].mean(0)) / (4 * feats[:, :3].std(0).clamp(min=1e-6)) + 0.5
             return {"": draw_voxels(x_0.coords, colours, x_0.shape[0], side)}
-        decoded = decoder.decode(z)
-        offsets = decoder.head(decoded[0] if isinstance(decoded, tuple) else decoded)[0]
-        return {"": draw_voxels(offsets.coords, offsets.feats, x_0.shape[0], self.dataset.resolution)}
+        z = _latent(x_0, getattr(self.dataset, "normalization", None))
+        if concat_cond is None:
+            raw, _ = shape_decoder.decode(z, return_subs=True)
+            voxels = shape_decoder.head(raw)[0]  # dual vertices, nominally in [0, 1]
+            colours = voxels.feats
+        else:
+            tex_decoder = load_visual_decoder(self.dataset, "pbr_slat_dec", self.device)
+            if tex_decoder is None:
+                return {}
+            shape = _latent(concat_cond, getattr(self.dataset, "shape_normalization", None))
+            voxels = tex_decoder(z, guide_subs=shape_decoder.decode(shape, return_subs=True)[1])
+            colours = voxels.feats[:, :3] * 0.5 + 0.5  # base colour
+        return {"": draw_voxels(voxels.coords, colours, x_0.shape[0], self.dataset.resolution)}
+
+
+def _latent(x: Any, normalization: Any) -> Any:
+    """A free latent (no cached structure) in the decoder's units."""
+    from ..modules.sparse import SparseTensor
+
+    feats = x.feats.float()
+    return SparseTensor(feats if normalization is None else normalization.denormalize(feats), x.coords, shape=x.shape)
 
 
 class SparseFlowMatchingCFGTrainer(ClassifierFreeGuidanceMixin, SparseFlowMatchingTrainer):
