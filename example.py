@@ -67,11 +67,10 @@ def check_output(path: Path) -> tuple[Path, Path]:
 
 def generate(arguments: argparse.Namespace) -> list[str]:
     """Do what the arguments say; returns what was written."""
-    glb_path, video_path = check_output(arguments.output)
-
     from trellis2.utils.image import load_image
 
     image = load_image(arguments.image or DEFAULT_IMAGE)
+    glb_path, video_path = check_output(arguments.output)
 
     import torch
 
