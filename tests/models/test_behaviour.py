@@ -219,9 +219,6 @@ def test_decoder_hands_each_sample_to_the_mesher(monkeypatch):
 
 
 def test_decoded_meshes_of_the_real_mesher():
-    convert = pytest.importorskip("o_voxel.convert")
-    if not hasattr(convert, "flexible_dual_grid_to_mesh"):
-        pytest.skip("the mesher is not built")
     decoder = _randomised(models.FlexiDualGridVaeDecoder(resolution=32, **DECODER))
     meshes = decoder(_sparse((30, 12)))
     assert len(meshes) == 2
