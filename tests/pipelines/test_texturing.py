@@ -146,7 +146,7 @@ def test_decoded_voxels_are_the_encoded_ones(pipeline: Trellis2TexturingPipeline
     cond = pipeline.get_cond([pipeline.preprocess_image(picture)], 32)
     tex = pipeline.sample_tex_slat(cond, pipeline.models["tex_slat_flow_model"], slat, verbose=False)
     attrs = pipeline.decode_tex_slat(tex)
-    cells = np.unique(np.floor((trimesh.sample.sample_surface_even(mesh, 200, seed=0)[0] + 0.5) * 32), axis=0)
+    cells = np.unique(np.floor((trimesh.sample.sample_surface(mesh, 200, seed=0)[0] + 0.5) * 32), axis=0)
     decoded = {tuple(c) for c in attrs.coords[:, 1:].tolist()}
     near = [any((int(x + d), int(y), int(z)) in decoded for d in (-1, 0, 1)) for x, y, z in cells]
     assert np.mean(near) > 0.95
