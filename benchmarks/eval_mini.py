@@ -111,6 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pipeline", default="assets/models/mini")
     parser.add_argument("--count", type=int, default=100, help="held-out assets")
+    parser.add_argument("--start", type=int, default=EVAL_START, help="index of the first held-out asset")
     parser.add_argument("--points", type=int, default=10_000, help="points a side")
     parser.add_argument("--threshold", type=float, default=0.05, help="in box units")
     parser.add_argument("--train-count", type=int, default=512, help="training assets behind the mean shape")
@@ -132,7 +133,7 @@ def main() -> int:
     scores: dict[str, list[SurfaceDistance]] = {"pipeline": [], "mean training shape": [], "random training shape": []}
     per_asset, rows = [], []
     begin = time.perf_counter()
-    for index in tqdm(range(EVAL_START, EVAL_START + args.count), desc="Held-out assets"):
+    for index in tqdm(range(args.start, args.start + args.count), desc="Held-out assets"):
         asset, truth = truth_points(index, args.points)
         picture = condition_picture(asset, index, 256)
         mesh = pipeline.run(
