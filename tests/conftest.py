@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ def data_dir() -> Path:
 class VectorFile:
     """Tensors of one file; `spec` is its header."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        self.device = device
         with safe_open(str(path), "pt") as file:
             self.spec: dict[str, Any] = json.loads(file.metadata()["spec"])
-            self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self.tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.tensors[name]
@@ -57,10 +58,13 @@ class VectorFile:
         prefix = f"{case}.w." if case else "w."
         return {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
 
-    def close(self, actual: torch.Tensor, name: str) -> None:
-        """Compare with the tolerance that the file states."""
+    def close(self, actual: torch.Tensor, name: str, rel_l2: float | None = None) -> None:
+        """Compare with the tolerance that the file states, or with a bound on the relative L2 error."""
         expected, tolerance = self.tensors[name], self.spec["tolerance"]
+        if rel_l2 is not None:
+            tolerance = {"rel_l2": rel_l2}
         assert actual.shape == expected.shape, name
+        assert actual.device == expected.device, name
         if tolerance.get("exact"):
             assert torch.equal(actual.to(expected.dtype), expected), name
         elif "rel_l2" in tolerance:
@@ -73,6 +77,25 @@ class VectorFile:
 
 
 @pytest.fixture
-def vectors(vectors_dir: Path) -> Callable[[str], VectorFile]:
-    """Call with the stem of a file in vectors/models."""
-    return lambda stem: VectorFile(vectors_dir / "models" / f"{stem}.safetensors")
+def device() -> str:
+    """Where the test computes; modules whose tests also run on CUDA override it with `any_device`."""
+    return "cpu"
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def any_device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """cpu, and cuda without TF32."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield request.param
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+@pytest.fixture
+def vectors(vectors_dir: Path, device: str) -> Callable[[str], VectorFile]:
+    """Call with the stem of a file in vectors/models; its tensors are on `device`."""
+    return lambda stem: VectorFile(vectors_dir / "models" / f"{stem}.safetensors", device)

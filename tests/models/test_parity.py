@@ -13,10 +13,15 @@ from trellis2.models.loading import load_weights
 from trellis2.modules import sparse as sp
 
 
+@pytest.fixture
+def device(any_device):
+    return any_device
+
+
 def _build(file, **extra):
     model = models.build_model(file.spec["class"], file.spec["args"], **extra)
     load_weights(model, file.weights())
-    return model.eval()
+    return model.eval().to(file.device)
 
 
 @pytest.mark.parametrize("stem", ["ss_flow_rope_sharemod_fp32", "ss_flow_rope_sharemod_bf16", "ss_flow_ape_fp32"])
@@ -44,7 +49,7 @@ def test_elastic_flow_has_the_same_weights_and_output(vectors):
     model = models.build_model("ElasticSLatFlowModel", file.spec["args"])
     load_weights(model, file.weights())
     x = sp.SparseTensor(file["in.feats"], file["in.coords"])
-    out = model.eval()(x, file["in.t"], file["in.cond"], concat_cond=x.replace(file["in.concat_feats"]))
+    out = model.eval().to(file.device)(x, file["in.t"], file["in.cond"], concat_cond=x.replace(file["in.concat_feats"]))
     file.close(out.feats, "out.dense_cond")
 
 
@@ -141,6 +146,45 @@ def test_training_round_trip_matches(vectors, monkeypatch):
         assert torch.equal(subs[i].coords, file[f"out.subs{i}.coords"])
         file.close(subs[i].feats, f"out.subs{i}.logits")
         assert torch.equal(subs_gt[i].feats, file[f"out.subs_gt{i}"].bool())
+
+
+# Tolerances of the vectors that were recorded in these types.
+_HALF = {torch.bfloat16: 0.02, torch.float16: 0.01}
+
+
+@pytest.mark.parametrize("dtype", list(_HALF))
+@pytest.mark.parametrize("stem", ["ss_flow_rope_sharemod_fp32", "slat_flow_rope_sharemod_fp32"])
+@torch.no_grad()
+def test_flow_in_half_precision_is_near_the_float32_vector(vectors, stem, dtype):
+    file = vectors(stem)
+    model = _build(file, dtype=dtype)
+    if stem.startswith("ss"):
+        file.close(model(file["in.x"], file["in.t"], file["in.cond"]), "out", rel_l2=_HALF[dtype])
+        return
+    x = sp.SparseTensor(file["in.feats"], file["in.coords"])
+    out = model(x, file["in.t"], file["in.cond"], concat_cond=x.replace(file["in.concat_feats"]))
+    assert out.dtype == torch.float32
+    file.close(out.feats, "out.dense_cond", rel_l2=_HALF[dtype])
+
+
+@pytest.mark.parametrize("dtype", list(_HALF))
+@torch.no_grad()
+def test_decoders_in_half_precision_are_near_the_float32_vectors(vectors, dtype):
+    shape, texture = vectors("shape_vae_decoder_fp32"), vectors("tex_vae_decoder_fp32")
+    decoder, painter = _build(shape), _build(texture)
+    decoder.convert_to(dtype)
+    painter.convert_to(dtype)
+    raw, subs = decoder.decode(sp.SparseTensor(shape["in.feats"], shape["in.coords"]), return_subs=True)
+    shape.close(subs[0].feats, "out.subs0.logits", rel_l2=_HALF[dtype])
+    if dtype == torch.float16:  # bfloat16 moves the logits nearest to zero, which are 0.005, to the other side
+        assert torch.equal(raw.coords, shape["out.raw.coords"])
+        shape.close(subs[1].feats, "out.subs1.logits", rel_l2=_HALF[dtype])
+        shape.close(raw.feats, "out.raw.feats", rel_l2=_HALF[dtype])
+    guides = [
+        sp.SparseTensor(texture[f"in.guide_subs{i}.logits"], texture[f"in.guide_subs{i}.coords"]) for i in range(2)
+    ]
+    out = painter(sp.SparseTensor(texture["in.feats"], texture["in.coords"]), guide_subs=guides)
+    texture.close(out.feats, "out.feats", rel_l2=_HALF[dtype])
 
 
 _CONFIGS = {

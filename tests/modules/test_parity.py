@@ -14,9 +14,14 @@ from trellis2.modules.norm import ChannelLayerNorm32
 from trellis2.modules.sparse import transformer as sparse_transformer
 
 
+@pytest.fixture
+def device(any_device):
+    return any_device
+
+
 def _load(module, file, case):
     module.load_state_dict(file.weights(case), strict=True)
-    return module.eval()
+    return module.eval().to(file.device)
 
 
 def test_sparse_tensor_operations(vectors):
@@ -34,7 +39,7 @@ def test_sparse_tensor_operations(vectors):
     swapped = x[[1, 0]]
     file.close(swapped.coords, "out.index_1_0.coords")
     file.close(swapped.feats, "out.index_1_0.feats")
-    file.close(sp.SparseTensor.full((0, 1, 0, 1, 2, 1), (2, 3), 1.0).coords, "out.full.coords")
+    file.close(sp.SparseTensor.full((0, 1, 0, 1, 2, 1), (2, 3), 1.0, device=file.device).coords, "out.full.coords")
     ragged = sp.VarLenTensor(x.feats, x.layout)
     dense, mask = ragged.to_dense(quirks="published")
     file.close(dense, "out.varlen_to_dense")
