@@ -52,7 +52,7 @@ fingerprint() {  # changes whenever something that is installed (not edited in p
     local extras="$1"
     { echo "$extras"; cat setup.sh pyproject.toml
       find o-voxel/src o-voxel/o_voxel o-voxel/CMakeLists.txt o-voxel/pyproject.toml -type f \
-          \( -name '*.py' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.txt' -o -name '*.toml' \) \
+          \( -name '*.py' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.txt' -o -name '*.toml' \) \
           -print0 | sort -z | xargs -0 cat; } | sha256sum | cut -d' ' -f1
 }
 

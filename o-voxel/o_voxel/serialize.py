@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.reference import serialize as reference
 
@@ -60,7 +61,11 @@ def encode_seq(
         if low < 0 or high >= 1 << CURVE_BITS:
             raise ValueError(f"coords must lie in [0, {(1 << CURVE_BITS) - 1}] (10 bits per axis), got {low} to {high}")
     coords = coords[:, list(order)].int().contiguous()
-    if coords.device.type == "cpu" and resolve_backend(backend) == "native":
+    native = resolve_backend(backend) == "native"
+    if native and coords.is_cuda and (core := cuda_core()):
+        codes = core.curve_encode_cuda(coords, mode == "hilbert", launch(coords.device))
+        return as_tensor(codes, torch.int32, (coords.shape[0],))
+    if native and coords.device.type == "cpu":
         module = native_module()
         assert module is not None
         return torch.from_numpy(module.curve_encode(coords.numpy(), mode == "hilbert"))
@@ -86,7 +91,11 @@ def decode_seq(
         if low < 0 or high >= 1 << (3 * CURVE_BITS):
             raise ValueError(f"code must lie in [0, 2^30), got {low} to {high}")
     code = code.int().contiguous()
-    if code.device.type == "cpu" and resolve_backend(backend) == "native":
+    native = resolve_backend(backend) == "native"
+    if native and code.is_cuda and (core := cuda_core()):
+        memory = core.curve_decode_cuda(code, mode == "hilbert", launch(code.device))
+        coords = as_tensor(memory, torch.int32, (code.shape[0], 3))
+    elif native and code.device.type == "cpu":
         module = native_module()
         assert module is not None
         coords = torch.from_numpy(module.curve_decode(code.numpy(), mode == "hilbert"))

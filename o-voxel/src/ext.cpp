@@ -12,6 +12,11 @@ void bindMesh(nanobind::module_& m);       // src/mesh: mesh clean-up, simplific
 
 NB_MODULE(_C, m) {
     m.doc() = "Native core of o_voxel. Arrays cross as DLPack / buffer views; the GIL is released in long calls.";
+#ifdef OVOXEL_WITH_CUDA
+    m.attr("with_cuda") = true;
+#else
+    m.attr("with_cuda") = false;
+#endif
     ovoxel::bindConvert(m);
     ovoxel::bindSerialize(m);
     ovoxel::bindIo(m);

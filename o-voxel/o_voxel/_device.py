@@ -1,0 +1,46 @@
+"""How a call reaches the CUDA kernels of the compiled core: which device and stream, and whose memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from o_voxel._native import native_module
+
+__all__ = ["Launch", "as_tensor", "cuda_core", "launch"]
+
+Launch = tuple[int, int, Callable[[int], Tensor]]
+
+
+@cache
+def cuda_core() -> ModuleType | None:
+    """The compiled core if it holds CUDA kernels, else None (CUDA tensors then take another path)."""
+    module = native_module()
+    return module if module is not None and module.with_cuda else None
+
+
+def launch(device: torch.device) -> Launch:
+    """What every `*_cuda` function of the core takes: device index, current stream, allocator.
+
+    Memory comes from torch's caching allocator, so it is stream-ordered, counted in
+    `torch.cuda.max_memory_allocated` and reused.
+    """
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    resolved = torch.device("cuda", index)
+
+    def allocate(num_bytes: int) -> Tensor:
+        return torch.empty(num_bytes, dtype=torch.uint8, device=resolved)
+
+    return index, torch.cuda.current_stream(resolved).cuda_stream, allocate
+
+
+def as_tensor(memory: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """View bytes that the core returned (uint8 [>= size]) as `shape` of `dtype`, without a copy."""
+    count = 1
+    for size in shape:
+        count *= size
+    return memory[: count * dtype.itemsize].view(dtype).view(shape)
