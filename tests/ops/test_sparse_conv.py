@@ -130,3 +130,16 @@ def test_bad_input_is_named():
         sparse_conv3d(feats, weight, bias, neighbors[:, :9])
     with pytest.raises(ValueError, match="one dtype"):
         sparse_conv3d(feats.half(), weight, bias, neighbors)
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_some_rows_of_the_map_give_those_rows(device, backend):
+    coords, feats, weight, bias, neighbors = _case(device)
+    whole = sparse_conv3d(feats, weight, bias, neighbors, backend=backend)
+    rows = sparse_conv3d(feats, weight, bias, neighbors[17:80], backend=backend)
+    torch.testing.assert_close(rows, whole[17:80], rtol=1e-5, atol=1e-5)
+    assert sparse_conv3d(feats, weight, bias, neighbors[:0], backend=backend).shape == (0, 7)
+    if backend == "torch":
+        out = sparse_conv3d(feats.requires_grad_(), weight, bias, neighbors[17:80], backend=backend)
+        with pytest.raises(RuntimeError, match="has no gradient"):
+            out.sum().backward()

@@ -32,13 +32,13 @@ def sparse_conv3d(
     feats: Tensor,  # [N, Ci]
     weight: Tensor,  # [Co, K1, K2, K3, Ci]
     bias: Tensor | None,  # [Co]
-    neighbor_map: Tensor,  # [N, V] int32 from build_neighbor_map; N means no voxel
+    neighbor_map: Tensor,  # [N, V] int32 from build_neighbor_map, or some rows [M, V] of it; N means no voxel
     *,
     backend: str = "auto",
-) -> Tensor:  # [N, Co]
-    """Submanifold convolution; rows of the output are the rows of the input.
+) -> Tensor:  # [N, Co], or [M, Co]
+    """Submanifold convolution; rows of the output are the rows of the map.
 
-    Differentiable in feats, weight and bias. Under autocast the inputs are cast to the autocast type; otherwise feats
+    Differentiable in feats, weight and bias if the map has all rows; with some rows only values are computed. Under autocast the inputs are cast to the autocast type; otherwise feats
     and weight must agree in dtype. Products accumulate in float32. Raises ValueError when shapes or dtypes disagree.
     """
     volume = weight.shape[1] * weight.shape[2] * weight.shape[3] if weight.ndim == 5 else 0
@@ -46,8 +46,10 @@ def sparse_conv3d(
         raise ValueError(
             f"feats must be [N, Ci] and weight [Co, K1, K2, K3, Ci], got {tuple(feats.shape)} and {tuple(weight.shape)}"
         )
-    if neighbor_map.shape != (feats.shape[0], volume):
-        raise ValueError(f"neighbor_map must be [{feats.shape[0]}, {volume}], got {tuple(neighbor_map.shape)}")
+    if neighbor_map.ndim != 2 or neighbor_map.shape[0] > feats.shape[0] or neighbor_map.shape[1] != volume:
+        raise ValueError(
+            f"neighbor_map must be [{feats.shape[0]}, {volume}] or rows of it, got {tuple(neighbor_map.shape)}"
+        )
     device_type = feats.device.type
     if torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
@@ -65,7 +67,7 @@ def sparse_conv3d_reference(feats: Tensor, weight: Tensor, bias: Tensor | None, 
     dtype = torch.promote_types(feats.dtype, torch.float32)
     taps = weight.flatten(1, 3)
     with torch.autocast(feats.device.type, enabled=False):
-        out = torch.zeros((feats.shape[0], weight.shape[0]), dtype=dtype, device=feats.device)
+        out = torch.zeros((neighbor_map.shape[0], weight.shape[0]), dtype=dtype, device=feats.device)
         for v in range(taps.shape[1]):
             rows = torch.nonzero(neighbor_map[:, v] < feats.shape[0]).squeeze(1)
             source = neighbor_map[rows, v].long()
@@ -97,7 +99,7 @@ class _GatherConv(torch.autograd.Function):
     def forward(ctx: Any, feats: Tensor, weight: Tensor, bias: Tensor | None, neighbor_map: Tensor) -> Tensor:
         ctx.save_for_backward(feats, weight, neighbor_map)
         ctx.has_bias = bias is not None
-        num_rows, out_channels = feats.shape[0], weight.shape[0]
+        num_rows, out_channels = neighbor_map.shape[0], weight.shape[0]
         out = feats.new_empty(num_rows, out_channels)
         if num_rows == 0:
             return out
@@ -118,6 +120,8 @@ class _GatherConv(torch.autograd.Function):
         # The map is symmetric (j under tap v of i  <=>  i under tap V-1-v of j), so one gather of the output gradient
         # serves both: grad_in[p] = Σ_u W[:, V-1-u]ᵀ G[map[p, u]] and grad_W[:, V-1-u] = Σ_p G[map[p, u]] ⊗ in[p].
         feats, weight, neighbor_map = ctx.saved_tensors
+        if neighbor_map.shape[0] != feats.shape[0]:
+            raise RuntimeError("a convolution of some rows of the map has no gradient; use the whole map")
         grad = grads[0].to(feats.dtype).contiguous()
         num_rows, in_channels = feats.shape
         out_channels, volume = weight.shape[0], neighbor_map.shape[1]
