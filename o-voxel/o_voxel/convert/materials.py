@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ALPHA_MODES = {"OPAQUE": 0, "MASK": 1, "BLEND": 2}
-FILTERS = {"nearest": 0, "linear": 1}
+FILTERS = {"nearest": 0, "linear": 1, "nearest_mip": 2}  # nearest_mip: nearest where magnified, else as linear
 WRAPS = {"repeat": 0, "clamp": 1, "mirror": 2, "clip": 3}  # clip: zero outside the image
 TEXTURE_SLOTS = ("base_color", "alpha", "metallic", "roughness", "emissive", "normal")  # channels 3 1 1 1 3 3
 
@@ -39,7 +39,7 @@ class Texture:
 
     image: np.ndarray  # [H, W, 1 or 3] uint8
     filter: str = "linear"  # key of FILTERS
-    wrap: str = "repeat"  # key of WRAPS
+    wrap: str | tuple[str, str] = "repeat"  # key of WRAPS, or one each along u and v
     srgb: bool = False  # decode texels from sRGB before use
 
 
@@ -55,6 +55,7 @@ class Material:
     alpha_mode: str = "OPAQUE"  # key of ALPHA_MODES
     alpha_cutoff: float = 0.5
     textures: dict[str, Texture] = field(default_factory=dict)  # keys of TEXTURE_SLOTS
+    uv_channels: dict[str, int] = field(default_factory=dict)  # slot -> UV channel of its texture, 0 where absent
 
 
 @dataclass
@@ -63,7 +64,7 @@ class TexturedTriangles:
 
     triangles: np.ndarray  # [T, 3, 3] float32 world
     normals: np.ndarray  # [T, 3, 3] float32
-    uvs: np.ndarray  # [T, 3, 2] float32, v up
+    uvs: np.ndarray  # [T, 3, 2] float32, v up; with K UV channels [T, 3, K, 2]
     colors: np.ndarray  # [T, 3, 4] float32 linear RGBA, or [0, 3, 4]
     material_ids: np.ndarray  # [T] int32
     materials: list[Material]
@@ -156,11 +157,13 @@ def pack_materials(
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[list[np.ndarray], int, int, np.ndarray]]]:
     """Materials as plain arrays for the conversion core.
 
-    Returns factors [M, 10] float64 (base colour 3, alpha, metallic, roughness, emissive 3, cutoff), slots [M, 7] int32
-    (alpha mode, then the texture index of each slot or -1), and textures (mip levels, filter, wrap, decode table).
+    Returns factors [M, 10] float64 (base colour 3, alpha, metallic, roughness, emissive 3, cutoff), slots [M, 13] int32
+    (alpha mode, the texture index of each slot or -1, the UV channel of each slot), and textures (mip levels, filter,
+    wrap along u + 256 * wrap along v, decode table).
     """
     factors = np.zeros((len(materials), 10))
-    slots = np.full((len(materials), 7), -1, np.int32)
+    slots = np.full((len(materials), 13), -1, np.int32)
+    slots[:, 7:] = 0
     textures: list[tuple[list[np.ndarray], int, int, np.ndarray]] = []
     seen: dict[int, int] = {}
     for i, m in enumerate(materials):
@@ -173,8 +176,11 @@ def pack_materials(
             if id(texture) not in seen:
                 seen[id(texture)] = len(textures)
                 levels = mip_levels(texture, published)
-                textures.append((levels, FILTERS[texture.filter], WRAPS[texture.wrap], decode_table(texture.srgb)))
+                wrap_u, wrap_v = (texture.wrap, texture.wrap) if isinstance(texture.wrap, str) else texture.wrap
+                wrap = WRAPS[wrap_u] | WRAPS[wrap_v] << 8
+                textures.append((levels, FILTERS[texture.filter], wrap, decode_table(texture.srgb)))
             slots[i, 1 + slot] = seen[id(texture)]
+            slots[i, 7 + slot] = m.uv_channels.get(name, 0)
     if not np.isfinite(factors).all():
         raise ValueError("material factors must be finite")
     return factors, slots, textures

@@ -15,7 +15,7 @@ from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.convert.blender_input import read_blender_dump
 from o_voxel.convert.flexible_dual_grid import Quirks, check_quirks
 from o_voxel.convert.materials import TexturedTriangles, linear_to_srgb, pack_materials
-from o_voxel.convert.trimesh_input import read_trimesh
+from o_voxel.convert.mesh_input import read_mesh
 from o_voxel.grid import VectorLike, resolve_grid
 
 __all__ = ["blender_dump_to_volumetric_attr", "textured_mesh_to_volumetric_attr"]
@@ -61,7 +61,7 @@ def _convert(
     if not np.isfinite(mip_level_offset):
         raise ValueError(f"mip_level_offset must be finite, got {mip_level_offset}")
     grid = resolve_grid(voxel_size, grid_size, aabb, vertices=torch.from_numpy(source.triangles.reshape(-1, 3)))
-    uvs = source.uvs
+    uvs = source.uvs if source.uvs.ndim == 4 else source.uvs[:, :, None]
     if not np.isfinite(uvs).all():
         logger.warning("texture coordinates that are not finite are set to 0")
         uvs = np.nan_to_num(uvs, nan=0.0, posinf=0.0, neginf=0.0)
@@ -93,7 +93,7 @@ def _convert(
 
 
 def textured_mesh_to_volumetric_attr(
-    mesh: Any,  # path, trimesh.Trimesh or trimesh.Scene
+    mesh: Any,  # path, GltfFile, TexturedTriangles, trimesh.Trimesh or trimesh.Scene
     voxel_size: VectorLike | None = None,
     grid_size: VectorLike | None = None,
     aabb: Any = None,  # [2, 3] world
@@ -111,7 +111,8 @@ def textured_mesh_to_volumetric_attr(
     holds the mean over the surface inside it: each triangle counts by its area in the voxel and is sampled at the
     centroid of that part, with the mip level that fits the voxel, moved by `mip_level_offset`. Colour factors multiply
     in linear light, colours are averaged in linear light weighted by alpha, and stored as sRGB. Textures may have any
-    size; vertex colours and plain materials are read too.
+    size; vertex colours and plain materials are read too. `.glb` and `.gltf` paths go through `read_gltf`, which keeps
+    samplers, further UV sets, texture transforms, skins and instances.
 
     `quirks="published"` reproduces the published sampling: voxel centre projected to the triangle's plane, weight
     1 - signed distance, no colour conversion, power-of-two square textures and PBR materials only, truncation to bytes.
@@ -120,7 +121,7 @@ def textured_mesh_to_volumetric_attr(
     ValueError on input that cannot be read.
     """
     published = check_quirks(quirks)
-    source = read_trimesh(mesh, published)
+    source = read_mesh(mesh, published)
     if verbose:
         logger.info("%d triangles, %d materials", len(source.triangles), len(source.materials))
     return _convert(source, voxel_size, grid_size, aabb, mip_level_offset, timing, backend, published)

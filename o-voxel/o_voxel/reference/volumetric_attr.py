@@ -6,6 +6,7 @@ Letters: T triangles, P pairs (voxel, triangle), N voxels, M materials.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,12 @@ from o_voxel.reference.surface_voxels import find_crossings, find_overlaps, voxe
 
 __all__ = ["clipped_area", "sample_texture", "textured_triangles_to_attr"]
 
-PackedTexture = tuple[list[np.ndarray], int, int, np.ndarray]  # levels, filter, wrap, decode table [256]
+# levels, filter, wrap along u + 256 * wrap along v, decode table [256]
+PackedTexture = tuple[list[np.ndarray], int, int, np.ndarray]
 
-BASE_COLOR, ALPHA, METALLIC, ROUGHNESS, EMISSIVE, NORMAL = range(1, 7)  # columns of `slots`
+BASE_COLOR, ALPHA, METALLIC, ROUGHNESS, EMISSIVE, NORMAL = range(
+    1, 7
+)  # columns of `slots`; UV channels are 6 columns further
 
 
 MAX_POLYGON = 16  # a triangle cut by six planes has at most nine corners; rounding in a plane can add more
@@ -41,7 +45,7 @@ def _wrap(i: np.ndarray, n: int, wrap: int) -> np.ndarray:
 
 
 def _texels(image: np.ndarray, table: np.ndarray, x: np.ndarray, y: np.ndarray, wrap: int) -> np.ndarray:
-    x, y = _wrap(x, image.shape[1], wrap), _wrap(y, image.shape[0], wrap)
+    x, y = _wrap(x, image.shape[1], wrap & 255), _wrap(y, image.shape[0], wrap >> 8)
     return table[image[y, x]] * ((x >= 0) & (y >= 0))[:, None]
 
 
@@ -64,9 +68,11 @@ def sample_texture(texture: PackedTexture, uv: np.ndarray, footprint: np.ndarray
     levels, filter_mode, wrap, table = texture
     table = table.astype(np.float64)
     base = levels[0]
-    if filter_mode == 0:
+    if filter_mode != 1:
         i, j = np.floor(uv * [base.shape[1], base.shape[0]]).astype(np.int64).T
-        return _texels(base, table, i, j, wrap)
+        nearest = _texels(base, table, i, j, wrap)
+    if filter_mode == 0:
+        return nearest
     with np.errstate(divide="ignore", invalid="ignore"):
         level = np.log2(footprint * np.sqrt(float(base.shape[0] * base.shape[1]))) + level_offset
     level = np.where(np.isfinite(level), np.clip(level, 0, len(levels) - 1), 0)
@@ -75,6 +81,8 @@ def sample_texture(texture: PackedTexture, uv: np.ndarray, footprint: np.ndarray
         weight = np.maximum(1 - np.abs(level - k), 0)
         use = weight > 0
         out[use] += weight[use, None] * _bilinear(image, table, uv[use], wrap)
+    if filter_mode == 2:  # nearest where magnified
+        out[level <= 0] = nearest[level <= 0]
     return out
 
 
@@ -143,27 +151,22 @@ def clipped_area(t: np.ndarray, lower: np.ndarray, size: np.ndarray) -> tuple[np
     return area, lower + moment / np.where(area > 0, area, 1)[:, None]
 
 
-def _shade(
-    corners: np.ndarray,  # [P, 3, 3]
-    normals: np.ndarray,  # [P, 3, 3]
-    uvs: np.ndarray,  # [P, 3, 2]
-    colors: np.ndarray | None,  # [P, 3, 4]
-    material: np.ndarray,  # [P]
-    b: np.ndarray,  # [P, 3]
-    factors: np.ndarray,
-    slots: np.ndarray,
-    textures: Sequence[PackedTexture],
-    voxel: float,
-    level_offset: float,
-    published: bool,
-) -> np.ndarray:  # [P, 12]
-    """Material of each pair at barycentrics b."""
+class _UvFrame(NamedTuple):
+    """How one UV channel lies on the triangle of each pair."""
+
+    uv: np.ndarray  # [P, 2], v down
+    footprint: np.ndarray  # [P] size of the voxel in UV units
+    tangent: np.ndarray  # [P, 3]
+    bitangent: np.ndarray  # [P, 3]
+    degenerate: np.ndarray  # [P] bool
+
+
+def _uv_frame(
+    e1: np.ndarray, e2: np.ndarray, uvs: np.ndarray, b: np.ndarray, voxel: float, published: bool
+) -> _UvFrame:
+    """Frame of corner UVs [P, 3, 2] over triangle edges e1, e2 [P, 3] at barycentrics b [P, 3]."""
     uv = (b[:, :, None] * uvs).sum(1)
     uv[:, 1] = 1 - uv[:, 1]
-    normal = (b[:, :, None] * normals).sum(1)
-    color = np.ones((len(b), 4)) if colors is None else (b[:, :, None] * colors).sum(1)
-
-    e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     (du1, dv1), (du2, dv2) = (uvs[:, 1] - uvs[:, 0]).T, (uvs[:, 2] - uvs[:, 0]).T
     det = du1 * dv2 - dv1 * du2
     if published:
@@ -177,14 +180,36 @@ def _shade(
     side = np.where((det < 0) & (not published), -1.0, 1.0)[:, None]
     tangent = np.where(degenerate[:, None], [1.0, 0, 0], _normalized(t) * side)
     bitangent = np.where(degenerate[:, None], [0, 1.0, 0], _normalized(bt) * side)
+    return _UvFrame(uv, footprint, tangent, bitangent, degenerate)
+
+
+def _shade(
+    corners: np.ndarray,  # [P, 3, 3]
+    normals: np.ndarray,  # [P, 3, 3]
+    uvs: np.ndarray,  # [P, 3, K, 2]
+    colors: np.ndarray | None,  # [P, 3, 4]
+    material: np.ndarray,  # [P]
+    b: np.ndarray,  # [P, 3]
+    factors: np.ndarray,
+    slots: np.ndarray,
+    textures: Sequence[PackedTexture],
+    voxel: float,
+    level_offset: float,
+    published: bool,
+) -> np.ndarray:  # [P, 12]
+    """Material of each pair at barycentrics b."""
+    normal = (b[:, :, None] * normals).sum(1)
+    color = np.ones((len(b), 4)) if colors is None else (b[:, :, None] * colors).sum(1)
+    e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    frames = [_uv_frame(e1, e2, uvs[:, :, k], b, voxel, published) for k in range(uvs.shape[2])]
 
     def look(slot: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
         """Texels [P, channels] (1 without texture), and where there is one."""
         out = np.ones((len(b), channels))
-        texture = slots[material, slot]
-        for k in np.unique(texture[texture >= 0]):
-            use = texture == k
-            out[use] = sample_texture(textures[k], uv[use], footprint[use], level_offset)
+        texture, channel = slots[material, slot], slots[material, slot + 6]
+        for k, j in np.unique(np.stack([texture, channel], 1)[texture >= 0], axis=0):
+            use = (texture == k) & (channel == j)
+            out[use] = sample_texture(textures[k], frames[j].uv[use], frames[j].footprint[use], level_offset)
         return out, texture >= 0
 
     f = factors[material]
@@ -202,21 +227,24 @@ def _shade(
         missing = _dot(normal, normal) == 0
         normal[missing] = _normalized(np.cross(e1, e2))[missing]
     texel, mapped = look(NORMAL, 3)
-    if not published:
-        mapped = mapped & ~degenerate
     x, y, z = np.split(2 * texel - 1, 3, axis=1)
-    out[:, 9:12] = np.where(mapped[:, None], _normalized(tangent * x + bitangent * y + normal * z), normal)
+    out[:, 9:12] = normal
+    for j, frame in enumerate(frames):
+        use = mapped & (slots[material, NORMAL + 6] == j)
+        if not published:
+            use = use & ~frame.degenerate
+        out[use, 9:12] = _normalized(frame.tangent * x + frame.bitangent * y + normal * z)[use]
     return out
 
 
 def textured_triangles_to_attr(
     triangles: np.ndarray,  # [T, 3, 3] float32 box-relative
     normals: np.ndarray,  # [T, 3, 3] float32
-    uvs: np.ndarray,  # [T, 3, 2] float32
+    uvs: np.ndarray,  # [T, 3, K, 2] float32
     colors: np.ndarray,  # [T, 3, 4] or [0, 3, 4] float32
     material_ids: np.ndarray,  # [T] int32
     factors: np.ndarray,  # [M, 10]
-    slots: np.ndarray,  # [M, 7]
+    slots: np.ndarray,  # [M, 13]
     textures: Sequence[PackedTexture],
     voxel_size: Sequence[float],
     grid_size: Sequence[int],

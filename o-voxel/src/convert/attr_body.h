@@ -13,12 +13,14 @@ struct Material {
     double baseColor[3], alpha, metallic, roughness, emissive[3], cutoff;
     int32_t alphaMode;
     int32_t texture[kNumSlots];  // index, or -1
+    int32_t channel[kNumSlots];  // UV channel of the texture
 };
 
 // One triangle with its corner attributes; colors may be null (corner colours RGBA, linear).
 struct ShadedTriangle {
     Triangle tri;
-    const float *normals, *uvs, *colors;  // [3, 3], [3, 2], [3, 4]
+    const float *normals, *uvs, *colors;  // [3, 3], [3, numChannels, 2], [3, 4]
+    int32_t numChannels;
     const Material* material;
 };
 
@@ -99,44 +101,61 @@ OVOXEL_HD inline double clippedArea(const Triangle& t, const Vec3& corner, const
     return total;
 }
 
+// How one UV channel lies on a triangle, and where barycentrics b fall in it.
+struct UvFrame {
+    double u, v, footprint;  // v down; footprint: size of the voxel in UV units
+    Vec3 tangent, bitangent;
+    bool degenerate;
+};
+
+OVOXEL_HD inline UvFrame uvFrame(const ShadedTriangle& s, int32_t channel, const double b[3], double footprint,
+                                 bool published) {
+    const int64_t corner = 2 * static_cast<int64_t>(s.numChannels);
+    const float* uv = s.uvs + 2 * channel;
+    UvFrame f;
+    f.u = b[0] * uv[0] + b[1] * uv[corner] + b[2] * uv[2 * corner];
+    f.v = 1 - (b[0] * uv[1] + b[1] * uv[corner + 1] + b[2] * uv[2 * corner + 1]);
+    const Vec3 e1 = s.tri.p[1] - s.tri.p[0], e2 = s.tri.p[2] - s.tri.p[0];
+    const double du1 = uv[corner] - uv[0], dv1 = uv[corner + 1] - uv[1];
+    const double du2 = uv[2 * corner] - uv[0], dv2 = uv[2 * corner + 1] - uv[1];
+    const double det = du1 * dv2 - dv1 * du2;
+    const double scale = (du1 * du1 + dv1 * dv1) + (du2 * du2 + dv2 * dv2);
+    f.degenerate = published ? std::fabs(det) < 1e-6 : !(std::fabs(det) > 1e-7 * scale);
+    f.tangent = {{1, 0, 0}}, f.bitangent = {{0, 1, 0}};
+    f.footprint = footprint / 1e6;
+    if (!f.degenerate) {
+        const Vec3 t = e1 * dv2 - e2 * dv1, bt = e2 * du1 - e1 * du2;
+        const double lengthT = std::sqrt(dot(t, t)), lengthB = std::sqrt(dot(bt, bt));
+        f.footprint = footprint * std::fabs(det) / std::sqrt(lengthT * lengthB);
+        // The published frame ignores the handedness of the UV chart; mirrored charts need the sign.
+        const double side = !published && det < 0 ? -1.0 : 1.0;
+        f.tangent = lengthT > 0 ? t * (side / lengthT) : f.tangent;
+        f.bitangent = lengthB > 0 ? bt * (side / lengthB) : f.bitangent;
+    }
+    return f;
+}
+
 // Evaluates the material at barycentrics b. `footprint` (mesh units) is the size of the voxel.
 OVOXEL_HD inline AttrSample shade(const ShadedTriangle& s, const TextureView* textures, const double b[3],
                                   double footprint, double levelOffset, bool published) {
     const Material& m = *s.material;
-    double u = 0, v = 0;
     Vec3 normal = {{0, 0, 0}};
     double color[4] = {1, 1, 1, 1};
-    for (int i = 0; i < 3; ++i) {
-        u += b[i] * s.uvs[2 * i];
-        v += b[i] * s.uvs[2 * i + 1];
+    for (int i = 0; i < 3; ++i)
         for (int a = 0; a < 3; ++a) normal[a] += b[i] * s.normals[3 * i + a];
-    }
     if (s.colors)
         for (int c = 0; c < 4; ++c) color[c] = b[0] * s.colors[c] + b[1] * s.colors[4 + c] + b[2] * s.colors[8 + c];
-    v = 1 - v;
 
-    const Vec3 e1 = s.tri.p[1] - s.tri.p[0], e2 = s.tri.p[2] - s.tri.p[0];
-    const double du1 = s.uvs[2] - s.uvs[0], dv1 = s.uvs[3] - s.uvs[1];
-    const double du2 = s.uvs[4] - s.uvs[0], dv2 = s.uvs[5] - s.uvs[1];
-    const double det = du1 * dv2 - dv1 * du2;
-    const double scale = (du1 * du1 + dv1 * dv1) + (du2 * du2 + dv2 * dv2);
-    const bool degenerate = published ? std::fabs(det) < 1e-6 : !(std::fabs(det) > 1e-7 * scale);
-    Vec3 tangent = {{1, 0, 0}}, bitangent = {{0, 1, 0}};
-    double footprintUv = footprint / 1e6;
-    if (!degenerate) {
-        const Vec3 t = e1 * dv2 - e2 * dv1, bt = e2 * du1 - e1 * du2;
-        const double lengthT = std::sqrt(dot(t, t)), lengthB = std::sqrt(dot(bt, bt));
-        footprintUv = footprint * std::fabs(det) / std::sqrt(lengthT * lengthB);
-        // The published frame ignores the handedness of the UV chart; mirrored charts need the sign.
-        const double side = !published && det < 0 ? -1.0 : 1.0;
-        tangent = lengthT > 0 ? t * (side / lengthT) : tangent;
-        bitangent = lengthB > 0 ? bt * (side / lengthB) : bitangent;
-    }
-
+    UvFrame frame;
+    int32_t channel = -1;  // of `frame`
     AttrSample out;
     double texel[3];
     auto look = [&](TextureSlot slot) {
-        sampleTexture(textures[m.texture[slot]], u, v, footprintUv, levelOffset, texel);
+        if (m.channel[slot] != channel) {
+            channel = m.channel[slot];
+            frame = uvFrame(s, channel, b, footprint, published);
+        }
+        sampleTexture(textures[m.texture[slot]], frame.u, frame.v, frame.footprint, levelOffset, texel);
     };
     for (int c = 0; c < 3; ++c) out.baseColor[c] = m.baseColor[c] * color[c];
     if (m.texture[kBaseColor] >= 0) {
@@ -169,12 +188,12 @@ OVOXEL_HD inline AttrSample shade(const ShadedTriangle& s, const TextureView* te
     }
     if (!published) {
         normal = normalized(normal);
-        if (dot(normal, normal) == 0) normal = normalized(cross(e1, e2));
+        if (dot(normal, normal) == 0) normal = normalized(cross(s.tri.p[1] - s.tri.p[0], s.tri.p[2] - s.tri.p[0]));
     }
-    if (m.texture[kNormal] >= 0 && (published || !degenerate)) {
+    if (m.texture[kNormal] >= 0) {
         look(kNormal);
         const double x = 2 * texel[0] - 1, y = 2 * texel[1] - 1, z = 2 * texel[2] - 1;
-        normal = normalized(tangent * x + bitangent * y + normal * z);
+        if (published || !frame.degenerate) normal = normalized(frame.tangent * x + frame.bitangent * y + normal * z);
     }
     for (int a = 0; a < 3; ++a) out.normal[a] = normal[a];
     return out;

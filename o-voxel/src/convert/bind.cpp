@@ -65,22 +65,23 @@ nb::ndarray<nb::numpy, int32_t> dualQuadsPy(HostArray<int32_t, nb::shape<-1, 3>>
 
 using TextureLevel = HostArray<uint8_t, nb::shape<-1, -1, -1>>;
 
-// textures: list of (levels: list of uint8 [H, W, C], filter, wrap, decode: float32 [256]).
+// uvs [T, 3, K, 2]: K UV channels.
+// textures: list of (levels: list of uint8 [H, W, C], filter, wrap u + 256 * wrap v, decode: float32 [256]).
 // factors [M, 10]: base colour 3, alpha, metallic, roughness, emissive 3, cutoff.
-// slots [M, 7]: alpha mode, then the texture index of each TextureSlot or -1.
+// slots [M, 13]: alpha mode, the texture index of each TextureSlot or -1, the UV channel of each.
 nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triangles,
                                     HostArray<float, nb::shape<-1, 3, 3>> normals,
-                                    HostArray<float, nb::shape<-1, 3, 2>> uvs,
+                                    HostArray<float, nb::shape<-1, 3, -1, 2>> uvs,
                                     HostArray<float, nb::shape<-1, 3, 4>> colors,
                                     HostArray<int32_t, nb::shape<-1>> materialIds,
                                     HostArray<double, nb::shape<-1, 10>> factors,
-                                    HostArray<int32_t, nb::shape<-1, 7>> slots, nb::list textures,
+                                    HostArray<int32_t, nb::shape<-1, 13>> slots, nb::list textures,
                                     std::array<float, 3> voxelSize, std::array<int64_t, 3> gridSize,
                                     double mipLevelOffset, bool published) {
     const GridSpec g = makeGrid(voxelSize, gridSize, published);
     const size_t count = triangles.shape(0), numMaterials = factors.shape(0);
     if (normals.shape(0) != count || uvs.shape(0) != count || materialIds.shape(0) != count ||
-        (colors.shape(0) != count && colors.shape(0) != 0) || slots.shape(0) != numMaterials)
+        (colors.shape(0) != count && colors.shape(0) != 0) || slots.shape(0) != numMaterials || uvs.shape(2) < 1)
         throw nb::value_error("triangles, normals, uvs, colors and material ids differ in length");
     for (size_t i = 0; i < triangles.size(); ++i)
         if (!std::isfinite(triangles.data()[i])) throw nb::value_error("triangles must be finite");
@@ -111,7 +112,8 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
             ++view.numLevels;
         }
         view.filter = nb::cast<int32_t>(entry[1]);
-        view.wrap = nb::cast<int32_t>(entry[2]);
+        const int32_t wrap = nb::cast<int32_t>(entry[2]);
+        view.wrapU = wrap & 255, view.wrapV = wrap >> 8 & 255;
         keepTables.push_back(nb::cast<HostArray<float, nb::shape<256>>>(entry[3]));
         view.decode = keepTables.back().data();
         views.push_back(view);
@@ -119,7 +121,7 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
     std::vector<Material> materials(numMaterials);
     for (size_t i = 0; i < numMaterials; ++i) {
         const double* f = factors.data() + 10 * i;
-        const int32_t* s = slots.data() + 7 * i;
+        const int32_t* s = slots.data() + 13 * i;
         Material& m = materials[i];
         for (int c = 0; c < 3; ++c) m.baseColor[c] = f[c], m.emissive[c] = f[6 + c];
         m.alpha = f[3], m.metallic = f[4], m.roughness = f[5], m.cutoff = f[9];
@@ -130,13 +132,23 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
             if (t >= static_cast<int32_t>(views.size()) || (t >= 0 && views[t].channels != (color ? 3 : 1)))
                 throw nb::value_error("a material refers to a missing texture or one with the wrong channels");
             m.texture[slot] = t;
+            m.channel[slot] = s[7 + slot];
+            if (s[7 + slot] < 0 || static_cast<size_t>(s[7 + slot]) >= uvs.shape(2))
+                throw nb::value_error("a material refers to a missing UV channel");
         }
     }
     VolumetricAttr attr;
     {
         nb::gil_scoped_release release;
-        AttrInput in{triangles.data(),     normals.data(),   uvs.data(), colors.shape(0) ? colors.data() : nullptr,
-                     materialIds.data(),   static_cast<int64_t>(count),  materials.data(), views.data(),
+        AttrInput in{triangles.data(),
+                     normals.data(),
+                     uvs.data(),
+                     static_cast<int32_t>(uvs.shape(2)),
+                     colors.shape(0) ? colors.data() : nullptr,
+                     materialIds.data(),
+                     static_cast<int64_t>(count),
+                     materials.data(),
+                     views.data(),
                      mipLevelOffset};
         attr = texturedTrianglesToAttr(g, in);
     }

@@ -8,7 +8,7 @@
 
 namespace ovoxel {
 
-enum Filter : int32_t { kNearest = 0, kLinear = 1 };
+enum Filter : int32_t { kNearest = 0, kLinear = 1, kNearestMip = 2 };  // kNearestMip: nearest only where magnified
 enum Wrap : int32_t { kRepeat = 0, kClamp = 1, kMirror = 2, kClip = 3 };  // clip: zero outside the image
 constexpr int kMaxLevels = 32;
 
@@ -17,7 +17,7 @@ struct TextureView {
     int64_t height[kMaxLevels], width[kMaxLevels];
     int numLevels;  // 1: base image only
     int channels;   // 1 or 3
-    int32_t filter, wrap;
+    int32_t filter, wrapU, wrapV;
     const float* decode;  // [256] value of each byte
 };
 
@@ -32,8 +32,8 @@ OVOXEL_HD inline int64_t wrapIndex(int64_t i, int64_t n, int32_t wrap) {
 }
 
 OVOXEL_HD inline void addTexel(const TextureView& t, int level, int64_t x, int64_t y, double weight, double out[3]) {
-    x = wrapIndex(x, t.width[level], t.wrap);
-    y = wrapIndex(y, t.height[level], t.wrap);
+    x = wrapIndex(x, t.width[level], t.wrapU);
+    y = wrapIndex(y, t.height[level], t.wrapV);
     if (x < 0 || y < 0) return;
     const uint8_t* p = t.pixels[level] + (y * t.width[level] + x) * t.channels;
     for (int c = 0; c < t.channels; ++c) out[c] += weight * static_cast<double>(t.decode[p[c]]);
@@ -49,20 +49,25 @@ OVOXEL_HD inline void addBilinear(const TextureView& t, int level, double u, dou
     addTexel(t, level, i + 1, j + 1, weight * wx * wy, out);
 }
 
+OVOXEL_HD inline void addNearest(const TextureView& t, double u, double v, double out[3]) {
+    addTexel(t, 0, static_cast<int64_t>(std::floor(u * static_cast<double>(t.width[0]))),
+             static_cast<int64_t>(std::floor(v * static_cast<double>(t.height[0]))), 1.0, out);
+}
+
 // Samples at (u, v), v measured downward from row 0. `footprint` is the size of the sampled area in UV units; it picks
 // the mip level, moved by `levelOffset`.
 OVOXEL_HD inline void sampleTexture(const TextureView& t, double u, double v, double footprint, double levelOffset,
                                     double out[3]) {
     out[0] = out[1] = out[2] = 0;
     if (t.filter == kNearest) {
-        addTexel(t, 0, static_cast<int64_t>(std::floor(u * static_cast<double>(t.width[0]))),
-                 static_cast<int64_t>(std::floor(v * static_cast<double>(t.height[0]))), 1.0, out);
+        addNearest(t, u, v, out);
         return;
     }
     const double side = std::sqrt(static_cast<double>(t.width[0]) * static_cast<double>(t.height[0]));
     const double level = std::log2(footprint * side) + levelOffset;
     const int last = t.numLevels - 1;
     if (!std::isfinite(level) || level <= 0 || last == 0) {
+        if (t.filter == kNearestMip) return addNearest(t, u, v, out);
         addBilinear(t, 0, u, v, 1.0, out);
     } else if (level >= last) {
         addBilinear(t, last, u, v, 1.0, out);

@@ -65,8 +65,9 @@ VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in) {
             double sums[kAttrChannels] = {}, weightSum = 0, colorWeightSum = 0;
             for (int64_t i = byTriangle.offsets[row]; i < byTriangle.offsets[row + 1]; ++i) {
                 const int64_t f = byTriangle.items[i];
-                const ShadedTriangle s{mesh.triangle(f), in.normals + 9 * f, in.uvs + 6 * f,
-                                       in.colors ? in.colors + 12 * f : nullptr, in.materials + in.materialIds[f]};
+                const ShadedTriangle s{mesh.triangle(f), in.normals + 9 * f, in.uvs + 6 * f * in.numChannels,
+                                       in.colors ? in.colors + 12 * f : nullptr, in.numChannels,
+                                       in.materials + in.materialIds[f]};
                 double b[3], weight;
                 if (g.published) {
                     const Vec3 normal = normalized(cross(s.tri.p[1] - s.tri.p[0], s.tri.p[2] - s.tri.p[0]));

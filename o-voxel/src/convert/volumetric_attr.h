@@ -10,7 +10,8 @@ namespace ovoxel {
 struct AttrInput {
     const float* triangles;      // [T, 3, 3] box-relative
     const float* normals;        // [T, 3, 3]
-    const float* uvs;            // [T, 3, 2], v up
+    const float* uvs;            // [T, 3, numChannels, 2], v up
+    int32_t numChannels;
     const float* colors;         // [T, 3, 4] linear RGBA, or null
     const int32_t* materialIds;  // [T]
     int64_t numTriangles;
