@@ -7,20 +7,27 @@ is applied, only materials that faces use have to be readable, and unlit materia
 
 from __future__ import annotations
 
-import io
 import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from o_voxel.gltf import (
+    GltfFile,
+    TextureUse,
+    TrianglePrimitive,
+    decode_pixels,
+    mesh_instances,
+    texture_use,
+    triangle_primitives,
+)
 
-from data_toolkit.gltf import GltfFile, TrianglePrimitive
 from data_toolkit.procedural.glb import png_bytes
 
 __all__ = ["dump_asset", "dump_gltf", "to_glb_bytes"]
 
 logger = logging.getLogger(__name__)
-_WRAPS = {10497: "REPEAT", 33071: "EXTEND", 33648: "MIRROR"}
+_EXTENSIONS = {"repeat": "REPEAT", "clamp": "EXTEND", "mirror": "MIRROR"}
 Dump = dict[str, list[dict[str, Any]]]
 
 
@@ -65,10 +72,10 @@ def dump_gltf(source: GltfFile) -> Dump:
 def _dump(source: GltfFile) -> Dump:
     reader = _MaterialReader(source)
     objects = []
-    for name, matrix, mesh in source.instances():
-        parts = [p for p in source.primitives(mesh, matrix) if len(p.faces)]
-        if any(p.colored for p in parts):
-            logger.warning("%s: vertex colours are ignored", name)
+    for instance in mesh_instances(source):
+        parts = list(triangle_primitives(source, instance))
+        if any(p.colors is not None for p in parts):
+            logger.warning("%s: vertex colours are ignored", instance.name)
         if parts:
             objects.append(_object_entry(parts, reader))
     if not objects:
@@ -87,19 +94,13 @@ def _object_entry(parts: list[TrianglePrimitive], reader: _MaterialReader) -> di
         vertices.append(_z_up(p.positions))
         faces.append((p.faces + base).astype(np.int32))
         base += len(p.positions)
-        if p.normals is None:
-            a, b, c = (p.positions[p.faces[:, i]] for i in range(3))
-            n = np.cross(b - a, c - a)
-            n = n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-20)
-            normals.append(_z_up(np.repeat(n[:, None], 3, 1)))
-        else:
-            normals.append(_z_up(p.normals[p.faces]))
-        row, uv_set, transform = reader.row(p.material)
+        normals.append(_z_up(p.corner_normals()))
+        row, use = reader.row(p.material)
         ids.append(np.full(len(p.faces), row, np.int32))
         if has_uv:
-            uv = p.uvs.get(uv_set, np.zeros((len(p.positions), 2)))
-            if transform is not None:
-                uv = uv @ transform[:2, :2].T + transform[:2, 2]
+            uv = p.uvs.get(0 if use is None else use.uv_set, np.zeros((len(p.positions), 2)))
+            if use is not None:
+                uv = use.transform(uv)
             corner = uv[p.faces].astype(np.float32)
             corner[..., 1] = 1 - corner[..., 1]
             uvs.append(corner)
@@ -119,43 +120,32 @@ class _MaterialReader:
     def __init__(self, source: GltfFile) -> None:
         self.source = source
         self.materials: list[dict[str, Any]] = []
-        self._rows: dict[int, tuple[int, int, np.ndarray | None]] = {}
+        self._rows: dict[int, tuple[int, TextureUse | None]] = {}
         self._pixels: dict[int, np.ndarray] = {}
 
-    def row(self, index: int | None) -> tuple[int, int, np.ndarray | None]:
-        """(row in `materials` or -1, UV set, UV transform [3, 3] or None)."""
+    def row(self, index: int | None) -> tuple[int, TextureUse | None]:
+        """Row in `materials` or -1, and the texture whose UVs count."""
         if index is None:
-            return -1, 0, None
+            return -1, None
         if index not in self._rows:
-            entry, uv_set, transform = self._translate(self.source._item("materials", index))
-            self._rows[index] = (len(self.materials), uv_set, transform)
+            entry, use = self._translate(self.source.item("materials", index))
+            self._rows[index] = (len(self.materials), use)
             self.materials.append(entry)
         return self._rows[index]
 
-    def _image(self, texture: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
-        """Pixels uint8 [H, W, 4], bottom row first, and the sampler settings of a texture reference."""
-        from PIL import Image
-
-        entry = self.source._item("textures", texture["index"])
-        if "source" not in entry:
-            raise ValueError("a texture has no image in a supported format")
-        number = entry["source"]
-        if number not in self._pixels:
-            with Image.open(io.BytesIO(self.source.image_bytes(number))) as image:
-                self._pixels[number] = np.asarray(image.convert("RGBA"))[::-1]
-        sampler = self.source._item("samplers", entry["sampler"]) if "sampler" in entry else {}
-        wrap_s, wrap_t = (_WRAPS.get(sampler.get(k, 10497), "REPEAT") for k in ("wrapS", "wrapT"))
-        nearest = sampler.get("magFilter", 9729) == 9728
-        return self._pixels[number], {
-            "interpolation": "Closest" if nearest else "Linear",
+    def _channels(self, info: dict[str, Any], channels: slice | int) -> dict[str, Any]:
+        """Texture entry of a dump: image (bottom row first) of some channels, and the sampler's settings."""
+        use = texture_use(self.source, info)
+        if use.image not in self._pixels:
+            self._pixels[use.image] = decode_pixels(self.source, use.image)[::-1]
+        wrap_s, wrap_t = (_EXTENSIONS[wrap] for wrap in use.wrap)
+        return {
+            "image": png_bytes(np.ascontiguousarray(self._pixels[use.image][..., channels])),
+            "interpolation": "Closest" if use.nearest else "Linear",
             "extension": wrap_s if wrap_s == wrap_t else "EXTEND",
         }
 
-    def _channels(self, texture: dict[str, Any], channels: slice | int) -> dict[str, Any]:
-        pixels, settings = self._image(texture)
-        return {"image": png_bytes(np.ascontiguousarray(pixels[..., channels])), **settings}
-
-    def _translate(self, gltf: dict[str, Any]) -> tuple[dict[str, Any], int, np.ndarray | None]:
+    def _translate(self, gltf: dict[str, Any]) -> tuple[dict[str, Any], TextureUse | None]:
         extensions = gltf.get("extensions", {})
         glossy = extensions.get("KHR_materials_pbrSpecularGlossiness")
         pbr = gltf.get("pbrMetallicRoughness", {})
@@ -185,15 +175,4 @@ class _MaterialReader:
             "roughnessTexture": None if packed is None else self._channels(packed, 1),
         }
         lead = texture if texture is not None else packed
-        if lead is None:
-            return entry, 0, None
-        moved = lead.get("extensions", {}).get("KHR_texture_transform")
-        uv_set = int((moved or {}).get("texCoord", lead.get("texCoord", 0)))
-        return entry, uv_set, None if moved is None else _uv_matrix(moved)
-
-
-def _uv_matrix(entry: dict[str, Any]) -> np.ndarray:
-    """KHR_texture_transform as a matrix on (u, v, 1), v down."""
-    (ox, oy), (sx, sy), angle = entry.get("offset", (0, 0)), entry.get("scale", (1, 1)), float(entry.get("rotation", 0))
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c * sx, s * sy, ox], [-s * sx, c * sy, oy], [0, 0, 1.0]])
+        return entry, None if lead is None else texture_use(self.source, lead)

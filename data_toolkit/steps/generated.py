@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from o_voxel.gltf import GltfFile
 
 from data_toolkit.dumps import mesh_part, save_dump
 from data_toolkit.files import write_bytes
-from data_toolkit.gltf import GltfFile
 from data_toolkit.gltf_dump import dump_gltf
 from data_toolkit.procedural import family_of, generate_asset, spec_sha256
 from data_toolkit.steps import voxels

@@ -14,6 +14,7 @@ import pytest
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from o_voxel.gltf import GltfFile
 from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
@@ -21,7 +22,6 @@ from trimesh.visual.material import PBRMaterial
 from data_toolkit import build_metadata, download, dump_pbr
 from data_toolkit.datasets import Folder
 from data_toolkit.dumps import load_dump, save_dump
-from data_toolkit.gltf import GltfFile
 from data_toolkit.gltf_dump import dump_asset, dump_gltf
 from data_toolkit.procedural import generate_asset
 from data_toolkit.runner import select

@@ -6,6 +6,8 @@ Source: glTF 2.0, sections 3.8 and 3.9; KHR_texture_transform, EXT_texture_webp.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +78,20 @@ def texture_use(file: GltfFile, info: dict[str, Any]) -> TextureUse:
 
 def decode_pixels(file: GltfFile, index: int) -> np.ndarray:
     """Image as RGBA uint8 [H, W, 4], top row first. Raises ValueError if it cannot be read or is too large."""
-    broken = (OSError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, Image.DecompressionBombError)
+    # What Pillow's decoders raise on damaged images.
+    broken = (
+        OSError,
+        SyntaxError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    )
     try:
         with Image.open(io.BytesIO(file.image_bytes(index))) as image:
             if image.width * image.height > _MAX_PIXELS:
