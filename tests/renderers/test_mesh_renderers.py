@@ -152,8 +152,13 @@ def test_a_lit_quad_has_the_value_of_the_equation(white_env):
     out = renderer.render(mesh, *camera(), white_env)
     albedo = decode(torch.tensor([0.5, 0.25, 0.75]))
     a, b = fg_lookup(torch.tensor(1.0), torch.tensor(0.6))
-    f0 = 0.04 * 0.7 + albedo * 0.3
-    expected = tone_map(albedo * 0.7 + f0 * a + b)
+
+    def reflected(f0):  # once and repeatedly between microfacets
+        lost, mean_fresnel = 1 - a - b, f0 + (1 - f0) / 21
+        return (f0 * a + b) * (1 + lost * mean_fresnel / (1 - lost * mean_fresnel))
+
+    plastic = albedo * (1 - reflected(0.04)) + reflected(0.04)
+    expected = tone_map(0.7 * plastic + 0.3 * reflected(albedo))
     assert torch.allclose(out.shaded[:, 16, 16], expected, atol=2e-3)
     assert torch.allclose(out.base_color[:, 16, 16], torch.tensor([0.5, 0.25, 0.75]), atol=1e-6)
     assert abs(float(out.metallic[16, 16]) - 0.3) < 1e-6 and abs(float(out.roughness[16, 16]) - 0.6) < 1e-6
@@ -174,8 +179,9 @@ def test_transparent_layers_composite_front_to_back(white_env):
     renderer = PbrMeshRenderer(options)
     both = renderer.render(material_quads((0.1, blue), (-0.1, red)), *camera(), white_env)
     a, b = fg_lookup(torch.tensor(1.0), torch.tensor(1.0))
-    gloss = 0.04 * a + b
-    front, back = torch.tensor([1.0, 0, 0]) + gloss, torch.tensor([0, 0, 1.0]) + gloss
+    single, lost, mean_fresnel = 0.04 * a + b, 1 - a - b, 0.04 + 0.96 / 21
+    gloss = single + lost * single * mean_fresnel / (1 - lost * mean_fresnel)
+    front, back = (torch.tensor(c) * (1 - gloss) + gloss for c in ([1.0, 0, 0], [0, 0, 1.0]))
     assert torch.allclose(both.shaded[:, 8, 8], tone_map(0.25 * front + 0.75 * back), atol=3e-3)
     assert torch.allclose(both.base_color[:, 8, 8], torch.tensor([1.0, 0, 0]))  # nearest surface
     assert abs(float(both.alpha[8, 8]) - 0.25) < 1e-6 and float(both.opacity[8, 8]) > 0.999

@@ -1,8 +1,10 @@
 """Image-based lighting by the split-sum approximation.
 
-Maps are kept as latitude-longitude images, which have no seams to treat; diffuse and rough specular levels are exact
-sums over the sphere with exact solid angles and normalised weights, so a constant white surround lights with exactly 1.
-Based on: B. Karis, "Real Shading in Unreal Engine 4", 2013.
+Maps are kept as latitude-longitude images, which have no seams to treat; they are exact sums over the sphere with
+exact solid angles and normalised weights (`prefilter.py`), so a constant white surround lights with exactly 1.
+Based on: B. Karis, "Real Shading in Unreal Engine 4", 2013; light scattered several times between microfacets, and what
+a coating leaves to the diffuse base, after C. Fdez-Agüera, "A Multiple-Scattering Microfacet Model for Real-Time
+Image-Based Lighting", 2019.
 """
 
 from __future__ import annotations
@@ -15,29 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .fg_table import fg_lookup
-from .panorama import directions_to_uv, panorama_directions, reduce_panorama, sample_panorama, solid_angles
+from .panorama import directions_to_uv, sample_panorama
+from .prefilter import LEVEL_ROUGHNESS, diffuse_map, specular_levels
 
-__all__ = ["EnvMap", "roughness_to_level"]
-
-_ROUGHNESS = (0.08, 0.185, 0.29, 0.395, 0.5, 1.0)  # of the specular levels
-_HEIGHT = 256  # rows of the stored levels
-_SUM_HEIGHT = 64  # rows of the source of the exact sums
-_TABLE_HEIGHT = 32  # rows of the diffuse map
-_TAPS = 64
-
-
-def roughness_to_level(roughness: Tensor) -> Tensor:
-    """Fractional index 0..5 of the specular level for a roughness in [0, 1]."""
-    smooth = (roughness.clamp(0.08, 0.5) - 0.08) / 0.42 * 4
-    return torch.where(roughness < 0.5, smooth, (roughness.clamp(0.5, 1.0) - 0.5) / 0.5 + 4)
+__all__ = ["EnvMap"]
 
 
 class EnvMap:
     """A surround that lights, from a linear latitude-longitude image `[H, 2H, 3]` (row 0 = zenith, centre = world -Y).
 
     `rotation` turns the surround about +Z (radians, counter-clockwise seen from above); `intensity` scales it.
-    `quirks="published"` mirrors the image left to right as the published renderer does. The filtered maps are made on
-    first use, on the image's device, and kept.
+    `quirks="published"` mirrors the image left to right and adds the whole diffuse term to a single-scattering lobe, as
+    the published renderer does. The filtered maps are made on first use, on the image's device, and kept.
     """
 
     def __init__(
@@ -93,7 +84,7 @@ class EnvMap:
         levels = self._filtered()[1]  # [1, 3, L, H, W + 2]
         depth, width = levels.shape[2], levels.shape[4] - 2
         uv = directions_to_uv(self._local(direction).reshape(-1, 3), self.quirks)
-        level = roughness_to_level(roughness.reshape(-1))
+        level = roughness.reshape(-1).clamp(0, 1) * (len(LEVEL_ROUGHNESS) - 1)
         grid = torch.stack(
             [(uv[:, 0] * width + 1) * (2 / (width + 2)) - 1, 2 * uv[:, 1] - 1, (level + 0.5) * (2 / depth) - 1], dim=-1
         )
@@ -103,7 +94,7 @@ class EnvMap:
     def shade_parts(
         self, position: Tensor, normal: Tensor, kd: Tensor, ks: Tensor, view_pos: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Reflected radiance of points, split into its diffuse and specular parts, each `[..., 3]`.
+        """Reflected radiance of points, split into the diffuse base and the specular reflection, each `[..., 3]`.
 
         `position`, `normal` (unit), linear albedo `kd`, `ks = (occlusion, roughness, metallic)`: `[..., 3]`; `view_pos`
         broadcasts against them.
@@ -113,12 +104,16 @@ class EnvMap:
         occlusion, roughness, metallic = ks[..., 0:1], ks[..., 1], ks[..., 2:3]
         cosine = (view * normal).sum(-1, keepdim=True)
         reflected = 2 * cosine * normal - view
-        scale_bias = fg_lookup(cosine[..., 0].clamp(1e-4, 1), roughness)
-        f0 = 0.04 * (1 - metallic) + kd * metallic
-        open_share = 1 - occlusion
-        diffuse = self.diffuse(normal) * (kd * (1 - metallic)) * open_share
-        specular = self.specular(reflected, roughness) * (f0 * scale_bias[..., 0:1] + scale_bias[..., 1:2]) * open_share
-        return diffuse, specular
+        scale, bias = fg_lookup(cosine[..., 0].clamp(1e-4, 1), roughness).split(1, dim=-1)
+        single = (0.04 * (1 - metallic) + kd * metallic) * scale + bias
+        base = kd * (1 - metallic)
+        glossy = self.specular(reflected, roughness) * single
+        light = self.diffuse(normal)
+        if self.quirks != "published":
+            coat, metal = _multiple_scattering(scale, bias, 0.04), _multiple_scattering(scale, bias, kd)
+            base = base * (1 - (0.04 * scale + bias) - coat)
+            glossy = glossy + (coat + (metal - coat) * metallic) * light
+        return light * base * (1 - occlusion), glossy * (1 - occlusion)
 
     def shade(
         self, gb_pos: Tensor, gb_normal: Tensor, kd: Tensor, ks: Tensor, view_pos: Tensor, specular: bool = True
@@ -141,74 +136,14 @@ class EnvMap:
         """Diffuse map `[h, 2h, 3]` and specular levels `[1, 3, L, H, 2H + 2]` (one wrapped column at both sides)."""
         if self._maps is None:
             with torch.no_grad():
-                levels = [self._level(i, roughness) for i, roughness in enumerate(_ROUGHNESS)]
-                wide = [_resize_wrapped(level, _HEIGHT) for level in levels]
-                stack = torch.stack(wide).permute(3, 0, 1, 2)[None]  # [L, H, W, 3] -> [1, 3, L, H, W]
+                stack = specular_levels(self.image).permute(3, 0, 1, 2)[None]  # [L, H, W, 3] -> [1, 3, L, H, W]
                 stack = torch.cat([stack[..., -1:], stack, stack[..., :1]], dim=-1).contiguous()
-                source = reduce_panorama(self.image, _SUM_HEIGHT)
-                self._maps = (_sphere_sum(source, _TABLE_HEIGHT, None), stack)
+                self._maps = (diffuse_map(self.image), stack)
         return self._maps
 
-    def _level(self, index: int, roughness: float) -> Tensor:
-        if index <= 1:  # narrow lobes: fixed low-discrepancy taps
-            height = _HEIGHT >> index
-            return _tap_lobe(reduce_panorama(self.image, height), roughness)
-        return _sphere_sum(
-            reduce_panorama(self.image, _SUM_HEIGHT), _SUM_HEIGHT if index == 2 else _TABLE_HEIGHT, roughness
-        )
 
-
-def _sphere_sum(source: Tensor, height: int, roughness: float | None) -> Tensor:
-    """Weighted mean over all texels of `source` for every texel of a `[height, 2 * height, 3]` map.
-
-    Weights: cosine (roughness None), or `max(R.L, 0) * D_ggx(R.H)`; times solid angle.
-    """
-    device = source.device
-    lights = panorama_directions(source.shape[0], device).reshape(-1, 3)
-    area = solid_angles(source.shape[0], device)[:, None].expand(-1, source.shape[1]).reshape(-1)
-    radiance = torch.cat([source.reshape(-1, 3), torch.ones_like(source.reshape(-1, 3)[:, :1])], dim=1)
-    radiance = radiance * area[:, None]  # [T, 4], last column sums the weights
-    outputs = panorama_directions(height, device).reshape(-1, 3)
-    parts = []
-    for chunk in outputs.split(512):
-        cosine = (chunk @ lights.T).clamp_(min=0, max=1)  # [c, T]
-        if roughness is None:
-            weight = cosine
-        else:
-            alpha2 = roughness**4
-            half2 = 0.5 + 0.5 * cosine  # (R.H)^2 for N = V = R
-            weight = cosine / (half2 * (alpha2 - 1) + 1) ** 2
-        total = weight @ radiance
-        parts.append(total[:, :3] / total[:, 3:])
-    return torch.cat(parts).reshape(height, 2 * height, 3)
-
-
-def _tap_lobe(source: Tensor, roughness: float) -> Tensor:
-    """GGX-filter `source [h, 2h, 3]` at its own size by `_TAPS` directions a texel, N = V = R."""
-    height = source.shape[0]
-    outputs = panorama_directions(height, source.device)
-    helper = torch.zeros_like(outputs)
-    helper[..., 2] = (outputs[..., 2].abs() < 0.9).float()
-    helper[..., 0] = 1 - helper[..., 2]
-    tangent = F.normalize(torch.linalg.cross(helper, outputs), dim=-1)
-    bitangent = torch.linalg.cross(outputs, tangent)
-    total, weights = torch.zeros_like(outputs), 0.0
-    alpha2 = roughness**4
-    for i in range(_TAPS):
-        xi, phi = (i + 0.5) / _TAPS, 2 * math.pi * (i * 0.6180339887498949 % 1.0)
-        cos2 = (1 - xi) / (1 + (alpha2 - 1) * xi)
-        nl = 2 * cos2 - 1
-        if nl <= 0:
-            continue
-        sin = math.sqrt(max(0.0, 1 - nl * nl))
-        light = outputs * nl + tangent * (sin * math.cos(phi)) + bitangent * (sin * math.sin(phi))
-        total += sample_panorama(source, light) * nl
-        weights += nl
-    return total / weights
-
-
-def _resize_wrapped(image: Tensor, height: int) -> Tensor:
-    """Bilinear resize to `[height, 2 * height, 3]` that is continuous across the left and right border."""
-    if image.shape[0] == height:
-        return image
-    return sample_panorama(image, panorama_directions(height, image.device))
+def _multiple_scattering(scale: Tensor, bias: Tensor, f0: Tensor | float) -> Tensor:
+    """Share of light that leaves after several reflections between microfacets of normal reflectance `f0`."""
+    lost = 1 - scale - bias  # by single scattering
+    mean_fresnel = f0 + (1 - f0) / 21
+    return lost * (f0 * scale + bias) * mean_fresnel / (1 - lost * mean_fresnel)

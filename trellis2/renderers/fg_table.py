@@ -11,9 +11,12 @@ import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["fg_lookup", "fg_table"]
+
+_LOOKUP_SIZE = 128
 
 
 @lru_cache(maxsize=4)
@@ -52,14 +55,16 @@ def fg_table(size: int = 256, num_samples: int = 512) -> Tensor:
 
 def fg_lookup(nv: Tensor, roughness: Tensor, table: Tensor | None = None) -> Tensor:
     """Bilinear, clamped look-up: `nv` and `roughness` of one shape -> (A, B) in a new last axis."""
-    table = fg_table() if table is None else table
-    size = table.shape[0]
-    flat = table.to(nv.device).reshape(-1, 2)
-    x = (nv.clamp_min(1e-4) * size - 0.5).clamp(0, size - 1)
-    y = (roughness * size - 0.5).clamp(0, size - 1)
-    x0, y0 = x.long().clamp_max(size - 2), y.long().clamp_max(size - 2)
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    base = y0 * size + x0
-    upper = flat[base] * (1 - fx) + flat[base + 1] * fx
-    lower = flat[base + size] * (1 - fx) + flat[base + size + 1] * fx
-    return upper * (1 - fy) + lower * fy
+    image = _device_table(nv.device) if table is None else _as_image(table, nv.device)
+    at = torch.stack([nv.clamp_min(1e-4), roughness.clamp(0, 1)], dim=-1).reshape(1, 1, -1, 2).float() * 2 - 1
+    out = F.grid_sample(image, at, padding_mode="border", align_corners=False)  # [1, 2, 1, n]
+    return out[0, :, 0].T.reshape(*nv.shape, 2)
+
+
+def _as_image(table: Tensor, device: torch.device) -> Tensor:
+    return table.permute(2, 0, 1)[None].contiguous().to(device)
+
+
+@lru_cache(maxsize=8)
+def _device_table(device: torch.device) -> Tensor:
+    return _as_image(fg_table(_LOOKUP_SIZE), device)

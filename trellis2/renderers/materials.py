@@ -11,6 +11,8 @@ from torch import Tensor
 
 from trellis2.representations import AlphaMode, MeshWithPbrMaterial, Texture, TextureFilterMode, TextureWrapMode
 
+from .surface import Hits, interpolate_corners
+
 __all__ = ["evaluate_materials", "face_uv_density", "sample_texture"]
 
 
@@ -25,12 +27,12 @@ def face_uv_density(clip: Tensor, faces: Tensor, uv_coords: Tensor, size: int) -
 
 def evaluate_materials(
     mesh: MeshWithPbrMaterial,
-    face: Tensor,  # [n] int64
-    weights: Tensor,  # [n, 3] barycentric
+    hits: Hits,
     density: Tensor,  # [F] from `face_uv_density`
 ) -> Tensor:  # [n, 6]
     """Attributes of points on a mesh. Faces whose material id is outside the list are the default grey."""
-    uv = (mesh.uv_coords[face] * weights[:, :, None]).sum(1)
+    face = hits.face
+    uv = interpolate_corners(mesh.uv_coords, hits)
     uv = torch.nan_to_num(uv, nan=0.0, posinf=1000.0, neginf=-1000.0).clamp(-1000.0, 1000.0)
     ids = mesh.material_ids[face].long()
     out = uv.new_tensor([0.8, 0.8, 0.8, 0.0, 0.5, 1.0]).repeat(len(face), 1)

@@ -18,14 +18,16 @@ from .options import AttrDict, make_options
 from .surface import (
     Hits,
     View,
-    box_downsample,
     camera_normal_to_color,
     check_view,
     face_normals,
     hits_of,
     interpolate_hits,
+    moved_vertices,
+    pixel_mean,
     project,
-    scatter,
+    spread,
+    triangle_id,
 )
 
 __all__ = ["MeshRenderer"]
@@ -82,79 +84,75 @@ class MeshRenderer:
             mesh = mesh.to(self.device)
         size = options.resolution * options.ssaa
         view = check_view(extrinsics, intrinsics, options.near, options.far, size, mesh.device)
-        vertices = mesh.vertices
-        if transformation is not None:
-            moved = transformation.to(vertices)
-            vertices = vertices @ moved[:3, :3].T + moved[:3, 3]
+        vertices = moved_vertices(mesh.vertices, transformation)
         clip = project(vertices, view)
         if mesh.vertices.shape[0] and mesh.faces.shape[0]:
-            hits = _draw(clip, mesh.faces, size, options.chunk_size)
+            rast = _draw(clip, mesh.faces, size, options.chunk_size)
         else:
-            empty = torch.zeros(0, dtype=torch.long, device=mesh.device)
-            hits = Hits(empty, empty, vertices.new_zeros(0, 3), vertices.new_zeros(0))
+            rast = vertices.new_zeros(size, size, 4)
+        hits = hits_of(rast, options.ssaa, mesh.faces.shape[0])
         return self._images(mesh, vertices, clip, view, hits, return_types)
 
     def _images(
         self, mesh: Mesh, vertices: Tensor, clip: Tensor, view: View, hits: Hits, return_types: Sequence[str]
     ) -> AttrDict:
         options = self.rendering_options
-        size, ssaa = view.size, options.ssaa
-        corners = mesh.faces[hits.face].long()  # [n, 3]
-        point = interpolate_hits(vertices[corners], hits.weights)
-        coverage = box_downsample(scatter(torch.ones_like(point[:, :1]), hits.pixel, size), ssaa)  # [R, R, 1]
+        resolution, ssaa = options.resolution, options.ssaa
+        point = interpolate_hits(vertices, mesh.faces, hits)
 
-        def image(values: Tensor) -> Tensor:  # [n, C] -> [R, R, C], mean over covered samples
-            return box_downsample(scatter(values, hits.pixel, size), ssaa) / coverage.clamp_min(1e-6)
+        def mean(values: Tensor, fill: float = 0.0) -> Tensor:  # [n, C] -> [R, R, C]
+            samples = spread(values.float(), hits.sample, view.size**2, fill)
+            return pixel_mean(samples, ssaa).reshape(resolution, resolution, -1)
+
+        coverage = mean(torch.ones_like(point[:, :1]))  # [R, R, 1]
+
+        def image(values: Tensor) -> Tensor:  # [n, C] -> [C, R, R], mean over covered samples
+            return (mean(values) / coverage.clamp_min(1e-6)).permute(2, 0, 1)
 
         out = AttrDict()
         for name in return_types:
             if name == "mask":
                 out.mask = coverage[..., 0]
             elif name == "depth":
-                out.depth = image((point @ view.extrinsics[2, :3] + view.extrinsics[2, 3])[:, None])[..., 0]
+                out.depth = image((point @ view.extrinsics[2, :3] + view.extrinsics[2, 3])[:, None])[0]
             elif name == "coord":
-                out.coord = image(point).permute(2, 0, 1)
+                out.coord = image(point)
             elif name == "normal":
                 normal = face_normals(vertices, mesh.faces)[hits.face]
                 away = ((point - view.eye) * normal).sum(-1, keepdim=True) > 0
                 normal = torch.where(away, -normal, normal) @ view.extrinsics[:3, :3].T
-                colors = camera_normal_to_color(normal, options.normal_convention)
-                out.normal = box_downsample(scatter(colors, hits.pixel, size, fill=0.5), ssaa).permute(2, 0, 1)
+                out.normal = mean(camera_normal_to_color(normal, options.normal_convention), 0.5).permute(2, 0, 1)
             else:
-                out.update(self._attributes(mesh, clip, view, hits, corners, image))
+                out.update(_attributes(mesh, clip, view, hits, image))
         return out
 
-    @staticmethod
-    def _attributes(mesh: Mesh, clip: Tensor, view: View, hits: Hits, corners: Tensor, image: Any) -> dict[str, Tensor]:
-        if isinstance(mesh, MeshWithPbrMaterial):
-            density = face_uv_density(clip, mesh.faces, mesh.uv_coords, view.size)
-            values = evaluate_materials(mesh, hits.face, hits.weights, density)
-        elif isinstance(mesh, MeshWithVoxel):
-            values = mesh.query_attrs(interpolate_hits(mesh.vertices[corners], hits.weights))
-        elif mesh.vertex_attrs is None:
-            raise ValueError("return type 'attr' needs a mesh with vertex_attrs, voxels or materials")
-        else:
-            return {"attr": image(interpolate_hits(mesh.vertex_attrs.float()[corners], hits.weights)).permute(2, 0, 1)}
-        picture = image(values).permute(2, 0, 1)
-        return {name: picture[part] for name, part in mesh.layout.items()}
+
+def _attributes(mesh: Mesh, clip: Tensor, view: View, hits: Hits, image: Any) -> dict[str, Tensor]:
+    if isinstance(mesh, MeshWithPbrMaterial):
+        density = face_uv_density(clip, mesh.faces, mesh.uv_coords, view.size)
+        values = evaluate_materials(mesh, hits, density)
+    elif isinstance(mesh, MeshWithVoxel):
+        values = mesh.query_attrs(interpolate_hits(mesh.vertices, mesh.faces, hits))
+    elif mesh.vertex_attrs is None:
+        raise ValueError("return type 'attr' needs a mesh with vertex_attrs, voxels or materials")
+    else:
+        return {"attr": image(interpolate_hits(mesh.vertex_attrs.float(), mesh.faces, hits))}
+    picture = image(values)
+    return {name: picture[part] for name, part in mesh.layout.items()}
 
 
-def _draw(clip: Tensor, faces: Tensor, size: int, chunk_size: int | None) -> Hits:
-    """Visible samples; chunks of faces are merged by depth and keep their index in the whole mesh."""
-    from o_voxel.rasterize import rasterize
+def _draw(clip: Tensor, faces: Tensor, size: int, chunk_size: int | None) -> Tensor:
+    """Raster `[S, S, 4]`; chunks of faces are merged by depth and keep their index in the whole mesh."""
+    from o_voxel.rasterize import rasterize, triangle_index
 
     if chunk_size is None or chunk_size >= faces.shape[0]:
-        return hits_of(rasterize(clip, faces, (size, size))[0].reshape(-1, 4))
+        return rasterize(clip, faces, (size, size))[0].reshape(size, size, 4)
     if chunk_size < 1:
         raise ValueError(f"rendering option chunk_size must be positive, got {chunk_size}")
-    face = torch.full((size * size,), -1, dtype=torch.long, device=clip.device)
-    depth = torch.full((size * size,), torch.inf, device=clip.device)
-    weights = torch.zeros((size * size, 3), device=clip.device)
+    whole = clip.new_zeros(size, size, 4)
     for start in range(0, faces.shape[0], chunk_size):
-        hits = hits_of(rasterize(clip, faces[start : start + chunk_size].contiguous(), (size, size))[0].reshape(-1, 4))
-        closer = hits.depth <= depth[hits.pixel]
-        pixel = hits.pixel[closer]
-        face[pixel], depth[pixel] = hits.face[closer] + start, hits.depth[closer]
-        weights[pixel] = hits.weights[closer]
-    pixel = torch.nonzero(face >= 0)[:, 0]
-    return Hits(pixel, face[pixel], weights[pixel], depth[pixel])
+        part = rasterize(clip, faces[start : start + chunk_size].contiguous(), (size, size))[0].reshape(size, size, 4)
+        closer = (part[..., 3] != 0) & ((whole[..., 3] == 0) | (part[..., 2] <= whole[..., 2]))
+        part[..., 3] = triangle_id(triangle_index(part) + start)
+        whole = torch.where(closer[..., None], part, whole)
+    return whole

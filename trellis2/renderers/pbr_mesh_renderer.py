@@ -5,7 +5,7 @@ R = resolution, S = R * ssaa, n covered samples of a depth layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,26 +17,28 @@ from trellis2.representations import AlphaMode, MeshWithPbrMaterial, MeshWithVox
 from .ambient_occlusion import ambient_occlusion
 from .asset import corner_normals
 from .cameras import image_rays
-from .color import decode, tone_map
+from .color import tone_map
 from .env_map import EnvMap
+from .layers import ATTRIBUTES, Layers
 from .materials import evaluate_materials, face_uv_density
 from .options import AttrDict, make_options
 from .surface import (
     Hits,
     View,
-    box_downsample,
     camera_normal_to_color,
     check_view,
     face_normals,
     hits_of,
+    interpolate_corners,
     interpolate_hits,
+    moved_vertices,
     peel,
+    pixel_mean,
     project,
 )
 
 __all__ = ["PbrMeshRenderer"]
 
-_OPAQUE = 0.975  # accumulated opacity beyond which nothing behind is drawn; decoded solids come close to 1
 _DEFAULTS: dict[str, Any] = {
     "resolution": None,
     "near": None,
@@ -49,7 +51,7 @@ _DEFAULTS: dict[str, Any] = {
     "ao_samples": 32,
     "bg_color": (0.0, 0.0, 0.0),
 }
-_ATTRIBUTES = ("base_color", "metallic", "roughness", "alpha")
+_GEOMETRY_BUFFERS = ("normal", "mask", "base_color", "metallic", "roughness", "alpha", "clay", "opacity")
 
 
 class PbrMeshRenderer:
@@ -78,6 +80,7 @@ class PbrMeshRenderer:
         envmap: EnvMap | Mapping[str, EnvMap],
         use_envmap_bg: bool = False,
         transformation: Tensor | None = None,  # [4, 4], moves the mesh first
+        buffers: Sequence[str] | None = None,
     ) -> AttrDict:
         """Render one view.
 
@@ -85,6 +88,8 @@ class PbrMeshRenderer:
         [R, R], `base_color` [3, R, R], `metallic`, `roughness`, `alpha` [R, R] of the nearest surface, `clay` [R, R]
         (unoccluded share, 0 on the background) and `opacity` [R, R] (transparent layers added up). All float32 in
         [0, 1]; background 0, normal 0.5. Occlusion darkens diffuse light only. Surfaces are two-sided.
+        `buffers` picks some of these by name, which saves the work for the others; `rgba` (`rgba_<name>`) [4, R, R],
+        the picture with straight alpha, is made on demand only.
         """
         if not isinstance(mesh, (MeshWithVoxel, MeshWithPbrMaterial)):
             raise TypeError(f"mesh must be a MeshWithVoxel or MeshWithPbrMaterial, got {type(mesh).__name__}")
@@ -92,67 +97,50 @@ class PbrMeshRenderer:
         resolution, ssaa = _positive(options, "resolution"), _positive(options, "ssaa")
         if options.near is None or options.far is None:
             raise ValueError("rendering options near and far must be set")
+        surrounds = {"": envmap} if isinstance(envmap, EnvMap) else {f"_{name}": e for name, e in envmap.items()}
+        wanted = _wanted_buffers(buffers, list(surrounds))
         if self.device is not None:
             mesh = mesh.to(self.device)
-        environments = (
-            {"shaded": envmap} if isinstance(envmap, EnvMap) else {f"shaded_{k}": e for k, e in envmap.items()}
-        )
-        environments = {name: env.to(mesh.device) for name, env in environments.items()}
-        size = resolution * ssaa
-        view = check_view(extrinsics, intrinsics, options.near, options.far, size, mesh.device)
-        buffers = _Buffers(size, list(environments), mesh.device)
+        lit = {k: e.to(mesh.device) for k, e in surrounds.items() if {f"shaded{k}", f"rgba{k}"} & set(wanted)}
+        view = check_view(extrinsics, intrinsics, options.near, options.far, resolution * ssaa, mesh.device)
+        layers = Layers(view, lit, options.transfer)
         if mesh.vertices.shape[0] and mesh.faces.shape[0]:
-            self._draw(mesh, view, environments, transformation, buffers)
-        return self._finish(buffers, view, environments, use_envmap_bg, resolution, ssaa)
+            self._draw(mesh, view, transformation, layers)
+        return self._finish(layers, view, lit, use_envmap_bg, wanted)
 
     def _draw(
         self,
         mesh: MeshWithVoxel | MeshWithPbrMaterial,
         view: View,
-        environments: Mapping[str, EnvMap],
         transformation: Tensor | None,
-        out: _Buffers,
+        out: Layers,
     ) -> None:
         options = self.rendering_options
-        vertices = mesh.vertices
-        if transformation is not None:
-            moved = transformation.to(vertices)
-            vertices = vertices @ moved[:3, :3].T + moved[:3, 3]
-        faces = mesh.faces
+        vertices, faces = moved_vertices(mesh.vertices, transformation), mesh.faces
         clip = project(vertices, view)
         flat = face_normals(vertices, faces)
         smooth = self._smooth_normals(vertices, faces) if options.crease_angle > 0 else None
+        count = _positive(options, "peel_layers")
         density = None
-        layers = _positive(options, "peel_layers")
         if isinstance(mesh, MeshWithPbrMaterial):
             density = face_uv_density(clip, faces, mesh.uv_coords, view.size)
             if all(material.alpha_mode == AlphaMode.OPAQUE for material in mesh.materials):
-                layers = 1
-        for layer, rast in enumerate(peel(clip, faces, view.size, layers)):
-            hits = hits_of(rast)
-            if not len(hits.pixel):
+                count = 1
+        for rast in peel(clip, faces, view.size, count):
+            hits = hits_of(rast, options.ssaa, faces.shape[0], out.open_samples())
+            if not len(hits.sample):
                 break
-            if layer:
-                visible = out.opacity[hits.pixel, 0] < _OPAQUE
-                hits = Hits(hits.pixel[visible], hits.face[visible], hits.weights[visible], hits.depth[visible])
-            corners = faces[hits.face].long()  # [n, 3]
-            point = interpolate_hits(vertices[corners], hits.weights)
+            point = interpolate_hits(vertices, faces, hits)
             normal = flat[hits.face]
-            facing = torch.where(((point - view.eye) * normal).sum(-1, keepdim=True) > 0, -1.0, 1.0)
-            normal = normal * facing
+            away = ((point - view.eye) * normal).sum(-1, keepdim=True) > 0
+            normal = torch.where(away, -normal, normal)
             shading = normal
             if smooth is not None:
-                shading = _towards(F.normalize(interpolate_hits(smooth[hits.face], hits.weights), dim=-1), normal)
-            if isinstance(mesh, MeshWithVoxel):
-                source = point if transformation is None else interpolate_hits(mesh.vertices[corners], hits.weights)
-                values = mesh.query_attrs(source)
-                attrs = torch.cat([values[:, mesh.layout[name]] for name in _ATTRIBUTES], dim=1)
-            else:
-                assert density is not None
-                attrs = evaluate_materials(mesh, hits.face, hits.weights, density)
-            attrs = attrs.float().clamp(0, 1)
-            out.add_layer(hits.pixel, point, shading, attrs, view, environments, options.transfer, first=layer == 0)
-            if not (out.opacity[hits.pixel] < _OPAQUE).any():
+                shading = _towards(F.normalize(interpolate_corners(smooth, hits), dim=-1), normal)
+            source = point if transformation is None else interpolate_hits(mesh.vertices, faces, hits)
+            attrs = _attributes(mesh, source, hits, density).float().clamp(0, 1)
+            out.add(hits.sample, point, shading, attrs)
+            if count == 1 or not out.is_open(hits.sample):
                 break
 
     def _smooth_normals(self, vertices: Tensor, faces: Tensor) -> Tensor:
@@ -167,103 +155,88 @@ class PbrMeshRenderer:
 
     def _finish(
         self,
-        buffers: _Buffers,
+        layers: Layers,
         view: View,
         environments: Mapping[str, EnvMap],
         use_envmap_bg: bool,
-        resolution: int,
-        ssaa: int,
+        wanted: Sequence[str],
     ) -> AttrDict:
         options = self.rendering_options
-        size = view.size
+        resolution, ssaa = options.resolution, options.ssaa
 
-        def reduce(flat: Tensor) -> Tensor:  # [S * S, C] -> [R, R, C]
-            return box_downsample(flat.reshape(size, size, -1), ssaa)
+        def picture(samples: Tensor) -> Tensor:  # [S * S, C] -> [R, R, C]
+            return pixel_mean(samples, ssaa).reshape(resolution, resolution, -1)
 
-        mask = reduce(buffers.mask)
-        nearest, sample = _nearest_samples(buffers.depth[:, 0], resolution, ssaa)
-        front = buffers.normal[sample].reshape(resolution, resolution, 3)
-        occlusion = ambient_occlusion(nearest, front, view.projection, num_samples=int(options.ao_samples))[..., None]
-        opacity = reduce(buffers.opacity)
+        opacity = picture(layers.opacity)
         out = AttrDict()
+        unoccluded = opacity  # not used unless one of these is wanted
+        if environments or "clay" in wanted:
+            depth, normal = layers.front(ssaa)
+            size = (resolution, resolution)
+            samples = int(options.ao_samples)
+            normal = normal.reshape(*size, 3)
+            hidden = ambient_occlusion(depth.reshape(size), normal, view.projection, num_samples=samples)
+            unoccluded = 1 - hidden[..., None]
         for name, environment in environments.items():
-            radiance = reduce(buffers.diffuse[name]) * (1 - occlusion) + reduce(buffers.specular[name])
-            if use_envmap_bg:
-                directions = image_rays(view.extrinsics, view.intrinsics, size)[1]
-                radiance = radiance + reduce((1 - buffers.opacity) * environment.sample(directions).reshape(-1, 3))
+            light = picture(layers.radiance[name])  # diffuse, specular
+            radiance = torch.addcmul(light[..., 3:], light[..., :3], unoccluded)
+            if f"rgba{name}" in wanted:
+                straight = tone_map(radiance / opacity.clamp_min(1e-6), options.transfer)
+                out[f"rgba{name}"] = torch.cat([straight, opacity], dim=-1).clamp_(0, 1).permute(2, 0, 1)
+            if f"shaded{name}" in wanted:
+                out[f"shaded{name}"] = self._over_background(radiance, opacity, view, environment, use_envmap_bg)
+        if "clay" in wanted:
+            out.clay = (unoccluded * picture(layers.mask))[..., 0]
+        attributes = picture(layers.attributes)
+        for name, part in ATTRIBUTES.items():
+            if name in wanted:
+                out[name] = (
+                    attributes[..., part].permute(2, 0, 1) if name == "base_color" else attributes[..., part][..., 0]
+                )
+        if "normal" in wanted:
+            surface = camera_normal_to_color(layers.first_normal, options.normal_convention)
+            out.normal = picture(torch.where(layers.mask > 0, surface, 0.5)).permute(2, 0, 1)
+        if "mask" in wanted:
+            out.mask = picture(layers.mask)[..., 0]
+        if "opacity" in wanted:
+            out.opacity = opacity[..., 0]
+        return AttrDict((name, out[name]) for name in wanted)
+
+    def _over_background(
+        self, radiance: Tensor, opacity: Tensor, view: View, environment: EnvMap, use_envmap_bg: bool
+    ) -> Tensor:
+        """Display colours [3, R, R] of premultiplied `radiance [R, R, 3]` with `opacity [R, R, 1]`."""
+        options = self.rendering_options
+        if use_envmap_bg:
+            behind = environment.sample(image_rays(view.extrinsics, view.intrinsics, options.resolution)[1])
+            shaded = tone_map(torch.addcmul(radiance, 1 - opacity, behind), options.transfer)
+        elif any(options.bg_color):
+            straight = tone_map(radiance / opacity.clamp_min(1e-6), options.transfer)
+            shaded = straight * opacity + (1 - opacity) * straight.new_tensor(list(options.bg_color))
+        else:
             shaded = tone_map(radiance, options.transfer)
-            if not use_envmap_bg and any(options.bg_color):
-                shaded = shaded + (1 - opacity).clamp(0, 1) * shaded.new_tensor(list(options.bg_color))
-            out[name] = shaded.clamp(0, 1).permute(2, 0, 1)
-        surface = camera_normal_to_color(buffers.first_normal, options.normal_convention)
-        out.normal = reduce(torch.where(buffers.mask > 0, surface, 0.5)).permute(2, 0, 1)
-        out.mask = mask[..., 0]
-        attributes = reduce(buffers.attributes)
-        out.base_color = attributes[..., 0:3].permute(2, 0, 1)
-        out.metallic, out.roughness, out.alpha = attributes[..., 3], attributes[..., 4], attributes[..., 5]
-        out.clay = ((1 - occlusion) * mask)[..., 0]
-        out.opacity = opacity[..., 0]
-        return out
+        return shaded.clamp_(0, 1).permute(2, 0, 1)
 
 
-class _Buffers:
-    """Accumulated images, flat `[S * S, C]` float32."""
-
-    def __init__(self, size: int, names: list[str], device: torch.device) -> None:
-        def zeros(channels: int) -> Tensor:
-            return torch.zeros((size * size, channels), device=device)
-
-        self.opacity, self.mask, self.best = zeros(1), zeros(1), zeros(1)
-        self.first_normal, self.normal = zeros(3), zeros(3)
-        self.attributes = zeros(6)
-        self.depth = torch.full((size * size, 1), torch.inf, device=device)  # camera z of the leading layer
-        self.diffuse = {name: zeros(3) for name in names}
-        self.specular = {name: zeros(3) for name in names}
-
-    def add_layer(
-        self,
-        pixel: Tensor,
-        point: Tensor,
-        normal: Tensor,
-        attrs: Tensor,
-        view: View,
-        environments: Mapping[str, EnvMap],
-        transfer: Any,
-        first: bool,
-    ) -> None:
-        """Composite one layer behind what is there; `attrs [n, 6]` in [0, 1]."""
-        rotation = view.extrinsics[:3, :3]
-        camera_normal = normal @ rotation.T
-        z = point @ rotation[2] + view.extrinsics[2, 3]
-        if first:
-            self.mask[pixel] = 1.0
-            self.attributes[pixel] = attrs
-            self.first_normal[pixel] = camera_normal
-        albedo = decode(attrs[:, 0:3], transfer)
-        ks = torch.stack([torch.zeros_like(attrs[:, 4]), attrs[:, 4], attrs[:, 3]], dim=1)
-        weight = (1 - self.opacity[pixel]) * attrs[:, 5:6]
-        for name, environment in environments.items():
-            diffuse, specular = environment.shade_parts(point, normal, albedo, ks, view.eye)
-            self.diffuse[name][pixel] += weight * diffuse
-            self.specular[name][pixel] += weight * specular
-        leading = weight[:, 0] > self.best[pixel, 0]
-        chosen = pixel[leading]
-        self.best[chosen] = weight[leading]
-        self.depth[chosen, 0] = z[leading]
-        self.normal[chosen] = camera_normal[leading]
-        self.opacity[pixel] += weight
+def _wanted_buffers(buffers: Sequence[str] | None, environments: Sequence[str]) -> list[str]:
+    """Names of the buffers to make; ValueError for unknown ones."""
+    shaded = [f"shaded{name}" for name in environments]
+    if buffers is None:
+        return [*shaded, *_GEOMETRY_BUFFERS]
+    known = [*shaded, *(f"rgba{name}" for name in environments), *_GEOMETRY_BUFFERS]
+    missing = [name for name in buffers if name not in known]
+    if missing:
+        raise ValueError(f"no buffers {missing}, choose from: {', '.join(known)}")
+    return list(buffers)
 
 
-def _nearest_samples(depth: Tensor, resolution: int, ssaa: int) -> tuple[Tensor, Tensor]:
-    """Nearest depth `[R, R]` and flat sample index `[R * R]` of every pixel."""
-    if ssaa == 1:
-        return depth.reshape(resolution, resolution), torch.arange(len(depth), device=depth.device)
-    cells = depth.reshape(resolution, ssaa, resolution, ssaa).permute(0, 2, 1, 3).reshape(resolution**2, ssaa**2)
-    value, chosen = cells.min(dim=1)
-    pixel = torch.arange(resolution**2, device=depth.device)
-    row = torch.div(pixel, resolution, rounding_mode="floor") * ssaa + torch.div(chosen, ssaa, rounding_mode="floor")
-    column = (pixel % resolution) * ssaa + chosen % ssaa
-    return value.reshape(resolution, resolution), row * (resolution * ssaa) + column
+def _attributes(mesh: MeshWithVoxel | MeshWithPbrMaterial, point: Tensor, hits: Hits, density: Tensor | None) -> Tensor:
+    """Base colour, metallic, roughness, alpha `[n, 6]` at the hits; `point` is untransformed."""
+    if isinstance(mesh, MeshWithVoxel):
+        values = mesh.query_attrs(point)
+        return torch.cat([values[:, mesh.layout[name]] for name in ATTRIBUTES], dim=1)
+    assert density is not None
+    return evaluate_materials(mesh, hits, density)
 
 
 def _towards(smooth: Tensor, flat: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """From a raster to surface points: what the mesh renderers share.
 
-S = resolution * ssaa; n covered samples, kept as flat indices into the S * S image; V vertices, F faces.
+R = resolution, S = R * ssaa; n covered samples; V vertices, F faces. Samples are numbered pixel by pixel, so that a
+picture is the mean over groups of ssaa^2 neighbours.
 """
 
 from __future__ import annotations
@@ -17,16 +18,23 @@ from .cameras import intrinsics_to_projection
 __all__ = [
     "Hits",
     "View",
-    "box_downsample",
     "camera_normal_to_color",
     "check_view",
     "face_normals",
     "hits_of",
+    "interpolate_corners",
     "interpolate_hits",
+    "moved_vertices",
     "peel",
+    "pixel_major",
+    "pixel_mean",
     "project",
-    "scatter",
+    "spread",
+    "triangle_id",
 ]
+
+_EXACT_IDS = 1 << 24
+_ID_OFFSET = 0x4A800000
 
 
 @dataclass(frozen=True)
@@ -48,10 +56,9 @@ class View:
 class Hits:
     """Covered samples of one depth layer."""
 
-    pixel: Tensor  # [n] int64, flat index
+    sample: Tensor  # [n] int64, pixel-major
     face: Tensor  # [n] int64
-    weights: Tensor  # [n, 3] float32 barycentric
-    depth: Tensor  # [n] float32, z/w
+    rast: Tensor  # [n, 4] float32, row of the raster: u, v, z/w, triangle id
 
 
 def check_view(
@@ -65,42 +72,79 @@ def check_view(
         )
     if not (torch.isfinite(extrinsics).all() and torch.isfinite(intrinsics).all()):
         raise ValueError("extrinsics and intrinsics must be finite")
-    extrinsics, intrinsics = extrinsics.to(device, torch.float32), intrinsics.to(device, torch.float32)
-    return View(extrinsics, intrinsics, intrinsics_to_projection(intrinsics, near, far), size)
+    intrinsics = intrinsics.detach().to("cpu", torch.float32)
+    projection = intrinsics_to_projection(intrinsics, near, far)
+    extrinsics = extrinsics.detach().to("cpu", torch.float32)
+    return View(*(m.to(device) for m in (extrinsics, intrinsics, projection)), size)
+
+
+def moved_vertices(vertices: Tensor, transformation: Tensor | None) -> Tensor:
+    """`vertices [V, 3]` under a `[4, 4]` transformation."""
+    if transformation is None:
+        return vertices
+    matrix = transformation.to(vertices)
+    return torch.addmm(matrix[:3, 3], vertices, matrix[:3, :3].T)
 
 
 def project(vertices: Tensor, view: View) -> Tensor:
     """Clip-space positions `[V, 4]` of world `vertices [V, 3]`."""
     matrix = view.projection @ view.extrinsics
-    return vertices @ matrix[:, :3].T + matrix[:, 3]
+    return torch.addmm(matrix[:, 3], vertices, matrix[:, :3].T)
 
 
 def peel(clip: Tensor, faces: Tensor, size: int, layers: int) -> Iterator[Tensor]:
-    """Rasters `[S * S, 4]`, nearest layer first."""
+    """Rasters `[S, S, 4]`, nearest layer first."""
     from o_voxel.rasterize import DepthPeeler, rasterize
 
     if layers == 1:
-        yield rasterize(clip, faces, (size, size))[0].reshape(-1, 4)
+        yield rasterize(clip, faces, (size, size))[0].reshape(size, size, 4)
         return
     with DepthPeeler(clip, faces, (size, size)) as peeler:
         for _ in range(layers):
-            yield peeler.rasterize_next_layer()[0].reshape(-1, 4)
+            yield peeler.rasterize_next_layer()[0].reshape(size, size, 4)
 
 
-def hits_of(rast: Tensor) -> Hits:
-    """Covered samples of a raster `[S * S, 4]`."""
+def pixel_major(image: Tensor, ssaa: int) -> Tensor:
+    """`[S, S, ...]` to `[S * S, ...]` with the samples of a pixel side by side: pixel * ssaa^2 + number in it."""
+    size, rest = image.shape[0] // ssaa, image.shape[2:]
+    if ssaa == 1:
+        return image.reshape(-1, *rest)
+    cells = image.reshape(size, ssaa, size, ssaa, *rest)
+    return cells.transpose(1, 2).reshape(-1, *rest)
+
+
+def hits_of(rast: Tensor, ssaa: int, num_faces: int, wanted: Tensor | None = None) -> Hits:
+    """Covered samples of a raster `[S, S, 4]`, of those where `wanted [S * S]` bool (pixel-major) is true."""
     from o_voxel.rasterize import triangle_index
 
-    pixel = torch.nonzero(rast[:, 3] != 0)[:, 0]
-    rows = rast[pixel]
-    u, v = rows[:, 0], rows[:, 1]
-    face = triangle_index(rows[None, None])[0, 0].long()
-    return Hits(pixel, face, torch.stack([u, v, 1 - u - v], dim=1), rows[:, 2])
+    rows = pixel_major(rast, ssaa)
+    covered = rows[:, 3] != 0
+    sample = torch.nonzero(covered if wanted is None else covered & wanted)[:, 0]
+    rows = rows[sample]
+    exact = num_faces <= _EXACT_IDS
+    face = rows[:, 3].long() - 1 if exact else triangle_index(rows[None, None])[0, 0].long()
+    return Hits(sample, face, rows)
 
 
-def interpolate_hits(corner_values: Tensor, weights: Tensor) -> Tensor:
-    """Barycentric mean: `[n, 3, C]` by `[n, 3]` -> `[n, C]`."""
-    return (corner_values * weights[:, :, None]).sum(1)
+def triangle_id(face: Tensor) -> Tensor:
+    """Fourth channel of a raster for triangle indices: `face + 1` as float32, above 2^24 by its bit pattern."""
+    exact = (face + 1).float()
+    return torch.where(face < _EXACT_IDS, exact, (face + 1 + _ID_OFFSET).int().view(torch.float32))
+
+
+def interpolate_hits(table: Tensor, faces: Tensor, hits: Hits) -> Tensor:
+    """Barycentric mean of a vertex table `[V, C]` at the hits: `[n, C]`."""
+    from o_voxel.rasterize import interpolate
+
+    if not len(hits.sample):
+        return table.new_zeros(0, table.shape[1])
+    return interpolate(table, hits.rast[None, None], faces)[0].reshape(-1, table.shape[1])
+
+
+def interpolate_corners(table: Tensor, hits: Hits) -> Tensor:
+    """Barycentric mean of corner values `[F, 3, C]` at the hits: `[n, C]`."""
+    index = torch.arange(table.shape[0] * 3, dtype=torch.int32, device=table.device).reshape(-1, 3)
+    return interpolate_hits(table.reshape(-1, table.shape[2]), index, hits)
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -109,21 +153,24 @@ def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-20)
 
 
-def scatter(values: Tensor, pixel: Tensor, size: int, fill: float = 0.0) -> Tensor:
-    """Image `[S, S, C]` with `values [n, C]` at flat `pixel [n]`, `fill` elsewhere."""
-    image = torch.full((size * size, values.shape[1]), fill, dtype=torch.float32, device=values.device)
-    image[pixel] = values.float()
-    return image.reshape(size, size, -1)
+def spread(values: Tensor, sample: Tensor, count: int, fill: float = 0.0) -> Tensor:
+    """Samples `[count, C]` with `values [n, C]` at `sample [n]`, `fill` elsewhere."""
+    shape = (count, values.shape[1])
+    out = values.new_zeros(shape) if fill == 0 else values.new_full(shape, fill)
+    out[sample] = values
+    return out
 
 
-def box_downsample(image: Tensor, ssaa: int) -> Tensor:
-    """Mean over `ssaa x ssaa` samples: `[S, S, C] -> [R, R, C]`."""
-    if ssaa == 1:
-        return image
-    total = image[0::ssaa, 0::ssaa].clone()
-    for i in range(1, ssaa * ssaa):
-        total += image[i // ssaa :: ssaa, i % ssaa :: ssaa]
-    return total / (ssaa * ssaa)
+def pixel_mean(samples: Tensor, ssaa: int) -> Tensor:
+    """Mean over the samples of each pixel: pixel-major `[R * R * ssaa^2, C]` to `[R * R, C]`."""
+    per_pixel = ssaa * ssaa
+    if per_pixel == 1:
+        return samples
+    cells = samples.reshape(-1, per_pixel, samples.shape[1])
+    total = cells[:, 0].clone()
+    for i in range(1, per_pixel):
+        total += cells[:, i]
+    return total.mul_(1 / per_pixel)
 
 
 def camera_normal_to_color(normal: Tensor, convention: str) -> Tensor:
