@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -16,7 +17,8 @@ from ...modules.sparse.spatial import SparseChannel2Spatial, SparseSpatial2Chann
 from ...modules.sparse.spatial.spatial2channel import channels_to_children, children_to_channels
 from ...modules.sparse.spatial.structure import coarsen, fine_structure, up_tensor
 from ...modules.transformer.checkpointing import run_block
-from ...modules.utils import zero_module
+from ...modules.utils import autocast_active, zero_module
+from .row_chunks import c2s_rows, convnext_rows
 
 __all__ = ["SparseConvNeXtBlock3d", "SparseResBlockC2S3d", "SparseResBlockS2C3d", "norm_silu", "subdivision_of"]
 
@@ -29,6 +31,11 @@ def norm_silu(x: SparseTensor, norm: nn.Module) -> SparseTensor:
 def subdivision_of(logits: SparseTensor | None) -> SparseTensor | None:
     """Children that exist: logits > 0."""
     return None if logits is None else logits.replace(logits.feats > 0)
+
+
+def _infer(x: SparseTensor) -> bool:
+    """Only values are wanted: blocks run in chunks of rows and reuse buffers."""
+    return not torch.is_grad_enabled() and not autocast_active(x.device)
 
 
 class SparseConvNeXtBlock3d(nn.Module):
@@ -44,6 +51,8 @@ class SparseConvNeXtBlock3d(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), zero_module(nn.Linear(hidden, channels)))
 
     def _forward(self, x: SparseTensor) -> SparseTensor:
+        if _infer(x):
+            return convnext_rows(self, x)
         h = self.conv(x)
         return x.replace(self.mlp(self.norm(h.feats)) + x.feats)
 
@@ -112,6 +121,9 @@ class SparseResBlockC2S3d(nn.Module):
         if self.pred_subdiv:
             subdiv = self.to_subdiv(x)
         structure, shared = fine_structure(x, subdivision_of(subdiv), 2)
+        if _infer(x):
+            h = c2s_rows(self, x, structure, shared)
+            return (h, subdiv) if self.pred_subdiv else h
         h = self.conv1(norm_silu(x, self.norm1))
         h = up_tensor(x, channels_to_children(h.feats, structure, 2), structure.coords, 2, shared)
         h = self.conv2(norm_silu(h, self.norm2))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...modules import sparse as sp
@@ -18,6 +19,7 @@ from ...modules.utils import convert_module_to, manual_cast, zero_module
 from ..configurable import configurable
 from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, subdivision_of
 from .resample_blocks import SparseResBlock3d, SparseResBlockDownsample3d, SparseResBlockUpsample3d
+from .row_chunks import apply_rows
 
 __all__ = ["BLOCKS", "SparseUnetVaeDecoder", "SparseUnetVaeEncoder"]
 
@@ -214,11 +216,18 @@ class SparseUnetVaeDecoder(_Torso):
                     subs.append(logits)
                 else:
                     h = block(h, subdiv=guide_subs[i] if guide_subs is not None else None)
-        h = h.type(x.dtype)
-        out = self.output_layer(h.replace(layer_norm_32(h.feats)))
+        out = h.replace(self._head(h.feats, x.dtype))
         if self.training and self.pred_subdiv:
             return out, subs_gt, subs
         return (out, subs) if return_subs else out
+
+    def _head(self, feats: Tensor, dtype: torch.dtype) -> Tensor:
+        """Torso output [T, C] -> raw features [T, out_channels] in `dtype`."""
+
+        def head(rows: Tensor) -> Tensor:
+            return F.linear(layer_norm_32(rows.to(dtype)), self.output_layer.weight, self.output_layer.bias)
+
+        return head(feats) if torch.is_grad_enabled() else apply_rows(head, feats)
 
     @staticmethod
     def _recorded_subdivision(h: sp.SparseTensor) -> sp.SparseTensor:

@@ -84,3 +84,8 @@ class SparseConv3d(nn.Module):
     def forward(self, x: SparseTensor) -> SparseTensor:
         neighbors = neighbor_map_of(x, self.kernel_size, self.dilation)
         return x.replace(sparse_conv3d(x.feats, self.weight, self.bias, neighbors, backend=self.backend))
+
+    def rows(self, x: SparseTensor, rows: slice) -> Tensor:
+        """Some rows [n, Co] of `forward(x).feats`; values only, no gradients."""
+        neighbors = neighbor_map_of(x, self.kernel_size, self.dilation)
+        return sparse_conv3d(x.feats, self.weight, self.bias, neighbors[rows], backend=self.backend)
