@@ -19,6 +19,7 @@ __all__ = ["flexible_dual_grid_to_mesh", "mesh_to_flexible_dual_grid"]
 
 logger = logging.getLogger(__name__)
 
+
 def _check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
     vertices, faces = torch.as_tensor(vertices), torch.as_tensor(faces)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
