@@ -7,13 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trellis2.ops.attention import (
-    RaggedIndex,
-    attention_reference,
-    dense_attention,
-    ragged_attention,
-    window_partition,
-)
+from trellis2.ops.attention import RaggedIndex, attention, attention_reference, window_partition
 
 
 def _qkv(rows, keys, heads=2, dim=8, dtype=torch.float32, seed=0):
@@ -25,7 +19,7 @@ def _qkv(rows, keys, heads=2, dim=8, dtype=torch.float32, seed=0):
 
 def test_dense_matches_the_formula():
     q, k, v = (t.view(3, -1, 2, 8) for t in _qkv(15, 21))
-    torch.testing.assert_close(dense_attention(q, k, v), attention_reference(q, k, v), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(attention(q, k, v), attention_reference(q, k, v), rtol=1e-5, atol=1e-6)
 
 
 @given(lengths=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=5), same=st.booleans())
@@ -34,7 +28,7 @@ def test_ragged_equals_one_sample_at_a_time(lengths, same):
     q_lengths = [a for a, _ in lengths]
     kv_lengths = q_lengths if same else [b for _, b in lengths]
     q, k, v = _qkv(sum(q_lengths), sum(kv_lengths))
-    out = ragged_attention(q, k, v, RaggedIndex.build(q_lengths, "cpu"), RaggedIndex.build(kv_lengths, "cpu"))
+    out = attention(q, k, v, RaggedIndex.build(q_lengths, "cpu"), RaggedIndex.build(kv_lengths, "cpu"))
     parts = []
     for a, b, c in zip(q.split(q_lengths), k.split(kv_lengths), v.split(kv_lengths)):
         parts.append(attention_reference(a[None], b[None], c[None])[0] if len(b) else torch.zeros_like(a))
@@ -44,13 +38,13 @@ def test_ragged_equals_one_sample_at_a_time(lengths, same):
 def test_ragged_gradients_are_exact():
     q, k, v = (t.requires_grad_() for t in _qkv(5, 5, dim=4, dtype=torch.float64))
     index = RaggedIndex.build([2, 0, 3], "cpu")
-    assert torch.autograd.gradcheck(lambda *x: ragged_attention(*x, index, index), (q, k, v))
+    assert torch.autograd.gradcheck(lambda *x: attention(*x, index, index), (q, k, v))
 
 
 def test_different_sample_counts_are_refused():
     q, k, v = _qkv(4, 4)
     with pytest.raises(ValueError, match="same number of samples"):
-        ragged_attention(q, k, v, RaggedIndex.build([4], "cpu"), RaggedIndex.build([2, 2], "cpu"))
+        attention(q, k, v, RaggedIndex.build([4], "cpu"), RaggedIndex.build([2, 2], "cpu"))
 
 
 def test_window_partition_groups_by_sample_and_window():

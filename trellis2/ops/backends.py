@@ -34,7 +34,14 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 REFERENCE = "reference"
-_PROVIDERS = ("trellis2.ops.sparse_conv", "trellis2.ops.neighbor_map")
+_PROVIDERS = (
+    "trellis2.ops.attention",
+    "trellis2.ops.fused_mlp",
+    "trellis2.ops.fused_norm",
+    "trellis2.ops.fused_rope",
+    "trellis2.ops.neighbor_map",
+    "trellis2.ops.sparse_conv",
+)
 """Modules that register operations when they are imported."""
 
 Verifier = Callable[["Backend", torch.device], "str | None"]

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...ops.fused_rope import norm_rope, rms_norm
 from ..utils import require_choice
+from . import config
+from .condition import LayerCondition
 from .full import scaled_dot_product_attention
-from .rope import RotaryPositionEmbedder
 
-__all__ = ["MultiHeadAttention", "MultiHeadRMSNorm", "prepare_qk", "rms_norm"]
-
-
-def rms_norm(x: Tensor, gamma: Tensor) -> Tensor:
-    """x / max(‖x‖₂, 1e-12) · gamma · √D over the last dim of [..., D], float32 maths, type of x out."""
-    dim = x.shape[-1]
-    # ‖x‖ / √D is the root mean square; the bound on the norm becomes a tiny eps that keeps zero at zero.
-    return (F.rms_norm(x.float(), (dim,), eps=1e-24 / dim) * gamma.float()).to(x.dtype)
-
-
-def prepare_qk(qk: Tensor, norms: tuple[nn.Module, nn.Module] | None, phases: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Norm and rotate packed queries and keys together.
-
-    qk [..., L, 2, H, D]; norms: the two MultiHeadRMSNorm or None; phases complex [L, D/2] or None. Returns q and k
-    [..., L, H, D].
-    """
-    if norms is not None:
-        qk = rms_norm(qk, torch.stack([norms[0].gamma, norms[1].gamma]))  # type: ignore[list-item]
-    if phases is not None:
-        qk = RotaryPositionEmbedder.apply_rotary_embedding(qk, phases.unsqueeze(-2))
-    q, k = qk.unbind(-3)
-    return q, k
+__all__ = ["MultiHeadAttention", "MultiHeadRMSNorm", "constant_cross", "split_kv", "split_q", "split_qkv"]
 
 
 class MultiHeadRMSNorm(nn.Module):
@@ -64,7 +44,9 @@ class MultiHeadAttention(nn.Module):
         use_rope: bool = False,
         rope_freq: tuple[float, float] = (1.0, 10000.0),
         qk_rms_norm: bool = False,
+        backend: str | None = None,
     ) -> None:
+        """backend: see `trellis2.ops.attention`; without one, the one chosen in `attention.config`."""
         super().__init__()
         require_choice("type", type, ("self", "cross"))
         if attn_mode != "full":
@@ -82,6 +64,7 @@ class MultiHeadAttention(nn.Module):
         self.use_rope = use_rope
         self.rope_freq = rope_freq
         self.qk_rms_norm = qk_rms_norm
+        self.backend = config.attn_backend(backend)
         if type == "self":
             self.to_qkv = nn.Linear(channels, channels * 3, bias=qkv_bias)
         else:
@@ -92,20 +75,61 @@ class MultiHeadAttention(nn.Module):
             self.k_rms_norm = MultiHeadRMSNorm(self.head_dim, num_heads)
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, phases: Tensor | None = None) -> Tensor:
-        """x [B, L, C], context [B, L', ctx_channels] if cross, phases [L, D/2] if rotary -> [B, L, C]."""
-        if self.attn_type == "self":
-            qk, v = self.to_qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).split((2, 1), dim=-3)
-            if self.use_rope and phases is None:
-                raise ValueError("use_rope needs phases [L, D/2]")
-            norms = (self.q_rms_norm, self.k_rms_norm) if self.qk_rms_norm else None
-            q, k = prepare_qk(qk, norms, phases if self.use_rope else None)
-            v = v.squeeze(-3)
+    def forward(
+        self, x: Tensor, context: Tensor | LayerCondition | None = None, phases: Tensor | None = None
+    ) -> Tensor:
+        """x [B, L, C], context [B, L', ctx_channels] if cross, phases [L, D/2] if rotary -> [B, L, C].
+
+        A context that is constant gives [B, 1, C], the same for all L.
+        """
+        if self.attn_type == "cross":
+            return self._cross(x, context)
+        if self.use_rope and phases is None:
+            raise ValueError("use_rope needs phases [L, D/2]")
+        q, k, v = split_qkv(self, self.to_qkv(x), phases if self.use_rope else None)
+        return self._out(q, k, v)
+
+    def _out(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.to_out(scaled_dot_product_attention(q, k, v, backend=self.backend).flatten(-2))
+
+    def _cross(self, x: Tensor, context: Tensor | LayerCondition | None) -> Tensor:
+        if context is None:
+            raise ValueError("cross attention needs context [B, L, C]")
+        if isinstance(context, LayerCondition):
+            if context.constant:
+                return context.result(lambda token: constant_cross(self, token))
+            k, v = context.keys_values(lambda rows: split_kv(self, self.to_kv(rows)))
         else:
-            if context is None:
-                raise ValueError("cross attention needs context [B, L, C]")
-            q = self.to_q(x).unflatten(-1, (self.num_heads, self.head_dim))
-            k, v = self.to_kv(context).unflatten(-1, (2, self.num_heads, self.head_dim)).unbind(-3)
-            if self.qk_rms_norm:
-                q, k = self.q_rms_norm(q), self.k_rms_norm(k)
-        return self.to_out(scaled_dot_product_attention(q, k, v).flatten(-2))
+            k, v = split_kv(self, self.to_kv(context))
+        return self._out(split_q(self, self.to_q(x)), k, v)
+
+
+def _gammas(module: Any, *names: str) -> tuple[Tensor, ...]:
+    return tuple(getattr(module, f"{name}_rms_norm").gamma for name in names) if module.qk_rms_norm else ()
+
+
+def split_qkv(module: Any, qkv: Tensor, phases: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """[..., L, 3C] from `to_qkv` to q, k, v [..., L, H, D], q and k normed and rotated as the attention module says."""
+    qkv = qkv.unflatten(-1, (3 * module.num_heads, module.head_dim))
+    qk, v = qkv.split((2 * module.num_heads, module.num_heads), dim=-2)
+    if module.qk_rms_norm or phases is not None:
+        qk = norm_rope(qk, _gammas(module, "q", "k"), phases)
+    q, k = qk.chunk(2, dim=-2)
+    return q, k, v
+
+
+def split_q(module: Any, q: Tensor) -> Tensor:
+    """[..., L, C] from `to_q` to normed q [..., L, H, D]."""
+    q = q.unflatten(-1, (module.num_heads, module.head_dim))
+    return norm_rope(q, _gammas(module, "q"), None) if module.qk_rms_norm else q
+
+
+def split_kv(module: Any, kv: Tensor) -> tuple[Tensor, Tensor]:
+    """[..., L, 2C] from `to_kv` to normed k and v [..., L, H, D]."""
+    k, v = kv.unflatten(-1, (2 * module.num_heads, module.head_dim)).chunk(2, dim=-2)
+    return (norm_rope(k, _gammas(module, "k"), None) if module.qk_rms_norm else k), v
+
+
+def constant_cross(module: Any, token: Tensor) -> Tensor:
+    """Cross attention to a context of equal tokens [B, 1, ctx_channels] -> [B, 1, C] for every query."""
+    return module.to_out(module.to_kv(token)[..., module.channels :])

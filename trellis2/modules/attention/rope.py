@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...ops.fused_rope import rotate_pairs
+
 __all__ = ["RotaryPositionEmbedder", "rope_angles"]
 
 
@@ -42,5 +44,4 @@ class RotaryPositionEmbedder(nn.Module):
     @staticmethod
     def apply_rotary_embedding(x: Tensor, phases: Tensor) -> Tensor:
         """Rotate pairs (2m, 2m+1) of x [..., L, H, D] by phases [..., L, D/2]; float32 maths, type of x out."""
-        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * phases.unsqueeze(-2)).flatten(-2).to(x.dtype)
+        return rotate_pairs(x, phases)

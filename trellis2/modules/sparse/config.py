@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import os
 
+from ...ops.attention_backends import attention_backend
 from ...ops.sparse_conv import resolve_conv_backend
 
 __all__ = ["attn_backend", "conv_backend", "debug", "set_attn_backend", "set_conv_backend", "set_debug"]
 
 _log = logging.getLogger(__name__)
 _FOREIGN_CONV = ("flex_gemm", "spconv", "torchsparse", "none")
-_ATTN = ("auto", "sdpa", "naive", "flash_attn", "flash_attn_3", "xformers")
 _state: dict[str, str | bool] = {}
 
 
@@ -28,12 +28,12 @@ def set_conv_backend(name: str) -> None:
 
 
 def set_attn_backend(name: str) -> None:
-    """Choose the sparse attention backend. Raises ValueError for unknown names."""
-    if name not in _ATTN:
-        raise ValueError(f"unknown attention backend {name!r}, choose from: {', '.join(_ATTN)}")
-    if name not in ("auto", "sdpa"):
-        _log.info("attention backend %s is not used; PyTorch's scaled_dot_product_attention takes its place", name)
-    _state["attn"] = "sdpa"
+    """Choose the backend of sparse attention modules made from now on.
+
+    Raises ValueError for unknown names and ImportError when the package that a name stands for is not installed.
+    """
+    attention_backend(name)
+    _state["attn"] = name
 
 
 def set_debug(on: bool) -> None:
@@ -48,8 +48,14 @@ def conv_backend() -> str:
     return str(_state["conv"])
 
 
-def attn_backend() -> str:
-    """Backend of sparse attention; `SPARSE_ATTN_BACKEND`, else `ATTN_BACKEND`, is read at the first call."""
+def attn_backend(name: str | None = None) -> str:
+    """`name`, or without one the chosen backend. Raises as `set_attn_backend`.
+
+    `SPARSE_ATTN_BACKEND`, else `ATTN_BACKEND`, is read at the first call.
+    """
+    if name is not None:
+        attention_backend(name)
+        return name
     if "attn" not in _state:
         set_attn_backend(os.environ.get("SPARSE_ATTN_BACKEND", os.environ.get("ATTN_BACKEND", "auto")))
     return str(_state["attn"])

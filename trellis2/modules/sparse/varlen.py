@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...ops.attention import RaggedIndex
+from ...ops.fused_norm import RowSamples
 from ...ops.ragged import expand_rows
+from ...ops.ragged_index import RaggedIndex
 
 __all__ = ["VarLenTensor", "varlen_cat", "varlen_unbind"]
 
@@ -149,6 +150,11 @@ class VarLenTensor:
     def ragged_index(self) -> RaggedIndex:
         """Padding indices for attention."""
         return self._derive("ragged_index", lambda: RaggedIndex.build(self.lengths, self.device))
+
+    @property
+    def row_samples(self) -> RowSamples | None:
+        """Sample of each row; None if there is one sample."""
+        return RowSamples(self.batch_broadcast_map, self.seqlen) if len(self) > 1 else None
 
     def per_sample_to_rows(self, x: Tensor) -> Tensor:
         """[N, …] -> something that broadcasts against feats: [T, …], or [1, …] if there is one sample."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from ...ops.fused_mlp import linear_gelu
 from ..attention import MultiHeadAttention
 from ..norm import LayerNorm32
 from .checkpointing import run_block
@@ -25,6 +26,9 @@ class FeedForwardNet(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        first, _, last = self.mlp
+        if type(first) is nn.Linear and first.bias is not None:
+            return last(linear_gelu(x, first.weight, first.bias))
         return self.mlp(x)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ...ops.fused_norm import RowSamples, norm_rows, residual_norm
 from ..attention import MultiHeadAttention
+from ..attention.condition import LayerCondition
 from ..norm import LayerNorm32
-from ..utils import modulate
 from .blocks import AttnMode, FeedForwardNet
 from .checkpointing import run_block
 from .modulation import BlockModulation
+
+Branch = Callable[[Tensor], Tensor]
 
 __all__ = ["ModulatedTransformerBlock", "ModulatedTransformerCrossBlock"]
 
@@ -55,10 +59,15 @@ class ModulatedTransformerBlock(BlockModulation):
         self.mlp = self.FEED_FORWARD(channels, mlp_ratio)
         self._add_modulation_layer(channels)
 
-    def _forward(self, x: Tensor, mod: Tensor, phases: Tensor | None) -> Tensor:
+    def run_branches(self, x: Tensor, mod: Tensor, attn: Branch, mlp: Branch, rows: RowSamples | None = None) -> Tensor:
+        """The block on rows x [B, L, C], or [T, C] with their samples; the branches map rows to rows."""
         s1, c1, g1, s2, c2, g2 = self.modulation_vector(mod).chunk(6, dim=1)
-        x = x + g1.unsqueeze(1) * self.attn(modulate(self.norm1(x), s1, c1), phases=phases)
-        return x + g2.unsqueeze(1) * self.mlp(modulate(self.norm2(x), s2, c2))
+        x, h = norm_rows(x, shift=s1, scale=c1, rows=rows, eps=self.norm1.eps)
+        x, h = norm_rows(x, attn(h), gate=g1, shift=s2, scale=c2, rows=rows, eps=self.norm2.eps)
+        return residual_norm(x, mlp(h), gate=g2, rows=rows, norm=False)[0]
+
+    def _forward(self, x: Tensor, mod: Tensor, phases: Tensor | None) -> Tensor:
+        return self.run_branches(x, mod, lambda h: self.attn(h, phases=phases), self.mlp)
 
     def forward(self, x: Tensor, mod: Tensor, phases: Tensor | None = None) -> Tensor:
         """x [B, L, C], mod [B, C] or [B, 6C] -> [B, L, C]."""
@@ -115,12 +124,26 @@ class ModulatedTransformerCrossBlock(BlockModulation):
         self.mlp = self.FEED_FORWARD(channels, mlp_ratio)
         self._add_modulation_layer(channels)
 
-    def _forward(self, x: Tensor, mod: Tensor, context: Tensor, phases: Tensor | None) -> Tensor:
+    def run_branches(
+        self, x: Tensor, mod: Tensor, self_attn: Branch, cross_attn: Branch, mlp: Branch, rows: RowSamples | None = None
+    ) -> Tensor:
+        """The block on rows x [B, L, C], or [T, C] with their samples; the branches map rows to rows."""
         s1, c1, g1, s2, c2, g2 = self.modulation_vector(mod).chunk(6, dim=1)
-        x = x + g1.unsqueeze(1) * self.self_attn(modulate(self.norm1(x), s1, c1), phases=phases)
-        x = x + self.cross_attn(self.norm2(x), context)
-        return x + g2.unsqueeze(1) * self.mlp(modulate(self.norm3(x), s2, c2))
+        x, h = norm_rows(x, shift=s1, scale=c1, rows=rows, eps=self.norm1.eps)
+        affine = {"weight": self.norm2.weight, "bias": self.norm2.bias}
+        x, h = norm_rows(x, self_attn(h), gate=g1, rows=rows, eps=self.norm2.eps, **affine)
+        x, h = norm_rows(x, cross_attn(h), shift=s2, scale=c2, rows=rows, eps=self.norm3.eps)
+        return residual_norm(x, mlp(h), gate=g2, rows=rows, norm=False)[0]
 
-    def forward(self, x: Tensor, mod: Tensor, context: Tensor, phases: Tensor | None = None) -> Tensor:
+    def _forward(self, x: Tensor, mod: Tensor, context: Tensor | LayerCondition, phases: Tensor | None) -> Tensor:
+        def self_attn(h: Tensor) -> Tensor:
+            return self.self_attn(h, phases=phases)
+
+        def cross_attn(h: Tensor) -> Tensor:
+            return self.cross_attn(h, context)
+
+        return self.run_branches(x, mod, self_attn, cross_attn, self.mlp)
+
+    def forward(self, x: Tensor, mod: Tensor, context: Tensor | LayerCondition, phases: Tensor | None = None) -> Tensor:
         """x [B, L, C], mod [B, C] or [B, 6C], context [B, L', ctx_channels] -> [B, L, C]."""
         return run_block(self, x, mod, context, phases)

@@ -6,31 +6,38 @@ from typing import Any
 
 from torch import Tensor
 
-from ....ops.attention import RaggedIndex, ragged_attention
+from ....ops.attention import RaggedIndex, attention
+from .. import config
 from ..varlen import VarLenTensor
 
-__all__ = ["sparse_scaled_dot_product_attention"]
+__all__ = ["dense_index", "sparse_scaled_dot_product_attention"]
+
+
+def dense_index(x: Tensor) -> RaggedIndex:
+    """Ragged index of the flattened rows of a dense [N, L, …] tensor."""
+    return RaggedIndex.build([x.shape[1]] * x.shape[0], x.device)
 
 
 def _rows(x: VarLenTensor | Tensor) -> tuple[Tensor, RaggedIndex]:
     """Flat rows [T, …] and the ragged index; a dense [N, L, …] tensor is a ragged one of equal lengths."""
     if isinstance(x, VarLenTensor):
         return x.feats, x.ragged_index
-    index = RaggedIndex.build([x.shape[1]] * x.shape[0], x.device)
-    return x.flatten(0, 1), index
+    return x.flatten(0, 1), dense_index(x)
 
 
-def sparse_scaled_dot_product_attention(*inputs: VarLenTensor | Tensor) -> Any:
+def sparse_scaled_dot_product_attention(*inputs: VarLenTensor | Tensor, backend: str | None = None) -> Any:
     """Attention of qkv [T, 3, H, D]; or q [T, H, D] with kv [T', 2, H, D]; or q, k, v.
 
     Each of q and kv is a ragged container or a dense tensor [N, L, …], not both dense. The result is like q.
+    backend: see `trellis2.ops.attention`; without one, the chosen one of `sparse.config`.
     """
+    backend = config.attn_backend(backend)
     if len(inputs) == 1:
         (qkv,) = inputs
         if not isinstance(qkv, VarLenTensor) or qkv.feats.ndim != 4 or qkv.feats.shape[1] != 3:
             raise ValueError("qkv must be a ragged container with feats [T, 3, H, D]")
         q, k, v = qkv.feats.unbind(1)
-        return qkv.replace(ragged_attention(q, k, v, qkv.ragged_index, qkv.ragged_index))
+        return qkv.replace(attention(q, k, v, qkv.ragged_index, qkv.ragged_index, backend=backend))
     if len(inputs) not in (2, 3):
         raise ValueError(f"expected qkv, or q and kv, or q, k and v; got {len(inputs)} inputs")
     if not any(isinstance(x, VarLenTensor) for x in inputs):
@@ -44,5 +51,5 @@ def sparse_scaled_dot_product_attention(*inputs: VarLenTensor | Tensor) -> Any:
         k, v = k.unbind(1)
     else:
         v = _rows(inputs[2])[0]
-    out = ragged_attention(q, k, v, q_index, kv_index)
+    out = attention(q, k, v, q_index, kv_index, backend=backend)
     return q_in.replace(out) if isinstance(q_in, VarLenTensor) else out.view(q_in.shape)

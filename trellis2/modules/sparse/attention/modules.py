@@ -7,13 +7,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...attention.modules import MultiHeadRMSNorm, prepare_qk
+from ....ops.attention import attention
+from ...attention.condition import LayerCondition
+from ...attention.modules import MultiHeadRMSNorm, constant_cross, split_kv, split_q, split_qkv
 from ...utils import require_choice
+from .. import config
 from ..tensor import SparseTensor
 from ..varlen import VarLenTensor
-from .full import sparse_scaled_dot_product_attention
+from .full import dense_index
 from .rope import SparseRotaryPositionEmbedder
-from .windowed import sparse_windowed_scaled_dot_product_self_attention
+from .windowed import window_partition_of
 
 __all__ = ["SparseMultiHeadAttention", "SparseMultiHeadRMSNorm"]
 
@@ -43,7 +46,9 @@ class SparseMultiHeadAttention(nn.Module):
         use_rope: bool = False,
         rope_freq: tuple[float, float] = (1.0, 10000.0),
         qk_rms_norm: bool = False,
+        backend: str | None = None,
     ) -> None:
+        """backend: see `trellis2.ops.attention`; without one, the one chosen in `sparse.config`."""
         super().__init__()
         require_choice("type", type, ("self", "cross"))
         require_choice("attn_mode", attn_mode, ("full", "windowed", "double_windowed"))
@@ -65,6 +70,7 @@ class SparseMultiHeadAttention(nn.Module):
         self.shift_window = shift_window if shift_window is not None else (0, 0, 0)
         self.use_rope = use_rope
         self.qk_rms_norm = qk_rms_norm
+        self.backend = config.attn_backend(backend)
         if type == "self":
             self.to_qkv = nn.Linear(channels, channels * 3, bias=qkv_bias)
         else:
@@ -77,39 +83,43 @@ class SparseMultiHeadAttention(nn.Module):
         if use_rope:
             self.rope = SparseRotaryPositionEmbedder(self.head_dim, rope_freq=rope_freq)
 
-    def forward(self, x: SparseTensor, context: VarLenTensor | Tensor | None = None) -> SparseTensor:
-        """x feats [T, C]; context [N, L, ctx_channels] or a ragged container if cross."""
+    def forward(self, x: SparseTensor, context: VarLenTensor | Tensor | LayerCondition | None = None) -> SparseTensor:
+        """x feats [T, C]; context [N, L, ctx_channels] or a ragged container if cross. Returns feats [T, C]."""
+        if isinstance(context, LayerCondition) and context.constant:
+            token = context.result(lambda token: constant_cross(self, token))  # [N, 1, C]
+            return x.replace(x.per_sample_to_rows(token[:, 0]).expand_as(x.feats))
         out = self._self(x) if self.attn_type == "self" else self._cross(x, context)
         return x.replace(self.to_out(out.feats.flatten(1)))
 
     def _self(self, x: SparseTensor) -> SparseTensor:
-        qkv = self.to_qkv(x.feats).view(-1, 3, self.num_heads, self.head_dim)
-        if self.attn_mode == "full" or self.qk_rms_norm or self.use_rope:
-            qk, v = qkv.split((2, 1), dim=1)
-            norms = (self.q_rms_norm, self.k_rms_norm) if self.qk_rms_norm else None
-            q, k = prepare_qk(qk, norms, self.rope.phases(x) if self.use_rope else None)
-            v = v.squeeze(1)
-            if self.attn_mode == "full":
-                return sparse_scaled_dot_product_attention(x.replace(q), x.replace(k), x.replace(v))
-            qkv = torch.stack([q, k, v], dim=1)
-        packed = x.replace(qkv)
+        q, k, v = split_qkv(self, self.to_qkv(x.feats), self.rope.phases(x) if self.use_rope else None)
+        if self.attn_mode == "full":
+            index = x.ragged_index
+            return x.replace(attention(q, k, v, index, index, backend=self.backend))
         size = int(self.window_size or 0)
         if self.attn_mode == "windowed":
-            return sparse_windowed_scaled_dot_product_self_attention(packed, size, self.shift_window)
+            return x.replace(self._windowed(x, q, k, v, size, self.shift_window))
         half = self.num_heads // 2
-        plain = sparse_windowed_scaled_dot_product_self_attention(x.replace(qkv[:, :, half:]), size)
-        moved = sparse_windowed_scaled_dot_product_self_attention(x.replace(qkv[:, :, :half]), size, (size // 2,) * 3)
-        return x.replace(torch.cat([plain.feats, moved.feats], dim=1))  # upper half of the heads first, as published
+        plain = self._windowed(x, q[:, half:], k[:, half:], v[:, half:], size, (0, 0, 0))
+        moved = self._windowed(x, q[:, :half], k[:, :half], v[:, :half], size, (size // 2,) * 3)
+        return x.replace(torch.cat([plain, moved], dim=1))  # upper half of the heads first, as published
 
-    def _cross(self, x: SparseTensor, context: VarLenTensor | Tensor | None) -> SparseTensor:
+    def _windowed(
+        self, x: SparseTensor, q: Tensor, k: Tensor, v: Tensor, size: int, shift: tuple[int, int, int]
+    ) -> Tensor:
+        part = window_partition_of(x, size, shift)
+        return attention(q, k, v, part, part, backend=self.backend)
+
+    def _cross(self, x: SparseTensor, context: VarLenTensor | Tensor | LayerCondition | None) -> SparseTensor:
         if context is None:
             raise ValueError("cross attention needs context")
-        q = self.to_q(x.feats).view(-1, self.num_heads, self.head_dim)
-        rows = context.feats if isinstance(context, VarLenTensor) else context
-        kv = self.to_kv(rows).unflatten(-1, (2, self.num_heads, self.head_dim))
-        k, v = kv.unbind(-3)
-        if self.qk_rms_norm:
-            q, k = self.q_rms_norm(q), self.k_rms_norm(k)
-        if isinstance(context, VarLenTensor):
-            return sparse_scaled_dot_product_attention(x.replace(q), context.replace(k), context.replace(v))
-        return sparse_scaled_dot_product_attention(x.replace(q), k, v)
+        rows = context.rows if isinstance(context, LayerCondition) else context
+        index = rows.ragged_index if isinstance(rows, VarLenTensor) else dense_index(rows)
+
+        def project(rows: Any) -> tuple[Tensor, Tensor]:
+            feats = rows.feats if isinstance(rows, VarLenTensor) else rows.flatten(0, 1)
+            return split_kv(self, self.to_kv(feats))
+
+        k, v = context.keys_values(project) if isinstance(context, LayerCondition) else project(context)
+        q = split_q(self, self.to_q(x.feats))
+        return x.replace(attention(q, k, v, x.ragged_index, index, backend=self.backend))

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from ....ops.attention import RaggedIndex, WindowPartition, ragged_attention, window_partition
+from ....ops.attention import RaggedIndex, WindowPartition, attention, window_partition
 from ....ops.rows import take_rows
+from .. import config
 from ..tensor import SparseTensor
 
 __all__ = [
     "sparse_windowed_scaled_dot_product_cross_attention",
     "sparse_windowed_scaled_dot_product_self_attention",
+    "window_partition_of",
 ]
 
 
@@ -21,7 +23,10 @@ def _triple(value: int | Sequence[int]) -> tuple[int, int, int]:
     return int(x), int(y), int(z)
 
 
-def _partition(x: SparseTensor, window_size: int | Sequence[int], shift: int | Sequence[int]) -> WindowPartition:
+def window_partition_of(
+    x: SparseTensor, window_size: int | Sequence[int], shift: int | Sequence[int]
+) -> WindowPartition:
+    """Windows of the coordinates of x, found once per structure."""
     size, offset = _triple(window_size), _triple(shift)
     if min(size) < 1:
         raise ValueError(f"window_size must be positive, got {window_size}")
@@ -39,9 +44,9 @@ def sparse_windowed_scaled_dot_product_self_attention(
     """Attention of qkv feats [T, 3, H, D] among the rows of one sample and window ⌊(xyz + shift) / size⌋."""
     if qkv.feats.ndim != 4 or qkv.feats.shape[1] != 3:
         raise ValueError(f"qkv must have feats [T, 3, H, D], got {tuple(qkv.feats.shape)}")
-    part = _partition(qkv, window_size, shift_window)
-    q, k, v = take_rows(qkv.feats, part.order).unbind(1)
-    return qkv.replace(take_rows(ragged_attention(q, k, v, part.ragged, part.ragged), part.inverse))
+    part = window_partition_of(qkv, window_size, shift_window)
+    q, k, v = qkv.feats.unbind(1)
+    return qkv.replace(attention(q, k, v, part, part, backend=config.attn_backend()))
 
 
 def sparse_windowed_scaled_dot_product_cross_attention(
@@ -58,7 +63,8 @@ def sparse_windowed_scaled_dot_product_cross_attention(
     """
     if kv.feats.ndim != 4 or kv.feats.shape[1] != 2:
         raise ValueError(f"kv must have feats [T, 2, H, D], got {tuple(kv.feats.shape)}")
-    q_part, kv_part = _partition(q, q_window_size, q_shift_window), _partition(kv, kv_window_size, kv_shift_window)
+    q_part = window_partition_of(q, q_window_size, q_shift_window)
+    kv_part = window_partition_of(kv, kv_window_size, kv_shift_window)
     places = {tuple(key): i for i, key in enumerate(kv_part.keys.tolist())}
     starts = [0]
     for n in kv_part.ragged.lengths:
@@ -72,5 +78,4 @@ def sparse_windowed_scaled_dot_product_cross_attention(
     picked = torch.cat(rows).to(q.device) if rows else torch.zeros(0, dtype=torch.int64, device=q.device)
     keys, values = take_rows(kv.feats, kv_part.order).index_select(0, picked).unbind(1)
     kv_index = RaggedIndex.build(lengths, q.device)
-    out = ragged_attention(take_rows(q.feats, q_part.order), keys, values, q_part.ragged, kv_index)
-    return q.replace(take_rows(out, q_part.inverse))
+    return q.replace(attention(q.feats, keys, values, q_part, kv_index, backend=config.attn_backend()))

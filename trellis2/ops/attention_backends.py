@@ -1,0 +1,228 @@
+"""The libraries that can do softmax attention, each behind the same two calls: dense and ragged.
+
+Letters: B batch / N samples, L tokens, T ragged tokens, H heads, D head dim.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import backends
+from .inference import inference_only
+from .ragged_index import RaggedIndex, pad, unpad
+
+__all__ = ["ATTENTION_BACKENDS", "AttentionBackend", "attention_backend", "attention_reference", "installed_backends"]
+
+
+OP = "attention"
+_HALF = (torch.float16, torch.bfloat16)
+
+Dense = Callable[[Tensor, Tensor, Tensor], Tensor]
+Ragged = Callable[[Tensor, Tensor, Tensor, RaggedIndex, RaggedIndex], Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionBackend:
+    """One way to compute attention; the result has the type of q, the softmax is in float32."""
+
+    name: str
+    dense: Dense  # q [B, L, H, D], k and v [B, L', H, D] -> [B, L, H, D]
+    ragged: Ragged  # q [T, H, D], k and v [T', H, D] -> [T, H, D]; every sample has rows on both sides
+
+
+def attention_reference(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    """softmax(q kᵀ / √D) v in plain operations; q [B, L, H, D], k and v [B, L', H, D] -> [B, L, H, D].
+
+    key_mask: [B, 1, 1, L'] bool, true for the keys to attend to. Computed in float32, or in float64 if that is given.
+    """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    scores = torch.einsum("blhd,bmhd->bhlm", q.to(wide), k.to(wide)) / q.shape[-1] ** 0.5
+    if key_mask is not None:
+        scores = scores.masked_fill(~key_mask, float("-inf"))
+    return torch.einsum("bhlm,bmhd->blhd", scores.softmax(-1), v.to(wide)).to(q.dtype)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    # [B, L, H, D] -> [B, H, L, D]
+    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=key_mask)
+    return out.transpose(1, 2)
+
+
+def _padded(call: Callable[..., Tensor]) -> Ragged:
+    """Ragged attention as dense attention of samples padded to the longest, with masked keys."""
+
+    def run(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+        return unpad(call(pad(q, q_index), pad(k, kv_index), pad(v, kv_index), kv_index.key_mask), q_index)
+
+    return run
+
+
+def _cudnn_unavailable(device: torch.device) -> str | None:
+    if device.type != "cuda" or torch.version.cuda is None:
+        return f"cuDNN needs an NVIDIA device, not {device.type}"
+    if torch.cuda.get_device_capability(device) < (9, 0):
+        return "before Hopper (compute capability 9.0) cuDNN's attention is not the fastest"
+    return None if torch.backends.cuda.cudnn_sdp_enabled() else "cuDNN attention is switched off in PyTorch"
+
+
+def _with_cudnn(call: Callable[[], Tensor]) -> Tensor:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return call()
+
+
+def _cudnn_dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return _with_cudnn(lambda: _sdpa(q, k, v))
+
+
+def _cudnn_first_dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    # cuDNN builds a plan for every new shape, which pays when the shape comes back, as it does while sampling.
+    if inference_only(q, k, v) and q.dtype in _HALF and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128:
+        return _cudnn_dense(q, k, v)
+    return _sdpa(q, k, v)
+
+
+def _nested(x: Tensor, index: RaggedIndex) -> Tensor:
+    """[T, H, D] -> nested [N, H, L*, D] over the same memory."""
+    shortest, longest = min(index.lengths), max(index.lengths)
+    rows = torch.nested.nested_tensor_from_jagged(x, index.offsets, min_seqlen=shortest, max_seqlen=longest)
+    return rows.transpose(1, 2)
+
+
+def _nested_sdpa(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+    out = F.scaled_dot_product_attention(_nested(q, q_index), _nested(k, kv_index), _nested(v, kv_index))
+    return out.transpose(1, 2).values()
+
+
+def _cudnn_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+    return _with_cudnn(lambda: _nested_sdpa(q, k, v, q_index, kv_index))
+
+
+_padded_sdpa = _padded(_sdpa)
+
+
+def _sdpa_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+    if q.device.type == "cuda" and q.dtype in _HALF and not (q_index.has_empty or kv_index.has_empty):
+        return _nested_sdpa(q, k, v, q_index, kv_index)
+    return _padded_sdpa(q, k, v, q_index, kv_index)
+
+
+def _half_on_cuda(name: str, q: Tensor) -> None:
+    if q.device.type != "cuda" or q.dtype not in _HALF:
+        raise ValueError(
+            f"attention backend {name!r} needs float16 or bfloat16 on a CUDA device, got {q.dtype} on {q.device.type}; "
+            "choose 'sdpa' or 'auto'"
+        )
+
+
+def _flash_backend(name: str, module: Any) -> AttentionBackend:
+    """flash-attn 2 and 3 share their calls; version 3 returned (out, lse) in its first releases."""
+
+    def first(out: Any) -> Tensor:
+        return out[0] if isinstance(out, tuple) else out
+
+    def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        _half_on_cuda(name, q)
+        return first(module.flash_attn_func(q, k, v))
+
+    def ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+        _half_on_cuda(name, q)
+        return first(
+            module.flash_attn_varlen_func(
+                q,
+                k,
+                v,
+                q_index.offsets.int(),
+                kv_index.offsets.int(),
+                max(q_index.lengths),
+                max(kv_index.lengths),
+            )
+        )
+
+    return AttentionBackend(name, dense, ragged)
+
+
+def _xformers_backend(module: Any) -> AttentionBackend:
+    def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return module.memory_efficient_attention(q, k, v)
+
+    def ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+        mask = module.fmha.BlockDiagonalMask.from_seqlens(list(q_index.lengths), list(kv_index.lengths))
+        return module.memory_efficient_attention(q[None], k[None], v[None], mask)[0]
+
+    return AttentionBackend("xformers", dense, ragged)
+
+
+_BUILT_IN = {
+    "sdpa": AttentionBackend("sdpa", _sdpa, _sdpa_ragged),
+    "cudnn": AttentionBackend("cudnn", _cudnn_dense, _cudnn_ragged),
+    "naive": AttentionBackend("naive", attention_reference, _padded(attention_reference)),
+}
+_PACKAGES = {  # backend: (module to import, what to install)
+    "flash_attn": ("flash_attn", "flash-attn"),
+    "flash_attn_3": ("flash_attn_interface", "flash-attn 3 (the hopper folder of the flash-attention project)"),
+    "xformers": ("xformers.ops", "xformers"),
+}
+ATTENTION_BACKENDS = ("auto", *_BUILT_IN, *_PACKAGES)
+"""`auto`: cuDNN where it is fastest and no gradient is recorded, else `sdpa`; `sdpa`: PyTorch's own choice; `cudnn`:
+PyTorch's cuDNN attention or an error; `naive`: plain operations; the others: the package of that name."""
+
+
+def _missing(name: str) -> bool:
+    return importlib.util.find_spec(_PACKAGES[name][0].partition(".")[0]) is None
+
+
+def installed_backends() -> list[str]:
+    """The names that `attention_backend` accepts here."""
+    return ["auto", *_BUILT_IN, *(name for name in _PACKAGES if not _missing(name))]
+
+
+_AUTO = {
+    backends.REFERENCE: _BUILT_IN["naive"],
+    "sdpa": _BUILT_IN["sdpa"],
+    "cudnn": AttentionBackend("cudnn", _cudnn_first_dense, _sdpa_ragged),
+}
+
+
+def attention_backend(name: str, device: torch.device | None = None) -> AttentionBackend:
+    """The backend of this name; `auto` is decided by the registry `backends` for the device.
+
+    Raises ValueError for unknown names, ImportError if the package of a backend is not installed.
+    """
+    if name == "auto":
+        return _BUILT_IN["sdpa"] if device is None else _AUTO[backends.selected(OP, device).name]
+    return _BUILT_IN[name] if name in _BUILT_IN else _from_package(name)
+
+
+@functools.cache
+def _from_package(name: str) -> AttentionBackend:
+    if name not in _PACKAGES:
+        raise ValueError(f"unknown attention backend {name!r}, choose from: {', '.join(ATTENTION_BACKENDS)}")
+    module_name, package = _PACKAGES[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ImportError(
+            f"attention backend {name!r} needs the package {package}, which cannot be imported ({error}); "
+            f"installed here: {', '.join(installed_backends())}"
+        ) from error
+    return _xformers_backend(module) if name == "xformers" else _flash_backend(name, module)
+
+
+def _register() -> None:
+    backends.register(OP, backends.REFERENCE, lambda device: None, _AUTO[backends.REFERENCE].dense)
+    backends.register(OP, "sdpa", lambda device: None, _AUTO["sdpa"].dense, priority=10)
+    backends.register(OP, "cudnn", _cudnn_unavailable, _AUTO["cudnn"].dense, priority=20)
+
+
+_register()
