@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel._native import native_module
+from o_voxel.rasterize import external
+from o_voxel.rasterize.selection import RasterBackend, select_backend
 from o_voxel.rasterize.triangles import check_tri, triangle_index
+from o_voxel.reference.interpolate import interpolate_reference
 
 __all__ = ["interpolate"]
+
+
+def _check_channels(diff_attrs: Sequence[int] | Literal["all"] | None, channels: int) -> list[int]:
+    if diff_attrs is None or isinstance(diff_attrs, str):
+        if diff_attrs not in (None, "all"):
+            raise ValueError(f"diff_attrs must be 'all' or a list of channels, got {diff_attrs!r}")
+        return list(range(channels))
+    chosen = [int(c) for c in diff_attrs]
+    if any(not 0 <= c < channels for c in chosen):
+        raise ValueError(f"diff_attrs must hold channels in 0..{channels - 1}, got {chosen}")
+    return chosen
 
 
 def interpolate(
     attr: Tensor,  # [V, C] or [B or 1, V, C] float
     rast: Tensor,  # [B, H, W, 4] from `rasterize`
     tri: Tensor,  # [F, 3] int32; row i describes triangle i
+    rast_db: Tensor | None = None,  # [B, H, W, 4] from `rasterize(..., grad_db=True)`
+    diff_attrs: Sequence[int] | Literal["all"] | None = None,  # K channels
     *,
-    backend: Backend = "auto",
-) -> Tensor:  # [B, H, W, C]
+    backend: RasterBackend = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:  # [B, H, W, C], and with rast_db [B, H, W, 2 K]
     """`u a_0 + v a_1 + (1 - u - v) a_2` per pixel, zeros where nothing was drawn.
 
+    With `rast_db` the result is `(out, out_da)`, where `out_da` holds (d/dX, d/dY) for pixel coordinates of every
+    channel in `diff_attrs` (default: all), one pair after the other: what `texture` takes as `uv_da`.
+
     `tri` may differ from the rasterised index buffer as long as row i describes triangle i (per-face or per-corner
-    tables). Differentiable in `attr` and in the barycentrics of `rast`. The native path serves float32 on CPU when no
-    gradient is asked for. Raises ValueError if an index of a visible triangle is out of range.
+    tables). Differentiable in `attr`, the barycentrics of `rast`, and `rast_db`. The compiled path serves float32;
+    other types go through PyTorch. A visible triangle whose row or index is out of range raises ValueError on CPU; on
+    CUDA, where looking would wait for the device, its pixels are 0.
     """
     if not isinstance(attr, Tensor) or not attr.dtype.is_floating_point:
         raise TypeError(f"attr must be a floating-point tensor, got {getattr(attr, 'dtype', type(attr).__name__)}")
@@ -33,30 +56,26 @@ def interpolate(
     batch = rast.shape[0]
     if table.ndim != 3 or table.shape[0] not in (1, batch):
         raise ValueError(f"attr must have shape [V, C] or [{batch}, V, C], got {list(attr.shape)}")
-    num_vertices, channels = table.shape[1:]
+    if attr.device != rast.device:
+        raise ValueError(f"attr and rast must be on one device, got {attr.device} and {rast.device}")
+    if rast_db is None and diff_attrs is not None:
+        raise ValueError("diff_attrs needs rast_db, from rasterize(..., grad_db=True)")
+    if rast_db is not None and rast_db.shape != rast.shape:
+        raise ValueError(f"rast_db must have shape {list(rast.shape)}, got {list(rast_db.shape)}")
+    chosen = _check_channels(diff_attrs, table.shape[2])
+    use = select_backend(backend, rast)
     tracked = torch.is_grad_enabled() and (attr.requires_grad or rast.requires_grad)
-    plain = attr.device.type == rast.device.type == "cpu" and attr.dtype == rast.dtype == torch.float32 and not tracked
-    if resolve_backend(backend) == "native" and plain:
+    plain = rast.device.type == "cpu" and attr.dtype == rast.dtype == torch.float32 and not tracked and rast_db is None
+    if use == "native" and plain:
         native = native_module()
         assert native is not None
-        shaded = torch.empty(batch, rast.shape[1] * rast.shape[2], channels)
+        shaded = torch.empty(batch, rast.shape[1] * rast.shape[2], table.shape[2])
         index = tri.detach().to("cpu", torch.int32).contiguous()
         pixels = rast.detach().reshape(batch, -1, 4).contiguous()
         native.interpolate_attributes(table.detach().contiguous(), index, pixels, shaded)
-        return shaded.reshape(*rast.shape[:3], channels)
-    face = triangle_index(rast)  # [B, H, W]
-    pixel = (face.reshape(-1) >= 0).nonzero()[:, 0]  # [P]
-    face = face.reshape(-1)[pixel]
-    if face.numel() and int(face.max()) >= tri.shape[0]:
-        raise ValueError(f"tri has {tri.shape[0]} rows but rast shows triangle {int(face.max())}")
-    corner = tri.to(rast.device, torch.int64)[face]  # [P, 3]
-    if corner.numel() and (int(corner.min()) < 0 or int(corner.max()) >= num_vertices):
-        raise ValueError(f"tri must hold indices in 0..{num_vertices - 1} for every visible triangle")
-    if table.shape[0] > 1:
-        corner = corner + (pixel // (rast.shape[1] * rast.shape[2]) * num_vertices)[:, None]
-    flat = table.reshape(-1, channels)
-    uv = rast.reshape(-1, 4)[pixel, :2].to(attr.dtype)  # [P, 2]
-    u, v = uv[:, :1], uv[:, 1:]
-    value = u * flat[corner[:, 0]] + v * flat[corner[:, 1]] + (1 - u - v) * flat[corner[:, 2]]
-    out = torch.zeros(batch * rast.shape[1] * rast.shape[2], channels, dtype=attr.dtype, device=attr.device)
-    return out.index_put((pixel,), value).reshape(*rast.shape[:3], channels)
+        return shaded.reshape(*rast.shape[:3], table.shape[2])
+    if use == "nvdiffrast":
+        out, out_da = external.interpolate(table, rast, tri, rast_db, chosen)
+    else:
+        out, out_da = interpolate_reference(table, rast, tri, triangle_index(rast), rast_db, chosen)
+    return out if rast_db is None else (out, out_da)

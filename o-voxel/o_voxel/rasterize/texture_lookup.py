@@ -2,93 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel._native import native_module
+from o_voxel.rasterize import external
+from o_voxel.rasterize.mipmaps import MipChain, build_mips, check_texture, num_mip_levels
+from o_voxel.rasterize.selection import RasterBackend, select_backend
+from o_voxel.reference.texture import mip_level_reference, texture_reference
 
 __all__ = ["BoundaryMode", "FilterMode", "texture"]
 
-FilterMode = Literal["linear", "nearest"]
+FilterMode = Literal["auto", "nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"]
 BoundaryMode = Literal["wrap", "clamp", "mirror", "zero"]
 
 
-def _texel(index: Tensor, size: int, boundary: BoundaryMode) -> Tensor:
-    """Map any integer texel index into 0 .. size - 1."""
-    if boundary == "wrap":
-        return index.remainder(size)
-    if boundary == "mirror":
-        folded = index.remainder(2 * size)
-        return torch.minimum(folded, 2 * size - 1 - folded)
-    return index.clamp(0, size - 1)
+def _check_pixels(name: str, value: Tensor, uv: Tensor, channels: int) -> None:
+    expected = [*uv.shape[:3], channels] if channels > 1 else list(uv.shape[:3])
+    if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+        raise TypeError(f"{name} must be a floating-point tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+    if list(value.shape) != expected or value.device != uv.device:
+        raise ValueError(f"{name} must have shape {expected} on {uv.device}, got {list(value.shape)} on {value.device}")
+
+
+def _resolve_filter(filter_mode: str, boundary_mode: str, has_level: bool) -> str:
+    if filter_mode not in get_args(FilterMode):
+        raise ValueError(f"filter_mode must be one of {get_args(FilterMode)}, got {filter_mode!r}")
+    if boundary_mode not in get_args(BoundaryMode):
+        raise ValueError(f"boundary_mode must be one of {get_args(BoundaryMode)}, got {boundary_mode!r}")
+    if filter_mode == "auto":
+        return "linear-mipmap-linear" if has_level else "linear"
+    if "mipmap" in filter_mode and not has_level:
+        raise ValueError(f"filter_mode={filter_mode!r} needs uv_da or mip_level_bias")
+    return filter_mode
+
+
+def _check_levels(table: Tensor, mip: MipChain | Sequence[Tensor], limit: int | None) -> list[Tensor]:
+    levels = [level[None] if level.ndim == 3 else level for level in (mip.levels if isinstance(mip, MipChain) else mip)]
+    height, width = table.shape[1:3]
+    for i, level in enumerate(levels, 1):
+        want = (table.shape[0], max(1, height >> i), max(1, width >> i), table.shape[3])
+        if level.shape != want or level.dtype != table.dtype or level.device != table.device:
+            raise ValueError(
+                f"mip level {i} must be {table.dtype} {list(want)} on {table.device}, "
+                f"got {level.dtype} {list(level.shape)} on {level.device}"
+            )
+    if len(levels) > num_mip_levels(height, width):
+        raise ValueError(f"mip must have at most {num_mip_levels(height, width)} levels, got {len(levels)}")
+    return levels if limit is None else levels[:limit]
 
 
 def texture(
     tex: Tensor,  # [H, W, C] or [B or 1, H, W, C] float
     uv: Tensor,  # [B, h, w, 2] float, (0, 0) = corner of texel (row 0, column 0), (1, 1) = opposite corner
-    filter_mode: FilterMode = "linear",
+    uv_da: Tensor | None = None,  # [B, h, w, 4] float: du/dX, du/dY, dv/dX, dv/dY, from `interpolate`
+    mip_level_bias: Tensor | None = None,  # [B, h, w] float, added to the level; without uv_da it is the level
+    mip: MipChain | Sequence[Tensor] | None = None,  # levels 1, 2, ...; made from tex if not given
+    filter_mode: FilterMode = "auto",
     boundary_mode: BoundaryMode = "wrap",
+    max_mip_level: int | None = None,
     *,
-    backend: Backend = "auto",
+    backend: RasterBackend = "auto",
 ) -> Tensor:  # [B, h, w, C]
     """Sample a texture; v = 0 is tensor row 0, texel centres at (i + 0.5) / size.
 
-    `wrap` repeats, `mirror` repeats mirrored, `clamp` extends the edge texels, `zero` counts texels outside as 0.
-    Non-finite coordinates read as 0. Differentiable in `tex` and, for `linear`, in `uv`.
-    The native path serves float32 on CPU when no gradient is asked for.
-    Raises TypeError or ValueError on wrong types, shapes and modes.
+    Filters: `nearest`, `linear`, `linear-mipmap-nearest` (the level rounded), `linear-mipmap-linear` (blend of two
+    levels); `auto` is `linear` without `uv_da` and `mip_level_bias`, else `linear-mipmap-linear`. The level is half the
+    base-2 logarithm of the larger eigenvalue of J J^T, J being the derivatives in texels, plus the bias, bounded to
+    0 .. `max_mip_level` and the levels there are. Boundaries, at every level: `wrap` repeats, `mirror` repeats
+    mirrored, `clamp` extends the edge texels, `zero` counts texels outside as 0. Non-finite coordinates read as 0.
+
+    Differentiable in `tex`, `mip` and, but for `nearest`, in `uv`; between two levels also in `uv_da` and
+    `mip_level_bias`. The compiled path serves float32; other types go through PyTorch. Gradients of texels are summed
+    in a fixed order on CPU, with atomic adds on CUDA. The form `texture(tex, uv, filter_mode, boundary_mode)` is
+    understood too. Raises TypeError or ValueError on wrong types, shapes and modes.
     """
-    if not isinstance(tex, Tensor) or not tex.dtype.is_floating_point:
-        raise TypeError(f"tex must be a floating-point tensor, got {getattr(tex, 'dtype', type(tex).__name__)}")
-    if filter_mode not in get_args(FilterMode):
-        raise ValueError(f"filter_mode must be one of {get_args(FilterMode)}, got {filter_mode!r}")
-    if boundary_mode not in get_args(BoundaryMode):
-        raise ValueError(f"boundary_mode must be one of {get_args(BoundaryMode)}, got {boundary_mode!r}")
-    if uv.ndim != 4 or uv.shape[-1] != 2:
-        raise ValueError(f"uv must have shape [B, h, w, 2], got {list(uv.shape)}")
-    table = tex[None] if tex.ndim == 3 else tex
+    if isinstance(uv_da, str):
+        uv_da, filter_mode = None, uv_da  # type: ignore[assignment]
+        if isinstance(mip_level_bias, str):
+            mip_level_bias, boundary_mode = None, mip_level_bias  # type: ignore[assignment]
+    table = check_texture(tex)
+    if not isinstance(uv, Tensor) or uv.ndim != 4 or uv.shape[-1] != 2:
+        raise ValueError(f"uv must have shape [B, h, w, 2], got {list(getattr(uv, 'shape', []))}")
     batch = uv.shape[0]
-    if table.ndim != 4 or table.shape[0] not in (1, batch) or 0 in table.shape[1:3]:
-        raise ValueError(f"tex must have shape [H, W, C] or [{batch}, H, W, C] with H, W >= 1, got {list(tex.shape)}")
-    height, width, channels = table.shape[1:]
+    if table.shape[0] not in (1, batch):
+        raise ValueError(f"tex must have shape [H, W, C] or [{batch}, H, W, C], got {list(tex.shape)}")
+    if table.device != uv.device:
+        raise ValueError(f"tex and uv must be on one device, got {table.device} and {uv.device}")
+    if uv_da is not None:
+        _check_pixels("uv_da", uv_da, uv, 4)
+    if mip_level_bias is not None:
+        _check_pixels("mip_level_bias", mip_level_bias, uv, 1)
+    if max_mip_level is not None and max_mip_level < 0:
+        raise ValueError(f"max_mip_level must not be negative, got {max_mip_level}")
+    mode = _resolve_filter(filter_mode, boundary_mode, uv_da is not None or mip_level_bias is not None)
+    use = select_backend(backend, uv)
+    if use == "nvdiffrast":
+        given = mip.levels if isinstance(mip, MipChain) else mip
+        return external.texture(table, uv, uv_da, mip_level_bias, given, mode, boundary_mode, max_mip_level)
+    levels = [table]
+    level = None
+    if "mipmap" in mode:
+        levels += (
+            build_mips(table, max_mip_level, backend=backend).levels
+            if mip is None
+            else _check_levels(table, mip, max_mip_level)
+        )
+        level = mip_level_reference(*table.shape[1:3], uv_da, mip_level_bias, len(levels) - 1)
     tracked = torch.is_grad_enabled() and (tex.requires_grad or uv.requires_grad)
-    plain = tex.device.type == uv.device.type == "cpu" and tex.dtype == uv.dtype == torch.float32 and not tracked
-    if resolve_backend(backend) == "native" and plain:
+    plain = tex.device.type == "cpu" and tex.dtype == uv.dtype == torch.float32 and not tracked and level is None
+    if use == "native" and plain:
         native = native_module()
         assert native is not None
-        sampled = torch.empty(batch, uv.shape[1] * uv.shape[2], channels)
+        sampled = torch.empty(batch, uv.shape[1] * uv.shape[2], table.shape[3])
         at = uv.detach().reshape(batch, -1, 2).contiguous()
         boundary = get_args(BoundaryMode).index(boundary_mode)
-        native.sample_texture(table.detach().contiguous(), at, sampled, filter_mode == "linear", boundary)
-        return sampled.reshape(*uv.shape[:3], channels)
-    flat = table.reshape(-1, channels)
-    base: Tensor | int = 0
-    if table.shape[0] > 1:
-        base = (torch.arange(batch, device=uv.device) * (height * width))[:, None, None]
-
-    # Beyond 2^24 texels float32 has no fraction left; bounding keeps the integer conversion defined.
-    uv = torch.where(uv.isfinite(), uv, 0).to(torch.promote_types(uv.dtype, torch.float32))
-    if boundary_mode == "clamp":
-        uv = uv.clamp(-1, 2)
-    x, y = uv[..., 0] * width, uv[..., 1] * height
-    x, y = x.clamp(-(2.0**30), 2.0**30), y.clamp(-(2.0**30), 2.0**30)
-
-    def fetch(column: Tensor, row: Tensor) -> Tensor:
-        index = base + _texel(row, height, boundary_mode) * width + _texel(column, width, boundary_mode)
-        value = flat[index.reshape(-1)].reshape(*uv.shape[:3], channels)
-        if boundary_mode == "zero":
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            value = torch.where(inside[..., None], value, 0)
-        return value
-
-    if filter_mode == "nearest":
-        return fetch(x.detach().floor().long(), y.detach().floor().long())
-    x, y = x - 0.5, y - 0.5
-    column, row = x.detach().floor(), y.detach().floor()
-    fx, fy = (x - column)[..., None].to(tex.dtype), (y - row)[..., None].to(tex.dtype)
-    c0, r0 = column.long(), row.long()
-    top = torch.lerp(fetch(c0, r0), fetch(c0 + 1, r0), fx.expand(*uv.shape[:3], channels))
-    bottom = torch.lerp(fetch(c0, r0 + 1), fetch(c0 + 1, r0 + 1), fx.expand(*uv.shape[:3], channels))
-    return torch.lerp(top, bottom, fy.expand(*uv.shape[:3], channels))
+        native.sample_texture(table.detach().contiguous(), at, sampled, mode == "linear", boundary)
+        return sampled.reshape(*uv.shape[:3], table.shape[3])
+    return texture_reference(levels, uv, level, mode, boundary_mode)

@@ -6,13 +6,16 @@ B batch, V vertices, F triangles, H rows, W columns. Row 0 is NDC y = -1, column
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 from torch import Tensor
 
-from o_voxel._native import Backend, native_module, resolve_backend
-from o_voxel.reference.rasterize import rasterize_reference
+from o_voxel.rasterize import core, external
+from o_voxel.rasterize.selection import RasterBackend, select_backend
+from o_voxel.reference.rasterize import barycentrics_reference, rasterize_reference
 
-__all__ = ["DepthPeeler", "rasterize", "triangle_index"]
+__all__ = ["DepthPeeler", "check_tri", "rasterize", "triangle_index"]
 
 _MAX_SIZE = 32768
 _EXACT_IDS = 1 << 24
@@ -36,6 +39,15 @@ def _check_resolution(resolution: int | tuple[int, int] | list[int]) -> tuple[in
     return size[0], size[1]
 
 
+def _check_pos(pos: Tensor) -> Tensor:
+    """`pos` as float32 [B, V, 4]."""
+    if not isinstance(pos, Tensor) or not pos.dtype.is_floating_point:
+        raise TypeError(f"pos must be a float32 tensor, got {getattr(pos, 'dtype', type(pos).__name__)}")
+    if pos.ndim not in (2, 3) or pos.shape[-1] != 4:
+        raise ValueError(f"pos must have shape [V, 4] or [B, V, 4], got {list(pos.shape)}")
+    return (pos[None] if pos.ndim == 2 else pos).float()
+
+
 def _check_peel(peel_depth: Tensor, batch: int, height: int, width: int) -> Tensor:
     if not isinstance(peel_depth, Tensor) or not peel_depth.dtype.is_floating_point:
         raise TypeError("peel_depth must be a floating-point tensor")
@@ -45,7 +57,58 @@ def _check_peel(peel_depth: Tensor, batch: int, height: int, width: int) -> Tens
         peel_depth = peel_depth[None]
     if peel_depth.ndim != 3 or peel_depth.shape[0] not in (1, batch) or peel_depth.shape[1:] != (height, width):
         raise ValueError(f"peel_depth must be [{batch}, {height}, {width}], got {list(peel_depth.shape)}")
-    return peel_depth.expand(batch, height, width)
+    return peel_depth.detach().float().expand(batch, height, width)
+
+
+class _Rasterize(torch.autograd.Function):
+    """The compiled rasteriser; the id of a pixel is a constant, (u, v, z/w) and rast_db follow the corners."""
+
+    @staticmethod
+    def forward(ctx, pos, tri, size, peel, with_db):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205
+        rast, rast_db = core.rasterize(pos, tri, size, peel, with_db)
+        ctx.save_for_backward(pos, tri, rast)
+        ctx.set_materialize_grads(False)
+        return rast, rast_db
+
+    @staticmethod
+    def backward(ctx, grad_rast, grad_db):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205
+        pos, tri, rast = ctx.saved_tensors
+        grad = core.rasterize_grad(pos, tri, rast, grad_rast, grad_db) if ctx.needs_input_grad[0] else None
+        return grad, None, None, None, None
+
+
+def _rasterize_reference(
+    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    peel_cpu = None if peel is None else peel.cpu()
+    drawn = rasterize_reference(pos.detach().cpu(), tri.cpu(), size, peel_cpu).to(pos.device)
+    value, rast_db = barycentrics_reference(pos, tri, triangle_index(drawn))
+    # Values as drawn, gradients of the formula.
+    return torch.cat([drawn[..., :3] + (value - value.detach()), drawn[..., 3:]], -1), rast_db
+
+
+@overload
+def rasterize(
+    pos: Tensor,
+    tri: Tensor,
+    resolution: int | tuple[int, int],
+    peel_depth: Tensor | None = None,
+    grad_db: Literal[False] = False,
+    *,
+    backend: RasterBackend = "auto",
+) -> Tensor: ...
+
+
+@overload
+def rasterize(
+    pos: Tensor,
+    tri: Tensor,
+    resolution: int | tuple[int, int],
+    peel_depth: Tensor | None = None,
+    *,
+    grad_db: Literal[True],
+    backend: RasterBackend = "auto",
+) -> tuple[Tensor, Tensor]: ...
 
 
 def rasterize(
@@ -53,9 +116,10 @@ def rasterize(
     tri: Tensor,  # [F, 3] int32
     resolution: int | tuple[int, int],  # (H, W) pixels
     peel_depth: Tensor | None = None,  # [B, H, W] or [H, W] float32, z/w of the layer in front
+    grad_db: bool = False,
     *,
-    backend: Backend = "auto",
-) -> Tensor:  # [B, H, W, 4] float32
+    backend: RasterBackend = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:  # [B, H, W, 4] float32, and with grad_db [B, H, W, 4]
     """Find the nearest triangle of every pixel: `(u, v, z/w, triangle index + 1)`, zeros where there is none.
 
     `u` and `v` are the perspective-correct weights of vertices 0 and 1 at the pixel centre, in [0, 1] with u + v <= 1.
@@ -65,55 +129,54 @@ def rasterize(
     index out of range, a non-finite corner or no area are skipped. With `peel_depth` only fragments strictly behind it
     are kept; put +inf where nothing further is wanted. Indices above 2^24 are encoded, see `triangle_index`.
 
-    The result lives on the device of `pos` (CUDA tensors are drawn on the CPU) and carries no gradient; is the same
-    for any number of threads. Raises TypeError or ValueError on wrong types and shapes.
+    With `grad_db` the result is `(rast, rast_db)`; `rast_db` holds `(du/dX, du/dY, dv/dX, dv/dY)` for pixel coordinates.
+
+    Differentiable in `pos` (u, v, z/w and `rast_db`; not visibility, which `antialias` makes differentiable). The result
+    lives on the device of `pos` and is the same on CPU, on CUDA and for any number of threads; gradients are summed in
+    a fixed order on CPU, with atomic adds on CUDA. Raises TypeError or ValueError on wrong types and shapes.
     """
-    if not isinstance(pos, Tensor) or not pos.dtype.is_floating_point:
-        raise TypeError(f"pos must be a float32 tensor, got {getattr(pos, 'dtype', type(pos).__name__)}")
-    if pos.ndim not in (2, 3) or pos.shape[-1] != 4:
-        raise ValueError(f"pos must have shape [V, 4] or [B, V, 4], got {list(pos.shape)}")
+    corners = _check_pos(pos)
     check_tri(tri)
-    height, width = _check_resolution(resolution)
-    pos_cpu = pos.detach().to("cpu", torch.float32)
-    pos_cpu = (pos_cpu[None] if pos_cpu.ndim == 2 else pos_cpu).contiguous()
-    tri_cpu = tri.detach().to("cpu", torch.int32).contiguous()
-    peel_cpu = None
-    if peel_depth is not None:
-        peel_cpu = (
-            _check_peel(peel_depth, pos_cpu.shape[0], height, width).detach().to("cpu", torch.float32).contiguous()
-        )
-    if resolve_backend(backend) == "reference":
-        return rasterize_reference(pos_cpu, tri_cpu, (height, width), peel_cpu).to(pos.device)
-    native = native_module()
-    assert native is not None
-    rast = torch.empty(pos_cpu.shape[0], height, width, 4)
-    native.rasterize_triangles(pos_cpu, tri_cpu, rast, peel_cpu)
-    return rast.to(pos.device)
+    size = _check_resolution(resolution)
+    peel = None if peel_depth is None else _check_peel(peel_depth, corners.shape[0], *size)
+    chosen = select_backend(backend, corners)
+    if chosen == "native":
+        rast, rast_db = _Rasterize.apply(corners, tri, size, peel, grad_db)
+    elif chosen == "nvdiffrast":
+        rast, rast_db = external.rasterize(corners, tri, size, peel, grad_db)
+    else:
+        rast, rast_db = _rasterize_reference(corners, tri.detach(), size, peel)
+    return (rast, rast_db) if grad_db else rast
 
 
 def triangle_index(rast: Tensor) -> Tensor:
     """Triangle index per pixel of `rast [..., 4]`: int64 [...], -1 where empty; decodes ids above 2^24."""
     value = rast[..., 3].detach()
-    ids = value.to(torch.int64)
-    if bool((ids > _EXACT_IDS).any()):
-        bits = value.contiguous().view(torch.int32).to(torch.int64)
-        ids = torch.where(ids > _EXACT_IDS, bits - _ID_OFFSET, ids)
-    return ids - 1
+    bits = value.contiguous().view(torch.int32) if value.dtype == torch.float32 else value.float().view(torch.int32)
+    ids = torch.where(value > _EXACT_IDS, bits - _ID_OFFSET, value.to(torch.int32))
+    return ids.to(torch.int64) - 1
 
 
 class DepthPeeler:
     """Draw a mesh layer by layer, nearest first; coplanar duplicates appear once.
 
-    Usable as a context manager. `pos`, `tri` and `resolution` are as in `rasterize`.
+    Usable as a context manager. `pos`, `tri`, `resolution` and `grad_db` are as in `rasterize`.
     """
 
     def __init__(
-        self, pos: Tensor, tri: Tensor, resolution: int | tuple[int, int], *, backend: Backend = "auto"
+        self,
+        pos: Tensor,
+        tri: Tensor,
+        resolution: int | tuple[int, int],
+        grad_db: bool = False,
+        *,
+        backend: RasterBackend = "auto",
     ) -> None:
         self._pos = pos
         self._tri = tri
         self._resolution = resolution
-        self._backend: Backend = backend
+        self._grad_db = grad_db
+        self._backend: RasterBackend = backend
         self._depth: Tensor | None = None
 
     def __enter__(self) -> DepthPeeler:
@@ -122,8 +185,13 @@ class DepthPeeler:
     def __exit__(self, *exc: object) -> None:
         self._depth = None
 
-    def rasterize_next_layer(self) -> Tensor:
-        """The next layer [B, H, W, 4] as from `rasterize`; all zeros once every layer has been drawn."""
-        rast = rasterize(self._pos, self._tri, self._resolution, self._depth, backend=self._backend)
+    @torch.no_grad()
+    def _remember(self, rast: Tensor) -> None:
         self._depth = torch.where(rast[..., 3] > 0, rast[..., 2], torch.inf)
-        return rast
+
+    def rasterize_next_layer(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        """The next layer as from `rasterize`; all zeros once every layer has been drawn."""
+        call = {"peel_depth": self._depth, "grad_db": self._grad_db, "backend": self._backend}
+        layer = rasterize(self._pos, self._tri, self._resolution, **call)  # type: ignore[call-overload]
+        self._remember(layer[0] if self._grad_db else layer)
+        return layer

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["rasterize_reference"]
+__all__ = ["barycentrics_reference", "rasterize_reference"]
 
 _SUBPIXELS = 256
 _GUARD_PIXELS = 2**20
@@ -140,3 +140,37 @@ def rasterize_reference(
             if bool(corners.isfinite().all()):
                 _draw(corners, index, out[b], depth, owner, None if peel_depth is None else peel_depth[b])
     return out
+
+
+def barycentrics_reference(
+    pos: Tensor,  # [B, V, 4] float
+    tri: Tensor,  # [F, 3] integer
+    face: Tensor,  # [B, H, W] int64, visible triangle, -1 where empty
+) -> tuple[Tensor, Tensor]:  # [B, H, W, 3] and [B, H, W, 4], dtype of pos
+    """(u, v, z/w) at the pixel centres and (du/dX, du/dY, dv/dX, dv/dY) for pixel coordinates X, Y; 0 where empty.
+
+    Differentiable in `pos`; this is the meaning of the gradients of `o_voxel.rasterize.rasterize`. u and v are bounded
+    to [0, 1] and to a sum of at most 1, their derivatives are those of the unbounded functions.
+    """
+    batch, height, width = face.shape
+    b, row, column = (face >= 0).nonzero(as_tuple=True)
+    corner = tri.long()[face[b, row, column]]  # [P, 3]
+    v = pos[b[:, None], corner].double()  # [P, 3, 4]
+    nx, ny = (2 * column + 1).double() / width - 1, (2 * row + 1).double() / height - 1
+    line = v[:, :, [0, 1, 3]]  # a_k = cross(line_k+1, line_k+2) . (nx, ny, 1), affine over the screen
+    edge = torch.linalg.cross(line[:, [1, 2, 0]], line[:, [2, 0, 1]])  # [P, 3, 3]
+    px, py = v[..., 0] - nx[:, None] * v[..., 3], v[..., 1] - ny[:, None] * v[..., 3]  # [P, 3]
+    a = px[:, [1, 2, 0]] * py[:, [2, 0, 1]] - px[:, [2, 0, 1]] * py[:, [1, 2, 0]]
+    total = a.sum(1)
+    depth = (v[..., 2] * a).sum(1) / (v[..., 3] * a).sum(1)
+    uv = a[:, :2] / total[:, None]
+    bounded = uv.clamp(0, 1)
+    bounded = bounded / bounded.sum(1, keepdim=True).clamp(min=1)
+    per_pixel = pos.new_tensor([2 / width, 2 / height], dtype=torch.float64)
+    slope = (edge[:, :2, :2] - uv[:, :, None] * edge[:, :, :2].sum(1, keepdim=True)) / total[:, None, None] * per_pixel
+    at = (b, row, column)
+    value = torch.cat([bounded, depth[:, None]], 1).to(pos.dtype)
+    return (
+        pos.new_zeros(batch, height, width, 3).index_put(at, value),
+        pos.new_zeros(batch, height, width, 4).index_put(at, slope.reshape(-1, 4).to(pos.dtype)),
+    )
