@@ -65,8 +65,8 @@ def test_neighbor_maps_are_built_once_per_structure(monkeypatch):
     from trellis2.modules.sparse.conv import conv
 
     calls = []
-    build = conv.build_neighbor_map
-    monkeypatch.setattr(conv, "build_neighbor_map", lambda *a: calls.append(a) or build(*a))
+    build = conv.find_neighbors
+    monkeypatch.setattr(conv, "find_neighbors", lambda *a: calls.append(a) or build(*a))
     x = _random()
     layer = sp.SparseConv3d(4, 4, 3)
     layer(layer(x) + 1)

@@ -10,29 +10,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["COORD_LIMIT", "build_neighbor_map", "build_neighbor_map_reference", "kernel_offsets", "pack_coords"]
+from . import backends
+from .neighborhood import Neighborhood
+from .taps import MAX_REACH, kernel_offsets
+from .triton_support import triton_unavailable
+
+__all__ = [
+    "COORD_LIMIT",
+    "build_neighbor_map",
+    "build_neighbor_map_reference",
+    "find_neighbors",
+    "kernel_offsets",
+    "pack_coords",
+]
+
+OP = "neighbor_map"
 
 _BITS = 16
-_BIAS = 1 << (_BITS - 2)
+_BIAS = MAX_REACH
 COORD_LIMIT = 1 << (_BITS - 1)
-"""Coordinates must lie in [0, COORD_LIMIT); a tap may reach `_BIAS` voxels beyond on either side."""
-
-
-def kernel_offsets(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Offsets of the taps in voxels, in the order v = (k1·K2 + k2)·K3 + k3; offset v is minus offset V−1−v.
-
-    Raises ValueError for even or non-positive kernel extents, dilations below 1, and reaches over 16383 voxels.
-    """
-    if len(kernel_size) != 3 or len(dilation) != 3:
-        raise ValueError(f"kernel_size and dilation need three values, got {tuple(kernel_size)} and {tuple(dilation)}")
-    if any(k < 1 or k % 2 == 0 for k in kernel_size):
-        raise ValueError(f"kernel_size must be odd and positive on every axis, got {tuple(kernel_size)}")
-    if any(d < 1 for d in dilation):
-        raise ValueError(f"dilation must be at least 1 on every axis, got {tuple(dilation)}")
-    if any((k // 2) * d >= _BIAS for k, d in zip(kernel_size, dilation)):
-        raise ValueError(f"kernel reach must stay below {_BIAS} voxels, got kernel {kernel_size}, dilation {dilation}")
-    ranges = [[(k - n // 2) * d for k in range(n)] for n, d in zip(kernel_size, dilation)]
-    return [(x, y, z) for x in ranges[0] for y in ranges[1] for z in ranges[2]]
+"""Coordinates must lie in [0, COORD_LIMIT); a tap may reach MAX_REACH − 1 voxels beyond on either side."""
 
 
 def pack_coords(coords: Tensor) -> Tensor:
@@ -120,3 +117,36 @@ def build_neighbor_map_reference(
     ]
     volume = len(kernel_offsets(kernel_size, dilation))
     return torch.tensor(table, dtype=torch.int32, device=coords.device).reshape(num_rows, volume)
+
+
+def find_neighbors(
+    coords: Tensor,  # [N, 4] int32, (batch, x, y, z), rows unique
+    kernel_size: Sequence[int],
+    dilation: Sequence[int] = (1, 1, 1),
+) -> Neighborhood:
+    """The neighbour map with everything that convolutions derive from it, by the backend chosen for the device.
+
+    Same map and same errors as `build_neighbor_map`.
+    """
+    _check(coords)
+    return backends.selected(OP, coords.device).run(coords, tuple(kernel_size), tuple(dilation))
+
+
+def _run_sorted(coords: Tensor, kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> Neighborhood:
+    return Neighborhood(build_neighbor_map(coords, kernel_size, dilation))
+
+
+def _run_hashed(coords: Tensor, kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> Neighborhood:
+    """Hashing for the 3³ kernel, which all networks use; sorted keys for the others."""
+    if kernel_size != (3, 3, 3) or dilation != (1, 1, 1) or coords.shape[0] == 0:
+        return _run_sorted(coords, kernel_size, dilation)
+    from .triton_neighbors import build_hashed
+
+    table, masks, status = build_hashed(coords.int())
+    if int(status):
+        return _run_sorted(coords, kernel_size, dilation)  # which raises, and says what is wrong
+    return Neighborhood(table, masks)
+
+
+backends.register(OP, "triton", triton_unavailable, _run_hashed, priority=10)
+backends.register(OP, "reference", lambda device: None, _run_sorted)

@@ -1,7 +1,9 @@
 """Submanifold sparse convolution behind one call.
 
 out[p] = bias + Σ_v W[:, v, :] · in[map[p, v]], over the taps v that have a voxel. A cross-correlation.
-Letters: N voxels, V kernel taps, Ci / Co input / output channels.
+Backends: `triton` (implicit GEMM over gathered rows, on GPUs), `torch` (a gather and a matrix product per chunk of
+rows), `reference` (tap by tap, plain autograd). The same call gives the same bits again with each of them.
+Letters: N voxels, M rows of the map, V kernel taps, Ci / Co input / output channels.
 """
 
 from __future__ import annotations
@@ -11,35 +13,53 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from . import backends
+from .neighborhood import Neighborhood
 from .rows import gather_rows
+from .triton_support import triton_unavailable
 
-__all__ = ["Backend", "resolve_conv_backend", "sparse_conv3d", "sparse_conv3d_reference"]
+__all__ = ["OP", "Backend", "resolve_conv_backend", "sparse_conv3d", "sparse_conv3d_reference"]
 
-Backend = Literal["auto", "torch", "reference"]
-_BACKENDS = ("auto", "torch", "reference")
+OP = "sparse_conv"
+Backend = Literal["auto", "triton", "torch", "reference"]
+_BACKENDS = ("auto", "triton", "torch", "reference")
 _COLUMN_BYTES = {"cpu": 4 << 20, "default": 512 << 20}
 """Rough bound on the gathered columns held at one time, per device type; small enough for the cache on a CPU."""
 
 
 def resolve_conv_backend(backend: str, device: torch.device | str | None = None) -> str:
-    """Name of the implementation that `backend` means on `device`. Raises ValueError for unknown names."""
+    """Name of the implementation that `backend` means on `device`; without a device only the name is checked.
+
+    Raises ValueError for unknown names, RuntimeError when a backend named here cannot run on the device.
+    """
     if backend not in _BACKENDS:
         raise ValueError(f"unknown sparse convolution backend {backend!r}, choose from: {', '.join(_BACKENDS)}")
-    return "torch" if backend == "auto" else backend
+    if device is None:
+        return backend
+    device = torch.device(device)
+    if backend == "auto":
+        return backends.selected(OP, device).name
+    found = next(b for b in backends.backends(OP) if b.name == backend)
+    reason = found.reason(device)
+    if reason is not None:
+        raise RuntimeError(f"sparse convolution backend {backend} cannot run on {device}: {reason}")
+    return backend
 
 
 def sparse_conv3d(
     feats: Tensor,  # [N, Ci]
     weight: Tensor,  # [Co, K1, K2, K3, Ci]
     bias: Tensor | None,  # [Co]
-    neighbor_map: Tensor,  # [N, V] int32 from build_neighbor_map, or some rows [M, V] of it; N means no voxel
+    neighbor_map: Tensor | Neighborhood,  # map [N, V], or some rows [M, V] of it; N means no voxel
     *,
     backend: str = "auto",
 ) -> Tensor:  # [N, Co], or [M, Co]
     """Submanifold convolution; rows of the output are the rows of the map.
 
-    Differentiable in feats, weight and bias if the map has all rows; with some rows only values are computed. Under autocast the inputs are cast to the autocast type; otherwise feats
-    and weight must agree in dtype. Products accumulate in float32. Raises ValueError when shapes or dtypes disagree.
+    Differentiable in feats, weight and bias if the map has all rows; with some rows only values are computed. Under
+    autocast the inputs are cast to the autocast type; otherwise feats and weight must agree in dtype. Products
+    accumulate in float32. A `Neighborhood` keeps what backends derive from the map: pass the same one to all
+    convolutions on a coordinate set. Raises ValueError when shapes or dtypes disagree.
     """
     volume = weight.shape[1] * weight.shape[2] * weight.shape[3] if weight.ndim == 5 else 0
     if feats.ndim != 2 or weight.ndim != 5 or weight.shape[4] != feats.shape[1]:
@@ -50,6 +70,11 @@ def sparse_conv3d(
         raise ValueError(
             f"neighbor_map must be [{feats.shape[0]}, {volume}] or rows of it, got {tuple(neighbor_map.shape)}"
         )
+    hood = neighbor_map
+    if isinstance(hood, Tensor):
+        hood = Neighborhood(hood, num_sources=feats.shape[0])
+    elif hood.num_sources != feats.shape[0]:
+        raise ValueError(f"neighbor_map points into {hood.num_sources} rows, but feats has {feats.shape[0]}")
     device_type = feats.device.type
     if torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
@@ -57,9 +82,10 @@ def sparse_conv3d(
         bias = None if bias is None else bias.to(dtype)
     elif feats.dtype != weight.dtype:
         raise ValueError(f"feats and weight must have one dtype, got {feats.dtype} and {weight.dtype}")
-    if resolve_conv_backend(backend, feats.device) == "reference":
-        return sparse_conv3d_reference(feats, weight, bias, neighbor_map)
-    return _GatherConv.apply(feats, weight, bias, neighbor_map)
+    name = resolve_conv_backend(backend, feats.device)
+    if name == "triton" and backend == "auto" and feats.dtype == torch.float64:
+        name = "torch"  # the kernels accumulate in float32
+    return next(b for b in backends.backends(OP) if b.name == name).run(feats, weight, bias, hood)
 
 
 def sparse_conv3d_reference(feats: Tensor, weight: Tensor, bias: Tensor | None, neighbor_map: Tensor) -> Tensor:
@@ -152,3 +178,22 @@ class _GatherConv(torch.autograd.Function):
             if ctx.has_bias and ctx.needs_input_grad[2]:
                 grad_bias = grad.sum(0, dtype=accumulate).to(weight.dtype)
         return grad_feats, grad_weight, grad_bias, None
+
+
+def _run_triton(feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
+    from .triton_conv import triton_conv
+
+    return triton_conv(feats, weight, bias, hood)
+
+
+def _run_torch(feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
+    return _GatherConv.apply(feats, weight, bias, hood.table)
+
+
+def _run_reference(feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
+    return sparse_conv3d_reference(feats, weight, bias, hood.table)
+
+
+backends.register(OP, "triton", triton_unavailable, _run_triton, priority=20)
+backends.register(OP, "torch", lambda device: None, _run_torch, priority=10)
+backends.register(OP, "reference", lambda device: None, _run_reference)

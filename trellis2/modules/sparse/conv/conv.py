@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ....ops.neighbor_map import build_neighbor_map, kernel_offsets
+from ....ops.neighbor_map import find_neighbors
+from ....ops.neighborhood import Neighborhood
 from ....ops.sparse_conv import resolve_conv_backend, sparse_conv3d
+from ....ops.taps import kernel_offsets
 from .. import config
 from ..tensor import SparseTensor
 
@@ -23,12 +25,12 @@ def _triple(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
     return values[0], values[1], values[2]
 
 
-def neighbor_map_of(x: SparseTensor, kernel_size: tuple[int, int, int], dilation: tuple[int, int, int]) -> Tensor:
-    """The neighbour map of x [T, V] int32, built once per coordinate set and kept in the spatial cache."""
+def neighbor_map_of(x: SparseTensor, kernel_size: tuple[int, int, int], dilation: tuple[int, int, int]) -> Neighborhood:
+    """The neighbour map of x, built once per coordinate set and kept in the spatial cache."""
     key = f"SubMConv3d_neighbor_cache_{'x'.join(str(k) for k in reversed(kernel_size))}_dilation{dilation}"
     cached = x.get_spatial_cache(key)
     if cached is None:
-        cached = build_neighbor_map(x.coords, kernel_size, dilation)
+        cached = find_neighbors(x.coords, kernel_size, dilation)
         x.register_spatial_cache(key, cached)
     return cached
 

@@ -1,0 +1,85 @@
+"""A neighbour map together with what the convolution kernels derive from it, each found once.
+
+Letters: N voxels, M rows of the map, V taps, P positions (M rounded up to a tile), G groups of taps, L pairs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Arrangement", "Neighborhood", "Pairs"]
+
+
+class Arrangement(NamedTuple):
+    """Rows in the order in which a convolution visits them: similar sets of neighbours side by side."""
+
+    tile: int  # positions of a tile
+    groups: int  # G
+    neighbors: Tensor  # [V, P] int32, row under tap v, −1 where there is none
+    order: Tensor  # [G, P] int32, row at each position, −1 past the end
+    taps: Tensor  # [G, P / tile, V] int32, taps that some row of the tile has, ascending
+    counts: Tensor  # [G, P / tile] int32, how many
+
+
+class Pairs(NamedTuple):
+    """All (output row, input row) pairs, tap by tap."""
+
+    rows_out: Tensor  # [L] int32
+    rows_in: Tensor  # [L] int32
+    starts: tuple[int, ...]  # [V + 1] first pair of each tap
+
+
+class Neighborhood:
+    """Row of the voxel under each tap, `table` [M, V] int32, `num_sources` where there is none.
+
+    Usually the table has a row for each of the N voxels; a part of its rows is a neighbourhood too.
+    masks [M] int32, bit v set where tap v has a voxel, if the builder made them (V ≤ 30).
+    Raises ValueError for other shapes and types.
+    """
+
+    def __init__(self, table: Tensor, masks: Tensor | None = None, num_sources: int | None = None) -> None:
+        if table.ndim != 2 or table.dtype != torch.int32:
+            raise ValueError(f"table must be int32 [M, V], got {table.dtype} {tuple(table.shape)}")
+        self.table = table
+        self.masks = masks
+        self.num_sources = table.shape[0] if num_sources is None else num_sources
+        self._arrangements: dict[tuple[int, int], Arrangement] = {}
+        self._pairs: Pairs | None = None
+
+    def __getitem__(self, rows: slice) -> Neighborhood:
+        """Some rows of the map."""
+        return Neighborhood(self.table[rows], None if self.masks is None else self.masks[rows], self.num_sources)
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.table.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.table.ndim
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+    def arranged(self, tile: int, groups: int = 1) -> Arrangement:
+        """The arrangement for row tiles of `tile` and the taps cut in `groups`; needs Triton."""
+        key = (tile, groups)
+        if key not in self._arrangements:
+            from .triton_neighbors import arrange
+
+            self._arrangements[key] = arrange(self, tile, groups)
+        return self._arrangements[key]
+
+    def pairs(self) -> Pairs:
+        """The pair lists, ascending output row inside a tap. One host synchronisation at the first call."""
+        if self._pairs is None:
+            present = (self.table < self.num_sources).T.contiguous()  # [V, M]
+            taps, rows = torch.nonzero(present, as_tuple=True)
+            counts = torch.bincount(taps, minlength=self.shape[1])
+            starts = [0, *torch.cumsum(counts, 0).tolist()]
+            self._pairs = Pairs(rows.int(), self.table[rows, taps], tuple(starts))
+        return self._pairs

@@ -1,0 +1,199 @@
+"""Submanifold convolution with Triton: launches, and the autograd function that ties them together.
+
+Letters: N rows, V taps, Co / Ci output / input channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from .conv_tuning import ConvConfig, WeightGradConfig, conv_config, weight_grad_config
+from .neighborhood import Neighborhood
+from .triton_kernels.conv_gemm import conv_gemm_kernel, reduce_slices_kernel
+from .triton_kernels.conv_weight_grad import reduce_taps_kernel, weight_grad_kernel
+from .triton_support import interpreting
+
+__all__ = ["SUPPORTED_DTYPES", "conv_rows", "triton_conv", "weight_gradient"]
+
+SUPPORTED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def _precision(dtype: torch.dtype) -> str:
+    """fp32 is exact unless PyTorch's own setting allows TF32."""
+    return "tf32" if dtype != torch.float32 or torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def _tma_possible(weight: Tensor) -> bool:
+    if interpreting() or weight.device.type != "cuda" or torch.cuda.get_device_capability(weight.device)[0] < 9:
+        return False
+    return weight.element_size() == 2 and weight.shape[-1] % 8 == 0 and weight.data_ptr() % 16 == 0
+
+
+def _weight_descriptor(weight: Tensor, config: ConvConfig, mirror: bool) -> Any:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    block = [config.bk, 1, config.bn] if mirror else [config.bn, 1, config.bk]
+    return TensorDescriptor(weight, list(weight.shape), list(weight.stride()), block)
+
+
+def conv_rows(
+    feats: Tensor,  # [N, Ck]
+    weight: Tensor,  # [Co, V, Ci]
+    bias: Tensor | None,  # [Cn]
+    hood: Neighborhood,
+    *,
+    mirror: bool = False,
+    config: ConvConfig | None = None,
+) -> Tensor:  # [N, Cn]
+    """The convolution (Ck = Ci, Cn = Co), or with `mirror` its transpose of output gradients (Ck = Co, Cn = Ci).
+
+    Same result bit for bit in every run; the order of additions depends on the configuration, which depends on the
+    shapes and the device only.
+    """
+    ck = feats.shape[1]
+    num_rows, volume = hood.shape
+    cn = weight.shape[2] if mirror else weight.shape[0]
+    out = feats.new_empty(num_rows, cn)
+    if out.numel() == 0:
+        return out
+    feats, weight = feats.contiguous(), weight.contiguous()
+    cfg = config if config is not None else conv_config(feats.dtype, num_rows, ck, cn, volume, feats.device)
+    arranged = hood.arranged(cfg.bm, cfg.groups)
+    tiles = arranged.counts.shape[1]
+    parts = cfg.groups * cfg.slices
+    partial = parts > 1
+    target = out if not partial else torch.empty((parts, num_rows, cn), dtype=torch.float32, device=feats.device)
+    use_tma = cfg.tma and _tma_possible(weight)
+    strides = (weight.stride(2), weight.stride(0)) if mirror else (weight.stride(0), weight.stride(2))
+    conv_gemm_kernel[(tiles * parts * triton.cdiv(cn, cfg.bn),)](
+        feats,
+        _weight_descriptor(weight, cfg, mirror) if use_tma else weight,
+        bias if bias is not None else feats,
+        target,
+        arranged.neighbors,
+        arranged.order,
+        arranged.taps,
+        arranged.counts,
+        num_rows,
+        arranged.order.shape[1],
+        tiles,
+        ck,
+        cn,
+        strides[0],
+        strides[1],
+        weight.stride(1),
+        V=volume,
+        BM=cfg.bm,
+        BN=cfg.bn,
+        BK=cfg.bk,
+        GROUPS=cfg.groups,
+        SLICES=cfg.slices,
+        MIRROR=mirror,
+        HAS_BIAS=bias is not None and not partial,
+        PARTIAL=partial,
+        EVEN_K=ck % cfg.bk == 0,
+        EVEN_N=cn % cfg.bn == 0,
+        USE_TMA=use_tma,
+        PRECISION=_precision(feats.dtype),
+        CACHE=cfg.cache,
+        num_stages=cfg.stages,
+        num_warps=cfg.warps,
+    )
+    if partial:
+        block = 1024
+        reduce_slices_kernel[(triton.cdiv(out.numel(), block),)](
+            target,
+            bias if bias is not None else out,
+            out,
+            out.numel(),
+            cn,
+            SLICES=parts,
+            HAS_BIAS=bias is not None,
+            BLOCK=block,
+        )
+    return out
+
+
+def weight_gradient(
+    grad: Tensor,  # [N, Co]
+    feats: Tensor,  # [N, Ci]
+    hood: Neighborhood,
+    *,
+    config: WeightGradConfig | None = None,
+) -> Tensor:  # [Co, V, Ci]
+    """Gradient of the weights in the type of feats, accumulated in float32 in a fixed order."""
+    co, ci, volume = grad.shape[1], feats.shape[1], hood.shape[1]
+    out = feats.new_empty(co, volume, ci)
+    if out.numel() == 0:
+        return out
+    grad, feats = grad.contiguous(), feats.contiguous()
+    cfg = config if config is not None else weight_grad_config(feats.dtype, co, ci, feats.device)
+    pairs = hood.pairs()
+    starts: list[int] = []
+    stops: list[int] = []
+    tap_start = [0]
+    for v in range(volume):
+        begin, end = pairs.starts[v], pairs.starts[v + 1]
+        pieces = -(-(end - begin) // cfg.chunk)
+        width = -(-(end - begin) // max(1, pieces))
+        starts += [begin + i * width for i in range(pieces)]
+        stops += [min(begin + (i + 1) * width, end) for i in range(pieces)]
+        tap_start.append(len(starts))
+    items = len(starts)
+    partial = torch.empty((items, co, ci), dtype=torch.float32, device=feats.device)
+    table = torch.tensor([starts, stops], dtype=torch.int64).to(feats.device, non_blocking=True)
+    taps = torch.tensor(tap_start, dtype=torch.int32).to(feats.device, non_blocking=True)
+    if items:
+        weight_grad_kernel[(items * triton.cdiv(co, cfg.bm) * triton.cdiv(ci, cfg.bn),)](
+            grad,
+            feats,
+            pairs.rows_out,
+            pairs.rows_in,
+            table[0],
+            table[1],
+            partial,
+            co,
+            ci,
+            BM=cfg.bm,
+            BN=cfg.bn,
+            BK=cfg.bk,
+            EVEN=co % cfg.bm == 0 and ci % cfg.bn == 0,
+            PRECISION=_precision(feats.dtype),
+            num_stages=cfg.stages,
+            num_warps=cfg.warps,
+        )
+    block = 1024
+    reduce_taps_kernel[(triton.cdiv(co * ci, block), volume)](partial, taps, out, co, ci, V=volume, BLOCK=block)
+    return out
+
+
+class _TritonConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
+        ctx.save_for_backward(feats, weight)
+        ctx.hood = hood
+        ctx.has_bias = bias is not None
+        return conv_rows(feats, weight.flatten(1, 3), bias, hood)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        feats, weight = ctx.saved_tensors
+        grad = grads[0].to(feats.dtype).contiguous()
+        grad_feats = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_feats = conv_rows(grad, weight.flatten(1, 3), None, ctx.hood, mirror=True)
+        if ctx.needs_input_grad[1]:
+            grad_weight = weight_gradient(grad, feats, ctx.hood).view(weight.shape)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            grad_bias = grad.sum(0, dtype=torch.promote_types(grad.dtype, torch.float32)).to(weight.dtype)
+        return grad_feats, grad_weight, grad_bias, None
+
+
+def triton_conv(feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
+    """[N, Ci], [Co, K1, K2, K3, Ci], [Co] -> [N, Co]; differentiable in all three."""
+    with torch.cuda.device(feats.device) if feats.device.type == "cuda" else torch.device(feats.device):
+        return _TritonConv.apply(feats, weight, bias, hood)

@@ -1,0 +1,133 @@
+"""Implicit-GEMM kernel of the submanifold convolution: output rows (or input gradients) from gathered rows.
+
+Letters: N rows, V taps, Ck channels summed over, Cn channels produced, P sorted positions (N rounded up to the tile),
+G groups of taps, S slices of the sum.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = ["conv_gemm_kernel", "reduce_slices_kernel"]
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_tiles"])
+def conv_gemm_kernel(
+    feats,  # [N, Ck]
+    weight,  # [Co, V, Ci], or a descriptor over it when USE_TMA
+    bias,  # [Cn]
+    out,  # [N, Cn] in the type of feats; with PARTIAL [S·G, N, Cn] float32
+    neighbors,  # [V, P] int32 row under tap v at a sorted position, −1 if none
+    order,  # [G, P] int32 row at a sorted position, −1 past the end
+    taps,  # [G, tiles, V] int32 active taps of a row tile, ascending
+    counts,  # [G, tiles] int32 number of active taps
+    num_rows,
+    num_positions,
+    num_tiles,
+    ck,
+    cn,
+    wn_stride,  # elements between weights of neighbouring produced channels
+    wk_stride,  # … and of neighbouring summed channels
+    wv_stride,  # … and of neighbouring taps
+    V: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    GROUPS: tl.constexpr,
+    SLICES: tl.constexpr,
+    MIRROR: tl.constexpr,  # use the weights of tap V−1−v: the input gradient
+    HAS_BIAS: tl.constexpr,
+    PARTIAL: tl.constexpr,
+    EVEN_K: tl.constexpr,
+    EVEN_N: tl.constexpr,
+    USE_TMA: tl.constexpr,
+    PRECISION: tl.constexpr,  # input_precision of tl.dot
+    CACHE: tl.constexpr,  # cache modifier of the gather
+    ACC: tl.constexpr = tl.float32,
+):
+    """One program computes a [BM, BN] tile over the active taps of its rows; sums are kept in float32."""
+    n_tiles = tl.cdiv(cn, BN)
+    pid = tl.program_id(0)
+    pid_n = pid % n_tiles
+    rest = pid // n_tiles
+    part = rest % (GROUPS * SLICES)
+    tile = rest // (GROUPS * SLICES)
+    group = part % GROUPS
+    piece = part // GROUPS
+
+    position = tile.to(tl.int64) * BM + tl.arange(0, BM)
+    offs_k = tl.arange(0, BK)
+    col = pid_n * BN + tl.arange(0, BN)
+    list_at = (group * num_tiles + tile).to(tl.int64)
+    k_steps = tl.cdiv(ck, BK)
+    steps = tl.load(counts + list_at) * k_steps
+    first = 0
+    last = steps
+    if SLICES > 1:
+        width = tl.cdiv(steps, SLICES)
+        first = tl.minimum(piece * width, steps)
+        last = tl.minimum(first + width, steps)
+
+    acc = tl.zeros((BM, BN), dtype=ACC)
+    for step in range(first, last):
+        k = (step % k_steps) * BK
+        tap = tl.load(taps + list_at * V + step // k_steps)
+        w_tap = V - 1 - tap if MIRROR else tap
+        source = tl.load(neighbors + tap.to(tl.int64) * num_positions + position)
+        present = (source >= 0)[:, None]
+        if not EVEN_K:
+            present = present & ((k + offs_k) < ck)[None, :]
+        a = tl.load(
+            feats + source.to(tl.int64)[:, None] * ck + (k + offs_k)[None, :],
+            mask=present,
+            other=0.0,
+            cache_modifier=CACHE,
+        )
+        if USE_TMA:
+            if MIRROR:
+                b = weight.load([k, w_tap, pid_n * BN]).reshape(BK, BN)
+            else:
+                b = weight.load([pid_n * BN, w_tap, k]).reshape(BN, BK).T
+        else:
+            w_at = weight + w_tap.to(tl.int64) * wv_stride
+            w_at += (k + offs_k).to(tl.int64)[:, None] * wk_stride + col.to(tl.int64)[None, :] * wn_stride
+            if EVEN_K and EVEN_N:
+                b = tl.load(w_at)
+            else:
+                b = tl.load(w_at, mask=((k + offs_k) < ck)[:, None] & (col < cn)[None, :], other=0.0)
+        acc = tl.dot(a, b, acc, input_precision=PRECISION, out_dtype=ACC)
+
+    row = tl.load(order + group.to(tl.int64) * num_positions + position)
+    keep = (row >= 0)[:, None]
+    if not EVEN_N:
+        keep = keep & (col < cn)[None, :]
+    at = row.to(tl.int64)[:, None] * cn + col[None, :]
+    if PARTIAL:
+        tl.store(out + part.to(tl.int64) * num_rows * cn + at, acc, mask=keep)
+    else:
+        if HAS_BIAS:
+            acc += tl.load(bias + col, mask=col < cn, other=0.0).to(ACC)[None, :]
+        tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
+
+
+@triton.jit(do_not_specialize=["numel"])
+def reduce_slices_kernel(
+    partial,  # [slices, numel] float32
+    bias,  # [Cn]
+    out,  # [numel]
+    numel,
+    cn,
+    SLICES: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Sum of the slices in their order, plus the bias, cast once."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    keep = at < numel
+    total = tl.load(partial + at, mask=keep, other=0.0)
+    for piece in tl.static_range(1, SLICES):
+        total += tl.load(partial + piece * tl.cast(numel, tl.int64) + at, mask=keep, other=0.0)
+    if HAS_BIAS:
+        total += tl.load(bias + at % cn, mask=keep, other=0.0).to(total.dtype)
+    tl.store(out + at, total.to(out.dtype.element_ty), mask=keep)

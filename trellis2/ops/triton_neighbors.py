@@ -1,0 +1,126 @@
+"""Neighbour maps and visiting orders on the device, with Triton. Letters as in `neighborhood`."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from .neighborhood import Arrangement, Neighborhood
+from .triton_kernels.neighbor_hash import block_links_kernel, insert_blocks_kernel, neighbor_rows_kernel
+from .triton_kernels.neighbor_order import arrange_kernel, sort_keys_kernel
+
+__all__ = ["arrange", "build_from_parents", "build_hashed"]
+
+_MAX_MASK_TAPS = 30
+_WINDOW_BITS = 5
+
+
+def build_hashed(coords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """3³ map of coords [N, 4] int32 by hashing 2³ blocks.
+
+    Returns the table [N, 27] int32, masks [N] int32, and a status [1] int32 on the device: bit 0 set when coordinates
+    lie outside [0, 32768), bit 1 when a voxel is there twice; the map is meaningless then.
+    """
+    num_rows, device = coords.shape[0], coords.device
+    coords = coords.contiguous()
+    slots = triton.next_power_of_2(max(64, num_rows + num_rows // 2))
+    table = torch.full((slots,), -1, dtype=torch.int32, device=device)
+    cells = torch.full((num_rows, 8), -1, dtype=torch.int32, device=device)
+    status = torch.zeros(1, dtype=torch.int32, device=device)
+    links = torch.empty((num_rows, 8), dtype=torch.int32, device=device)
+    insert_blocks_kernel[(triton.cdiv(num_rows, 512),)](
+        coords, table, cells, status, num_rows, slots, BLOCK=512, num_warps=4
+    )
+    block_links_kernel[(triton.cdiv(num_rows, 128),)](coords, table, links, num_rows, slots, BLOCK=128, num_warps=4)
+    neighbors, masks = _rows_under_taps(coords, links, None, cells, num_rows)
+    return neighbors, masks, status
+
+
+def build_from_parents(coords: Tensor, parents: Tensor, cells: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+    """3³ map of a grid from the 3³ map of its 2× coarser grid, without any search.
+
+    coords [N, 4] int32; parents [N] int64 row of the coarse voxel; cells [M, 8] int32 fine row of each child, x
+    fastest, −1 if there is none; coarse [M, 27] int32. Returns the table [N, 27] and masks [N], int32.
+    """
+    return _rows_under_taps(coords.contiguous(), coarse, parents.contiguous(), cells, coarse.shape[0])
+
+
+def _rows_under_taps(
+    coords: Tensor, links: Tensor, parents: Tensor | None, cells: Tensor, num_blocks: int
+) -> tuple[Tensor, Tensor]:
+    num_rows, device = coords.shape[0], coords.device
+    neighbors = torch.empty((num_rows, 27), dtype=torch.int32, device=device)
+    masks = torch.empty(num_rows, dtype=torch.int32, device=device)
+    if num_rows:
+        neighbor_rows_kernel[(triton.cdiv(num_rows, 128),)](
+            coords,
+            links,
+            parents if parents is not None else links,
+            cells,
+            neighbors,
+            masks,
+            num_rows,
+            num_blocks,
+            PARENTS=parents is not None,
+            BLOCK=128,
+            num_warps=4,
+        )
+    return neighbors, masks
+
+
+def _permutation(hood: Neighborhood, groups: int) -> Tensor:
+    """[G, N] int64 row at each position."""
+    (num_rows, volume), device = hood.shape, hood.device
+    if volume > _MAX_MASK_TAPS:
+        return torch.arange(num_rows, device=device).expand(groups, -1).contiguous()
+    if hood.masks is None:
+        weights = 1 << torch.arange(volume, dtype=torch.int32, device=device)
+        hood.masks = ((hood.table < hood.num_sources) * weights).sum(1, dtype=torch.int32)
+    width = volume - 1 if groups == 1 else -(-volume // groups)
+    windows = min(1 << _WINDOW_BITS, max(1, num_rows // 65536)) if groups == 1 else 1
+    keys = torch.empty((groups, num_rows), dtype=torch.int32, device=device)
+    sort_keys_kernel[(triton.cdiv(num_rows, 1024), groups)](
+        hood.masks,
+        keys,
+        num_rows,
+        -(-num_rows // windows),
+        GROUPS=groups,
+        CENTRE=volume // 2,
+        WIDTH=width,
+        BLOCK=1024,
+    )
+    # Ties keep the order of the rows: the arrangement does not depend on the sorting algorithm.
+    return torch.stack([torch.sort(keys[g], stable=True).indices for g in range(groups)])
+
+
+def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
+    """Rows sorted by the set of their neighbours inside windows of rows, and the taps that each tile needs.
+
+    groups cuts the taps in so many runs of ⌈V / groups⌉, each with an order of its own. Deterministic.
+    """
+    (num_rows, volume), device = hood.shape, hood.device
+    tiles = triton.cdiv(num_rows, tile)
+    positions = tiles * tile
+    perm = _permutation(hood, groups)
+    neighbors = torch.empty((volume, positions), dtype=torch.int32, device=device)
+    order = torch.empty((groups, positions), dtype=torch.int32, device=device)
+    taps = torch.empty((groups, tiles, volume), dtype=torch.int32, device=device)
+    counts = torch.empty((groups, tiles), dtype=torch.int32, device=device)
+    arrange_kernel[(tiles, groups)](
+        hood.table,
+        perm,
+        neighbors,
+        order,
+        taps,
+        counts,
+        num_rows,
+        hood.num_sources,
+        positions,
+        tiles,
+        V=volume,
+        WIDTH=-(-volume // groups),
+        TILE=tile,
+        num_warps=4,
+    )
+    return Arrangement(tile, groups, neighbors, order, taps, counts)
