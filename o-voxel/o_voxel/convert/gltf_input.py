@@ -82,7 +82,7 @@ class _Materials:
         extensions = object_field(entry, "extensions")
         material = Material()
         mode = entry.get("alphaMode", "OPAQUE")
-        if mode not in ALPHA_MODES:
+        if not isinstance(mode, str) or mode not in ALPHA_MODES:
             raise ValueError(f"glTF: alphaMode must be one of {', '.join(ALPHA_MODES)}, got {str(mode)[:40]!r}")
         material.alpha_mode = mode
         material.alpha_cutoff = float(vector_field(entry, "alphaCutoff", (0.5,))[0])

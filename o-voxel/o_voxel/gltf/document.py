@@ -183,10 +183,10 @@ class GltfFile:
     def accessor(self, index: Any) -> np.ndarray:
         """Values [count, width] of an accessor, sparse entries put in; normalised integers become floats in [-1, 1]."""
         entry = self.item("accessors", index)
-        kind, component = entry.get("type"), entry.get("componentType")
+        kind, component = entry.get("type"), integer_field(entry, "componentType", None, 0, 1 << 16)
         count = integer_field(entry, "count", None, 0, _MAX_ELEMENTS)
         if not isinstance(kind, str) or kind not in _WIDTHS or component not in _COMPONENTS:
-            raise ValueError(f"accessors[{index}] has an unknown type: {str(kind)[:20]}, {str(component)[:20]}")
+            raise ValueError(f"accessors[{index}] has an unknown type: {str(kind)[:20]}, {component}")
         width, dtype = _WIDTHS[kind], np.dtype(_COMPONENTS[component]).newbyteorder("<")
         self.charge(count * width * 8)
         if "bufferView" in entry:
@@ -204,9 +204,10 @@ class GltfFile:
     def _put_sparse(self, values: np.ndarray, sparse: dict[str, Any], dtype: np.dtype, what: str) -> np.ndarray:
         count = integer_field(sparse, "count", None, 0, len(values))
         where, what_to = object_field(sparse, "indices"), object_field(sparse, "values")
-        if where.get("componentType") not in (5121, 5123, 5125):
+        component = integer_field(where, "componentType", None, 0, 1 << 16)
+        if component not in (5121, 5123, 5125):
             raise ValueError(f"{what} has sparse indices of an unknown type")
-        idx_type = np.dtype(_COMPONENTS[where["componentType"]]).newbyteorder("<")
+        idx_type = np.dtype(_COMPONENTS[component]).newbyteorder("<")
         data, _ = self.view(where.get("bufferView"))
         rows = _strided(data, integer_field(where, "byteOffset", 0, 0, _MAX_OFFSET), 0, count, 1, idx_type, what)[:, 0]
         if count and int(rows.max()) >= len(values):

@@ -19,6 +19,7 @@ from o_voxel.gltf.nodes import MeshInstance
 __all__ = ["TrianglePrimitive", "triangle_primitives"]
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_LARGEST = 1e38
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ def _primitive(file: GltfFile, entry: dict[str, Any], instance: MeshInstance) ->
         matrices = _skin_matrices(file, attributes, instance.joints, count)
     linear = matrices[:, :3, :3]
     positions = (linear @ local[:, :, None])[:, :, 0] + matrices[:, :3, 3]
-    if not np.isfinite(positions).all():
-        raise ValueError("POSITION leaves the range of numbers under its transform")
+    if not (np.abs(positions) < _LARGEST).all():
+        raise ValueError("POSITION leaves the range of float32 under its transform")
     if len(linear) and np.median(np.linalg.det(linear)) < 0:
         faces = faces[:, ::-1]
     normals = None
