@@ -40,7 +40,7 @@ def decoder(pred_subdiv: bool = True) -> nn.Module:
             ["SparseResBlockC2S3d"] * 2,
             [{}] * 3,
             pred_subdiv=pred_subdiv,
-        )  # fmt: skip
+        )
     )
 
 

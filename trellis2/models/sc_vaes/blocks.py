@@ -18,9 +18,18 @@ from ...modules.sparse.spatial.spatial2channel import channels_to_children, chil
 from ...modules.sparse.spatial.structure import coarsen, fine_structure, up_tensor
 from ...modules.transformer.checkpointing import run_block
 from ...modules.utils import autocast_active, zero_module
-from .row_chunks import c2s_rows, convnext_rows
+from ...utils.memory import MemoryBudget
+from .row_chunks import Finish, c2s_rows, convnext_rows
+from .tiles import c2s_tiles, tile_rows
 
-__all__ = ["SparseConvNeXtBlock3d", "SparseResBlockC2S3d", "SparseResBlockS2C3d", "norm_silu", "subdivision_of"]
+__all__ = [
+    "SparseConvNeXtBlock3d",
+    "SparseResBlockC2S3d",
+    "SparseResBlockS2C3d",
+    "norm_silu",
+    "subdivision_of",
+    "values_only",
+]
 
 
 def norm_silu(x: SparseTensor, norm: nn.Module) -> SparseTensor:
@@ -33,7 +42,7 @@ def subdivision_of(logits: SparseTensor | None) -> SparseTensor | None:
     return None if logits is None else logits.replace(logits.feats > 0)
 
 
-def _infer(x: SparseTensor) -> bool:
+def values_only(x: SparseTensor) -> bool:
     """Only values are wanted: blocks run in chunks of rows and reuse buffers."""
     return not torch.is_grad_enabled() and not autocast_active(x.device)
 
@@ -51,7 +60,7 @@ class SparseConvNeXtBlock3d(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), zero_module(nn.Linear(hidden, channels)))
 
     def _forward(self, x: SparseTensor) -> SparseTensor:
-        if _infer(x):
+        if values_only(x):
             return convnext_rows(self, x)
         h = self.conv(x)
         return x.replace(self.mlp(self.norm(h.feats)) + x.feats)
@@ -121,9 +130,6 @@ class SparseResBlockC2S3d(nn.Module):
         if self.pred_subdiv:
             subdiv = self.to_subdiv(x)
         structure, shared = fine_structure(x, subdivision_of(subdiv), 2)
-        if _infer(x):
-            h = c2s_rows(self, x, structure, shared)
-            return (h, subdiv) if self.pred_subdiv else h
         h = self.conv1(norm_silu(x, self.norm1))
         h = up_tensor(x, channels_to_children(h.feats, structure, 2), structure.coords, 2, shared)
         h = self.conv2(norm_silu(h, self.norm2))
@@ -132,6 +138,36 @@ class SparseResBlockC2S3d(nn.Module):
         h = h.replace(h.feats + skip)
         return (h, subdiv) if self.pred_subdiv else h
 
-    def forward(self, x: SparseTensor, subdiv: SparseTensor | None = None) -> Any:
-        """feats [M, C] -> [T, out_channels] on the grid twice as fine."""
+    def _values(self, x: SparseTensor, subdiv: SparseTensor | None, budget: MemoryBudget | None, finish: Finish) -> Any:
+        """`_forward` without gradients, in chunks of rows, or in tiles where the structure is new and memory short."""
+        if self.pred_subdiv:
+            subdiv = self.to_subdiv(x)
+        known = x.get_spatial_cache("channel2spatial_2") is not None
+        rows = None
+        if budget is not None and not known and subdiv is not None and len(subdiv.feats) == len(x.feats):
+            children = subdiv.feats > 0
+            rows = tile_rows(self, x, int(children.sum()), budget)
+        if rows is not None:
+            h = c2s_tiles(self, x, children, rows, finish)
+        else:
+            h = c2s_rows(self, x, *fine_structure(x, subdivision_of(subdiv), 2), finish)
+        return (h, subdiv) if self.pred_subdiv else h
+
+    def forward(
+        self,
+        x: SparseTensor,
+        subdiv: SparseTensor | None = None,
+        *,
+        budget: MemoryBudget | None = None,
+        finish: Finish = None,
+    ) -> Any:
+        """feats [M, C] -> [T, out_channels] on the grid twice as fine.
+
+        Without gradients: the block stays within `budget` if it can, and `finish`, a function of rows
+        [t, out_channels], is applied to the result.
+        """
+        if values_only(x):
+            return self._values(x, subdiv, budget, finish)
+        if finish is not None:
+            raise ValueError("finish is for inference without gradients and autocast")
         return run_block(self, x, subdiv)

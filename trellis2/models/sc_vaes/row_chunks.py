@@ -1,8 +1,9 @@
 """Inference of the SC-VAE blocks in chunks of rows, so that wide intermediates never exist for all voxels at once.
 
-Everything but the convolutions works voxel by voxel, and a convolution of some rows reads its neighbours from the whole
-input: no row is computed twice. The chunk length is a function of the width alone. It depends neither on free memory nor
-on the number of voxels, so that the matrix products, and with them the last bit of the results, do not either.
+Everything but the convolutions works voxel by voxel, and a convolution of some rows reads its neighbours from the
+whole input: no row is computed twice. The chunk length is a function of the width alone. It depends neither on free
+memory nor on the number of voxels, so that the matrix products, and with them the last bit of the results, do not
+either.
 
 Letters: T fine rows, M coarse rows, C channels.
 """
@@ -23,7 +24,19 @@ from ...ops.rows import gather_rows
 if TYPE_CHECKING:
     from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d
 
-__all__ = ["ELEMENTS", "apply_rows", "c2s_rows", "convnext_rows", "row_chunks", "skip_of_children"]
+__all__ = [
+    "ELEMENTS",
+    "Finish",
+    "apply_rows",
+    "c2s_rows",
+    "convnext_rows",
+    "norm_silu_rows",
+    "row_chunks",
+    "skip_of_children",
+]
+
+Finish = Callable[[Tensor], Tensor] | None
+"""What is done to the rows [t, C] of a result before they are kept; None: nothing."""
 
 ELEMENTS = 1 << 23
 """Values [rows, C] of one chunk. The MLP of a ConvNeXt block holds about 28 bytes for each in 16-bit types."""
@@ -77,7 +90,9 @@ def _parent_order(structure: FineStructure, num_parents: int) -> tuple[Tensor | 
     return (None if ordered else torch.argsort(structure.idx, stable=True)), offsets
 
 
-def c2s_rows(block: SparseResBlockC2S3d, x: SparseTensor, structure: FineStructure, shared: bool) -> SparseTensor:
+def c2s_rows(
+    block: SparseResBlockC2S3d, x: SparseTensor, structure: FineStructure, shared: bool, finish: Finish = None
+) -> SparseTensor:
     """The up-sampling block on a known structure; conv1 exists for a chunk of parents at a time."""
     num_parents, num_children = x.feats.shape[0], structure.idx.shape[0]
     order, offsets = _parent_order(structure, num_parents)
@@ -98,4 +113,4 @@ def c2s_rows(block: SparseResBlockC2S3d, x: SparseTensor, structure: FineStructu
     del hidden
     for rows in row_chunks(num_children, block.out_channels):
         out.feats[rows] += skip_of_children(block, x.feats, places[rows])
-    return out
+    return out if finish is None else out.replace(apply_rows(finish, out.feats))

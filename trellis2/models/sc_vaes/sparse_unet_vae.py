@@ -6,6 +6,7 @@ Letters: T fine rows, M latent rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from ...modules import sparse as sp
 from ...modules.norm import layer_norm_32
 from ...modules.sparse.spatial.structure import fine_structure
+from ...modules.streaming import block_weights
 from ...modules.utils import convert_module_to, manual_cast, zero_module
+from ...utils.memory import MemoryBudget
 from ..configurable import configurable
-from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, subdivision_of
+from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, subdivision_of, values_only
 from .resample_blocks import SparseResBlock3d, SparseResBlockDownsample3d, SparseResBlockUpsample3d
 from .row_chunks import apply_rows
 
@@ -147,6 +150,8 @@ class SparseUnetVaeDecoder(_Torso):
 
     Children come from the cached structure of an encoder, else from the decoder's own prediction (pred_subdiv) or
     from `guide_subs`, the logits of another decoder.
+    memory_budget: bytes that decoding may allocate beyond what is allocated when it starts, its result included; None
+    (default) for all that is free. Levels that would pass it are up-sampled in tiles.
     """
 
     def __init__(
@@ -169,7 +174,8 @@ class SparseUnetVaeDecoder(_Torso):
         self.latent_channels = latent_channels
         self.num_blocks = list(num_blocks)
         self.pred_subdiv = pred_subdiv
-        self.low_vram = False
+        self.low_vram = False  # published and never read; memory_budget does what its name says
+        self.memory_budget: int | None = None
         self.output_layer = sp.SparseLinear(model_channels[-1], out_channels)
         self.from_latent = sp.SparseLinear(latent_channels, model_channels[0])
         self.blocks = nn.ModuleList()
@@ -201,33 +207,45 @@ class SparseUnetVaeDecoder(_Torso):
                 raise ValueError(f"guide_subs must have {len(self.blocks) - 1} entries, got {len(guide_subs)}")
         if return_subs and not self.pred_subdiv:
             raise ValueError("return_subs needs a decoder with pred_subdiv=True")
+        bounded: dict[str, Any] = {}
+        if values_only(x):
+            bounded["budget"] = MemoryBudget(self.memory_budget, x.device)
         h = manual_cast(self.from_latent(x), self.dtype)
         subs: list[sp.SparseTensor] = []
         subs_gt: list[sp.SparseTensor] = []
+        finished = False
         for i, level in enumerate(self.blocks):
             blocks: list[nn.Module] = list(level.children())
-            for j, block in enumerate(blocks):
-                if i == len(self.blocks) - 1 or j < len(blocks) - 1:
-                    h = block(h)
-                elif self.pred_subdiv:
-                    if self.training:
-                        subs_gt.append(self._recorded_subdivision(h))
-                    h, logits = block(h)
-                    subs.append(logits)
-                else:
-                    h = block(h, subdiv=guide_subs[i] if guide_subs is not None else None)
-        out = h.replace(self._head(h.feats, x.dtype))
+            last = i == len(self.blocks) - 1
+            for block in blocks if last else blocks[:-1]:
+                h = block(h)
+            if last:
+                break
+            if self.pred_subdiv and self.training:
+                subs_gt.append(self._recorded_subdivision(h))
+            arguments: dict[str, Any] = {}
+            if bounded and isinstance(blocks[-1], SparseResBlockC2S3d):
+                arguments = dict(bounded)
+                if i == len(self.blocks) - 2 and len(self.blocks[-1]) == 0:  # type: ignore[arg-type]
+                    arguments["finish"] = partial(self._head_rows, dtype=x.dtype)
+                    finished = True
+            if self.pred_subdiv:
+                h, logits = blocks[-1](h, **arguments)
+                subs.append(logits)
+            else:
+                h = blocks[-1](h, subdiv=guide_subs[i] if guide_subs is not None else None, **arguments)
+        out = h if finished else h.replace(self._head(h.feats, x.dtype))
         if self.training and self.pred_subdiv:
             return out, subs_gt, subs
         return (out, subs) if return_subs else out
 
     def _head(self, feats: Tensor, dtype: torch.dtype) -> Tensor:
         """Torso output [T, C] -> raw features [T, out_channels] in `dtype`."""
-
-        def head(rows: Tensor) -> Tensor:
-            return F.linear(layer_norm_32(rows.to(dtype)), self.output_layer.weight, self.output_layer.bias)
-
+        head = partial(self._head_rows, dtype=dtype)
         return head(feats) if torch.is_grad_enabled() else apply_rows(head, feats)
+
+    def _head_rows(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        return F.linear(layer_norm_32(rows.to(dtype)), self.output_layer.weight, self.output_layer.bias)
 
     @staticmethod
     def _recorded_subdivision(h: sp.SparseTensor) -> sp.SparseTensor:
@@ -278,5 +296,6 @@ class SparseUnetVaeDecoder(_Torso):
     @staticmethod
     def _child_coords(up_block: nn.Module, h: sp.SparseTensor) -> Tensor:
         """Only the structure decision of an up-sampling block: its convolutions are not run."""
-        logits: sp.SparseTensor = up_block.to_subdiv(h)  # type: ignore[operator]
+        with block_weights(up_block):
+            logits: sp.SparseTensor = up_block.to_subdiv(h)  # type: ignore[operator]
         return fine_structure(h, subdivision_of(logits), 2)[0].coords

@@ -1,0 +1,50 @@
+"""How much device memory there is to use."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["MemoryBudget", "device_limit", "free_memory"]
+
+
+def device_limit(device: torch.device | str) -> int | None:
+    """Bytes this process may allocate on a CUDA device: its memory or the share set for the process; None elsewhere."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return None
+    total = torch.cuda.get_device_properties(device).total_memory
+    read_fraction = getattr(torch.cuda, "get_per_process_memory_fraction", None)
+    return int(total * read_fraction(device)) if read_fraction is not None else total
+
+
+def free_memory(device: torch.device | str) -> int | None:
+    """Bytes PyTorch can still allocate on a CUDA device, with what its allocator holds unused; None elsewhere."""
+    limit = device_limit(device)
+    if limit is None:
+        return None
+    held, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    unclaimed = torch.cuda.mem_get_info(device)[0]
+    return max(0, min(limit - held, unclaimed) + held - used)
+
+
+class MemoryBudget:
+    """Bytes that a computation may allocate on top of what is allocated when it starts.
+
+    limit: bytes, or None for what is free. On a CUDA device the use since the start counts; elsewhere nothing is
+    measured, and the whole limit is available at any time (None: no limit). Raises ValueError for a limit below 1.
+    """
+
+    def __init__(self, limit: int | None, device: torch.device | str) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"a memory budget must be a positive number of bytes, got {limit}")
+        self.device = torch.device(device)
+        self.limit = free_memory(self.device) if limit is None else int(limit)
+        self._start = torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0
+
+    def available(self) -> float:
+        """Bytes left; infinite without a limit."""
+        if self.limit is None:
+            return float("inf")
+        if self.device.type != "cuda":
+            return float(self.limit)
+        return float(max(0, self.limit - (torch.cuda.memory_allocated(self.device) - self._start)))
