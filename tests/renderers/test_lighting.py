@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from trellis2.renderers import EnvMap, load_environment, make_environment
+from data_toolkit.make_hdri import MANTISSA_BITS
+from trellis2.renderers import EnvMap, load_environment, make_environment, open_environment
 from trellis2.renderers.color import decode, encode, tone_map
 from trellis2.renderers.environments import ENVIRONMENT_NAMES
 from trellis2.renderers.fg_table import fg_lookup, fg_table
@@ -16,9 +19,13 @@ from trellis2.renderers.panorama import (
     panorama_directions,
     reduce_panorama,
     sample_panorama,
+    save_environment,
     solid_angles,
 )
 from trellis2.renderers.prefilter import filter_panorama
+from trellis2.utils.exr import write_exr
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 def test_tone_map_with_gamma_gives_the_published_values():
@@ -219,10 +226,20 @@ def test_environment_files_round_trip(tmp_path):
     import cv2
 
     image = make_environment("studio", height=32)
-    path = tmp_path / "studio.hdr"
-    assert cv2.imwrite(str(path), image.numpy()[:, :, ::-1])
-    loaded = load_environment(path)
-    assert torch.allclose(loaded, image, rtol=0.02, atol=0.02)
+    assert cv2.imwrite(str(tmp_path / "studio.hdr"), image.numpy()[:, :, ::-1])
+    assert torch.allclose(load_environment(tmp_path / "studio.hdr"), image, rtol=0.02, atol=0.02)
+    save_environment(tmp_path / "studio.exr", image)
+    assert torch.equal(load_environment(tmp_path / "studio.exr"), image.half().float())
+    save_environment(tmp_path / "studio.exr", image, bits=6)
+    assert torch.allclose(load_environment(tmp_path / "studio.exr"), image, rtol=1 / 128 + 1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT_NAMES)
+def test_bundled_files_are_what_the_generator_makes(name):
+    bundled = open_environment(name)
+    assert bundled.shape == (256, 512, 3)
+    assert torch.allclose(bundled, make_environment(name), rtol=2.0 ** -(MANTISSA_BITS + 1) + 1e-3, atol=1e-5)
+    assert (REPO / "assets" / "hdri" / f"{name}.exr").stat().st_size <= 300_000
 
 
 def test_bad_environments_are_refused(tmp_path):
@@ -234,6 +251,13 @@ def test_bad_environments_are_refused(tmp_path):
         EnvMap(torch.full((8, 16, 3), float("nan")))
     with pytest.raises(FileNotFoundError):
         load_environment(tmp_path / "none.hdr")
+    with pytest.raises(ValueError, match="or give an"):
+        open_environment("beach")
+    write_exr(tmp_path / "odd.exr", {"Z": np.ones((4, 8), np.float32)})
+    with pytest.raises(ValueError, match=r"odd\.exr must have channels"):
+        open_environment(tmp_path / "odd.exr")
+    with pytest.raises(ValueError, match="bits"):
+        save_environment(tmp_path / "a.exr", torch.ones(4, 8, 3), bits=0)
     broken = tmp_path / "broken.hdr"
     broken.write_bytes(b"#?RADIANCE\nnothing")
     with pytest.raises(ValueError, match=r"broken\.hdr"):

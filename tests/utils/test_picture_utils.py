@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trellis2.utils.image_utils import make_grid, notes_on_image, save_image_with_notes, text_image
+from trellis2.utils.pictures import open_pictures, save_picture
 from trellis2.utils.random_utils import (
     halton_sequence,
     hammersley_sequence,
@@ -136,3 +137,44 @@ def test_general_utils_offers_the_picture_helpers_and_tolerances():
     x, y = torch.tensor([0.0, 2.0, -1.0]), torch.tensor([0.0, 1.0, 1.0])
     assert general_utils.atol(x, y).tolist() == [0.0, 1.0, 2.0]
     assert general_utils.rtol(x, y).tolist() == [0.0, 0.5, 2.0]
+
+
+def test_webp_animation_keeps_alpha_and_frames(tmp_path):
+    frames = [np.dstack([ramp((16, 24), v), np.full((16, 24), alpha, np.uint8)]) for v, alpha in ((200, 255), (60, 0))]
+    write_video(tmp_path / "a.webp", frames, fps=5)
+    with Image.open(tmp_path / "a.webp") as image:
+        assert image.n_frames == 2 and image.size == (24, 16)
+        first = np.asarray(image.convert("RGBA"))
+        image.seek(1)
+        second = np.asarray(image.convert("RGBA"))
+    assert abs(float(first[..., :3].mean()) - 200) < 6 and (first[..., 3] == 255).all() and (second[..., 3] == 0).all()
+    with pytest.raises(ValueError, match="quality for .webp"), open_video(tmp_path / "a.webp", crf=3):
+        pass
+
+
+def test_pictures_go_where_the_suffix_says(tmp_path):
+    with open_pictures(tmp_path / "still.png") as writer:
+        writer.append(ramp((5, 7), 9))
+    assert (np.asarray(Image.open(tmp_path / "still.png")) == 9).all()
+    with open_pictures(tmp_path / "many") as writer:
+        for value in (1, 2):
+            writer.append(ramp((5, 7), value))
+    assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["0000.png", "0001.png"]
+    with open_pictures(tmp_path / "a.mp4") as writer:
+        writer.append(ramp((16, 16), 9))
+    assert (tmp_path / "a.mp4").stat().st_size > 0
+
+
+def test_bad_outputs_are_refused_and_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match="folder"), open_pictures(tmp_path / "a.tiff"):
+        pass
+    with pytest.raises(ValueError, match="one picture"), open_pictures(tmp_path / "a.png") as writer:
+        writer.append(ramp((4, 4), 0))
+        writer.append(ramp((4, 4), 0))
+    with pytest.raises(ValueError, match="needs a frame"), open_pictures(tmp_path / "a.png"):
+        pass
+    with pytest.raises(ValueError, match="transparency"):
+        save_picture(tmp_path / "a.jpg", np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="uint8"):
+        save_picture(tmp_path / "a.png", np.zeros((4, 4, 3)))
+    assert not list(tmp_path.iterdir())

@@ -102,7 +102,7 @@ def test_background_colour_and_named_environments(ball, env):
 
 
 def test_default_lighting_comes_from_code(ball, monkeypatch):
-    monkeypatch.setattr(render_utils, "make_environment", lambda name: torch.full((16, 32, 3), 0.5))
+    monkeypatch.setattr(render_utils, "open_environment", lambda name: torch.full((16, 32, 3), 0.5))
     frames = render_video(ball, 8, num_frames=1, verbose=False)
     assert 0 < frames["shaded"][0][4, 4, 0] < 255
 

@@ -12,8 +12,17 @@ _HOME = {
     "VoxelRenderer": "voxel_renderer",
     "load_environment": "panorama",
     "make_environment": "environments",
+    "open_environment": "environments",
 }
-__all__ = ["EnvMap", "MeshRenderer", "PbrMeshRenderer", "VoxelRenderer", "load_environment", "make_environment"]
+__all__ = [
+    "EnvMap",
+    "MeshRenderer",
+    "PbrMeshRenderer",
+    "VoxelRenderer",
+    "load_environment",
+    "make_environment",
+    "open_environment",
+]
 
 
 def __getattr__(name: str) -> Any:

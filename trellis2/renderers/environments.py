@@ -1,20 +1,24 @@
 """Procedural surroundings, so that lighting needs no files: seeded skies, rooms and a studio.
 
-`make_environment(name)` returns a linear latitude-longitude image (see `panorama.py`), exposed so that a white,
-upward-facing diffuse surface is about 1 bright (0.25 at night).
+`open_environment` takes the bundled `assets/hdri/<name>.exr` (written by `data_toolkit.make_hdri`), any other file, or
+makes what is missing. `make_environment` returns a linear latitude-longitude image (see `panorama.py`), exposed so that
+a white, upward-facing diffuse surface is about 1 bright (0.25 at night).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .panorama import panorama_directions, solid_angles
+from .panorama import load_environment, panorama_directions, solid_angles
 
-__all__ = ["ENVIRONMENT_NAMES", "make_environment"]
+__all__ = ["ENVIRONMENT_NAMES", "make_environment", "open_environment"]
+
+_BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "hdri"
 
 
 class _Sky(NamedTuple):
@@ -81,10 +85,11 @@ _ROOMS = {
     "interior": ((0.55, 0.50, 0.44), (0.42, 0.36, 0.29), (0.20, 0.13, 0.08)),
 }
 
+_LATTICE = 32
 ENVIRONMENT_NAMES = ("forest", "city", "courtyard", "interior", "night", "studio", "sunrise", "sunset")
 
 
-def make_environment(name: str = "forest", height: int = 512, seed: int = 0) -> Tensor:
+def make_environment(name: str = "forest", height: int = 256, seed: int = 0) -> Tensor:
     """Linear RGB `[height, 2 * height, 3]` float32 on the CPU; the same for the same arguments.
 
     Raises ValueError on an unknown name or a height below 16.
@@ -100,6 +105,20 @@ def make_environment(name: str = "forest", height: int = 512, seed: int = 0) -> 
     brightness = (image.mean(-1) * up).sum() / up.sum()
     level = _SKIES[name].level if name in _SKIES else 1.0
     return torch.from_numpy((image * (level / brightness)).astype(np.float32))
+
+
+def open_environment(source: str | Path) -> Tensor:
+    """Linear latitude-longitude image `[H, 2H, 3]` by name (`ENVIRONMENT_NAMES`) or from an `.exr` or `.hdr` file.
+
+    Raises ValueError for a name that is neither, FileNotFoundError for a missing file, see also `load_environment`.
+    """
+    if str(source) in ENVIRONMENT_NAMES:
+        bundled = _BUNDLED / f"{source}.exr"
+        return load_environment(bundled) if bundled.is_file() else make_environment(str(source))
+    if Path(source).suffix.lower() not in (".exr", ".hdr"):
+        names = ", ".join(ENVIRONMENT_NAMES)
+        raise ValueError(f"unknown environment {str(source)!r}, choose from: {names}, or give an .exr or .hdr file")
+    return load_environment(source)
 
 
 def _outdoors(sky: _Sky, directions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -158,13 +177,29 @@ def _smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
 
 
 def _noise(directions: np.ndarray, rng: np.random.Generator, frequency: float) -> np.ndarray:
-    """Smooth noise on the sphere, about zero mean and unit spread: a few octaves of random plane waves."""
+    """Smooth noise on the sphere, about zero mean and unit spread: octaves of interpolated random lattices.
+
+    `frequency` is in lattice cells a radian, roughly.
+    """
     total = np.zeros(directions.shape[:2])
-    for octave in range(4):
-        for _ in range(4):
-            wave = rng.standard_normal(3) * frequency * 2.0**octave
-            total += np.sin(directions @ wave + rng.uniform(0, 2 * np.pi)) * 0.6**octave
-    return total / 1.8
+    for octave in range(5):
+        cells = frequency * 2.0**octave
+        lattice = rng.standard_normal((_LATTICE,) * 3)
+        turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+        at = directions @ turn * cells + rng.uniform(0, _LATTICE, 3)
+        base = np.floor(at)
+        fade = at - base
+        fade = fade * fade * (3 - 2 * fade)
+        low = base.astype(np.int64) % _LATTICE
+        high = (low + 1) % _LATTICE
+        rows = [(low[..., i], high[..., i], fade[..., i]) for i in range(3)]
+        value = np.zeros(at.shape[:2])
+        for corner in range(8):
+            bits = [(corner >> i) & 1 for i in range(3)]
+            index = tuple(rows[i][bits[i]] for i in range(3))
+            value += lattice[index] * np.prod([rows[i][2] if bits[i] else 1 - rows[i][2] for i in range(3)], axis=0)
+        total += value * 0.55**octave
+    return total / 0.75
 
 
 def _profile(azimuth: np.ndarray, rng: np.random.Generator, blocky: bool) -> np.ndarray:

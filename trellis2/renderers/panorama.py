@@ -7,13 +7,15 @@ with +Z up, image left is left: column 3/4 is -X. The published convention mirro
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from trellis2.utils.exr import read_exr, write_exr
 
 __all__ = [
     "directions_to_uv",
@@ -21,6 +23,7 @@ __all__ = [
     "panorama_directions",
     "reduce_panorama",
     "sample_panorama",
+    "save_environment",
     "solid_angles",
 ]
 
@@ -75,24 +78,50 @@ def reduce_panorama(image: Tensor, height: int) -> Tensor:
 def load_environment(path: str | Path) -> Tensor:
     """Read a latitude-longitude `.hdr` or `.exr` file: `[H, W, 3]` float32 linear RGB, clamped to [0, 32000].
 
-    Raises FileNotFoundError if there is no such file and ValueError if it is no readable 2:1 colour image.
+    EXR files may be scan-line ones without compression or with RLE, ZIPS, ZIP or PXR24; grey ones (`Y`) become RGB.
+    Raises FileNotFoundError if there is no such file and ValueError if it is no readable 2:1 picture.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no environment file at {path}")
-    if path.suffix.lower() == ".exr":
-        os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
+    pixels = _read_exr_colour(path) if path.suffix.lower() == ".exr" else _read_radiance(path)
+    if pixels.shape[1] != 2 * pixels.shape[0]:
+        raise ValueError(f"{path} must be twice as wide as high, got {pixels.shape[1]} x {pixels.shape[0]}")
+    image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32))
+    return torch.nan_to_num(image, nan=0.0, posinf=_MAX_RADIANCE, neginf=0.0).clamp(0, _MAX_RADIANCE)
+
+
+def save_environment(path: str | Path, image: Tensor, *, bits: int = 10) -> None:
+    """Write `image [H, W, 3]` as a half-float `.exr` with `bits` of mantissa (10 is all; fewer compress better)."""
+    if Path(path).suffix.lower() != ".exr":
+        raise ValueError(f"path must end in .exr, got {Path(path).name!r}")
+    if not 1 <= bits <= 10:
+        raise ValueError(f"bits must be in 1..10, got {bits}")
+    values = image.detach().cpu().float().clamp(0, _MAX_RADIANCE).numpy()
+    drop = 10 - bits
+    raw = values.astype(np.float16).view(np.uint16).astype(np.uint32)
+    raw = ((raw + ((1 << drop) >> 1)) >> drop << drop).astype(np.uint16)
+    planes = raw.view(np.float16)
+    write_exr(path, {name: planes[..., i] for i, name in enumerate("RGB")})
+
+
+def _read_exr_colour(path: Path) -> np.ndarray:
+    """[H, W, 3] of the channels R, G, B, or of Y alone."""
+    planes = read_exr(path)
+    names = "RGB" if all(name in planes for name in "RGB") else "YYY"
+    if names[0] not in planes:
+        raise ValueError(f"{path} must have channels R, G, B or Y, has {', '.join(planes)}")
+    return np.stack([planes[name].astype(np.float32) for name in names], axis=-1)
+
+
+def _read_radiance(path: Path) -> np.ndarray:
+    """[H, W, 3] of a Radiance picture."""
     import cv2
 
     try:
         pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ValueError(
-            f"{path} cannot be decoded ({error.err}); for .exr set OPENCV_IO_ENABLE_OPENEXR=1 before starting"
-        ) from error
-    if pixels is None or pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise ValueError(f"{path} must be a readable colour image (.hdr or .exr)")
-    if pixels.shape[1] != 2 * pixels.shape[0]:
-        raise ValueError(f"{path} must be twice as wide as high, got {pixels.shape[1]} x {pixels.shape[0]}")
-    image = torch.from_numpy(pixels[:, :, 2::-1].astype("float32"))
-    return torch.nan_to_num(image, nan=0.0, posinf=_MAX_RADIANCE, neginf=0.0).clamp(0, _MAX_RADIANCE)
+        raise ValueError(f"{path} cannot be decoded ({error.err})") from error
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] < 3 or pixels.dtype != np.float32:
+        raise ValueError(f"{path} must be a readable high dynamic range picture (.hdr or .exr)")
+    return pixels[:, :, 2::-1]

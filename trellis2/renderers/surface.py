@@ -75,7 +75,7 @@ def check_view(
     intrinsics = intrinsics.detach().to("cpu", torch.float32)
     projection = intrinsics_to_projection(intrinsics, near, far)
     extrinsics = extrinsics.detach().to("cpu", torch.float32)
-    return View(*(m.to(device) for m in (extrinsics, intrinsics, projection)), size)
+    return View(extrinsics.to(device), intrinsics.to(device), projection.to(device), size)
 
 
 def moved_vertices(vertices: Tensor, transformation: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from trellis2.renderers.cameras import extrinsics_look_at, intrinsics_from_fov, orbit_eye
 from trellis2.renderers.env_map import EnvMap
-from trellis2.renderers.environments import make_environment
+from trellis2.renderers.environments import open_environment
 from trellis2.renderers.mesh_renderer import MeshRenderer
 from trellis2.renderers.pbr_mesh_renderer import PbrMeshRenderer
 from trellis2.renderers.voxel_renderer import VoxelRenderer
@@ -102,8 +102,8 @@ def get_renderer(sample: Mesh | Voxel, **options: Any) -> MeshRenderer | PbrMesh
 
 
 def default_envmap(name: str = "forest", device: torch.device | str = "cpu") -> EnvMap:
-    """A procedural environment as lighting."""
-    return EnvMap(make_environment(name).to(device))
+    """A bundled environment as lighting."""
+    return EnvMap(open_environment(name).to(device))
 
 
 def iter_frames(
@@ -126,6 +126,8 @@ def iter_frames(
         options.pop("bg_color", None)
     elif kwargs.get("envmap") is None:
         kwargs["envmap"] = default_envmap(device=sample.device)
+        if buffers is not None:
+            kwargs["buffers"] = list(buffers)
     renderer = get_renderer(sample, **options)
     cameras = list(zip(extrinsics, intrinsics))
     for extrinsic, intrinsic in tqdm(cameras, desc="Rendering", disable=not verbose):
