@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..modules.attention.condition import ConditionCache
 from ..modules.attention.modules import MultiHeadAttention
 from ..modules.embedding import TimestepEmbedder
 from ..modules.sparse.attention import SparseMultiHeadAttention
@@ -110,12 +112,35 @@ class FlowTransformer(nn.Module):
             embedding = self.adaLN_modulation(embedding)
         return manual_cast(embedding, self.dtype)
 
-    def check_inputs(self, num_samples: int, t: Tensor, cond_channels: int) -> None:
-        """Raise ValueError when the times or the condition do not fit the batch."""
+    def prepare_condition(self, cond: Any) -> ConditionCache:
+        """A condition for many calls, to be passed as `cond`: its keys and values are computed at the first one.
+
+        cond as in `forward`, of the batch that the calls will have. Use it without gradients, and make a new one when
+        the weights, their type or their device have changed.
+        """
+        return ConditionCache(manual_cast(cond, self.dtype), self.num_blocks, self.dtype)
+
+    def contexts(self, cond: Any, num_samples: int) -> Sequence[Any]:
+        """What the cross attention of each block gets. Raises ValueError when the condition does not fit."""
+        cached = isinstance(cond, ConditionCache)
+        rows = cond.cond if cached else cond
+        if len(rows) != num_samples:
+            raise ValueError(f"cond must have {num_samples} samples, got {len(rows)}")
+        if rows.shape[-1] != self.cond_channels:
+            raise ValueError(f"cond must have {self.cond_channels} channels, got {rows.shape[-1]}")
+        if not cached:
+            return [manual_cast(rows, self.dtype)] * self.num_blocks
+        if len(cond.layers) != self.num_blocks or cond.dtype != self.dtype:
+            raise ValueError(
+                f"cond was prepared for {len(cond.layers)} blocks in {cond.dtype}, the model has {self.num_blocks} in "
+                f"{self.dtype}; use this model's prepare_condition"
+            )
+        return cond.layers
+
+    def check_times(self, num_samples: int, t: Tensor) -> None:
+        """Raise ValueError when the times do not fit the batch."""
         if t.shape != (num_samples,):
             raise ValueError(f"t must be [{num_samples}], one time per sample, got {tuple(t.shape)}")
-        if cond_channels != self.cond_channels:
-            raise ValueError(f"cond must have {self.cond_channels} channels, got {cond_channels}")
 
     def initialize_weights(self) -> None:
         """`vanilla` Xavier, `scaled` normal by depth and width, or `torch` defaults; outputs start at zero."""

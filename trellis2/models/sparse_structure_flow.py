@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..modules.attention import RotaryPositionEmbedder
+from ..modules.attention import ConditionCache, RotaryPositionEmbedder
 from ..modules.norm import layer_norm_32
 from ..modules.transformer import AbsolutePositionEmbedder, ModulatedTransformerCrossBlock
 from ..modules.utils import manual_cast
@@ -35,14 +35,18 @@ class SparseStructureFlowModel(FlowTransformer):
             embedding = AbsolutePositionEmbedder(self.model_channels)(positions)
             self.register_buffer("pos_emb", embedding, persistent=False)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """x [N, in_channels, R, R, R], t [N] (1000·t), cond [N, L, cond_channels] -> [N, out_channels, R, R, R]."""
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | ConditionCache) -> Tensor:
+        """x [N, in_channels, R, R, R], t [N] (1000·t), cond [N, L, cond_channels] -> [N, out_channels, R, R, R].
+
+        cond may be what `prepare_condition` made of it.
+        """
         size = (self.in_channels, self.resolution, self.resolution, self.resolution)
         if x.ndim != 5 or tuple(x.shape[1:]) != size:
             raise ValueError(f"x must be [N, {', '.join(map(str, size))}], got {tuple(x.shape)}")
-        if cond.ndim != 3 or cond.shape[0] != x.shape[0]:
+        if isinstance(cond, Tensor) and (cond.ndim != 3 or cond.shape[0] != x.shape[0]):
             raise ValueError(f"cond must be [{x.shape[0]}, L, {self.cond_channels}], got {tuple(cond.shape)}")
-        self.check_inputs(x.shape[0], t, cond.shape[-1])
+        self.check_times(x.shape[0], t)
+        contexts = self.contexts(cond, x.shape[0])
         h = self.input_layer(x.flatten(2).transpose(1, 2))  # [N, C, X, Y, Z] -> [N, X·Y·Z, C]
         phases = None
         if self.pe_mode == "ape":
@@ -50,8 +54,8 @@ class SparseStructureFlowModel(FlowTransformer):
         else:
             phases = self.rope_phases
         mod = self.time_modulation(t)
-        h, cond = manual_cast(h, self.dtype), manual_cast(cond, self.dtype)
-        for block in self.blocks:
-            h = block(h, mod, cond, phases)
+        h = manual_cast(h, self.dtype)
+        for block, context in zip(self.blocks, contexts):
+            h = block(h, mod, context, phases)
         h = self.out_layer(layer_norm_32(h.to(x.dtype)))
         return h.transpose(1, 2).reshape(x.shape[0], self.out_channels, *x.shape[2:])

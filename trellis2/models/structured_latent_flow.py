@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..modules import sparse as sp
+from ..modules.attention import ConditionCache
 from ..modules.elastic import SparseTransformerElasticMixin
 from ..modules.norm import layer_norm_32
 from ..modules.sparse.transformer import ModulatedSparseTransformerCrossBlock
@@ -17,6 +18,11 @@ from .configurable import configurable
 from .flow_common import FlowTransformer
 
 __all__ = ["ElasticSLatFlowModel", "SLatFlowModel"]
+
+
+def _ragged(cond: Any) -> Any:
+    """A list of samples as a ragged container; anything else as it is."""
+    return sp.VarLenTensor.from_tensor_list(cond) if isinstance(cond, (list, tuple)) else cond
 
 
 @configurable
@@ -30,15 +36,19 @@ class SLatFlowModel(FlowTransformer):
         if self.pe_mode == "ape":
             self.pos_embedder = AbsolutePositionEmbedder(self.model_channels)
 
+    def prepare_condition(self, cond: Any) -> ConditionCache:
+        return super().prepare_condition(_ragged(cond))
+
     def forward(
         self,
         x: sp.SparseTensor,
         t: Tensor,
-        cond: Tensor | sp.VarLenTensor | Sequence[Tensor],
+        cond: Tensor | sp.VarLenTensor | Sequence[Tensor] | ConditionCache,
         concat_cond: sp.SparseTensor | None = None,
         **ignored: Any,
     ) -> sp.SparseTensor:
-        """x feats [T, C]; t [N] (1000·t); cond [N, L, cond_channels], or a list of [L_i, cond_channels].
+        """x feats [T, C]; t [N] (1000·t); cond [N, L, cond_channels], or a list of [L_i, cond_channels], or
+        what `prepare_condition` made of it.
 
         concat_cond is aligned with x by row; its channels follow those of x, and in_channels counts both.
         """
@@ -52,18 +62,14 @@ class SLatFlowModel(FlowTransformer):
             inputs = x
         if inputs.feats.shape[1] != self.in_channels:
             raise ValueError(f"x with concat_cond must have {self.in_channels} channels, got {inputs.feats.shape[1]}")
-        if not isinstance(cond, (Tensor, sp.VarLenTensor)):
-            cond = sp.VarLenTensor.from_tensor_list(cond)
-        if len(cond) != len(x):
-            raise ValueError(f"cond must have {len(x)} samples, got {len(cond)}")
-        self.check_inputs(len(x), t, cond.shape[-1])
+        self.check_times(len(x), t)
+        contexts = self.contexts(_ragged(cond), len(x))
         h = manual_cast(self.input_layer(inputs), self.dtype)
         mod = self.time_modulation(t)
-        cond = manual_cast(cond, self.dtype)
         if self.pe_mode == "ape":
             h = h + manual_cast(self.pos_embedder(x.coords[:, 1:]), self.dtype)
-        for block in self.blocks:
-            h = block(h, mod, cond)
+        for block, context in zip(self.blocks, contexts):
+            h = block(h, mod, context)
         feats = layer_norm_32(h.feats.to(x.dtype))
         return x.replace(self.out_layer(h.replace(feats)).feats)
 

@@ -1,0 +1,129 @@
+"""One forward of the full-size flow transformers (1.3 B parameters, random weights) at the sizes of the paper's stages.
+
+    python benchmarks/bench_dit.py --output benchmarks/results/dit_h200.json
+
+Each row is measured three ways: `eager`, plain PyTorch operations and PyTorch's own choice of attention; `fused`, the
+default backends; `cached`, the default backends with the keys and values of the condition computed before, as the
+samplers do from the second step on. Prints a table and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from flow_models import forward_flops, random_model, shell_latent, structure_latent
+from measure import machine, milliseconds, peak_gigabytes, write_results
+
+from trellis2.ops import backends
+
+ROWS = (  # model, tokens, conditioning tokens, goal in ms, published implementation in ms
+    ("structure", 4096, 1029, 26.0, 48.7),
+    ("shape", 3898, 1029, 34.0, 67.1),
+    ("shape", 16842, 4101, 175.0, 338.0),
+    ("shape", 49152, 4101, 950.0, 1792.0),
+)
+CEILING = 790.0  # TFLOP/s, dense bf16 product on an H200
+FUSED_OPS = ("residual_norm", "norm_rope", "linear_gelu", "attention")
+
+
+@contextlib.contextmanager
+def plain_backends(device: torch.device) -> Iterator[None]:
+    """Every fused backend off: plain operations and PyTorch's own choice of attention."""
+    off = [
+        (op, b.name)
+        for op in FUSED_OPS
+        for b in backends.backends(op)
+        if b.name not in (backends.REFERENCE, "sdpa") and b.reason(device) is None
+    ]
+    for op, name in off:
+        backends.disable(op, name, "compared with plain operations")
+    try:
+        yield
+    finally:
+        for op, name in off:
+            backends.enable(op, name)
+
+
+def inputs(kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.device) -> tuple[Any, ...]:
+    """x, t, cond of one sample."""
+    if kind == "structure":
+        x: Any = structure_latent(model, device)
+    else:
+        x = shell_latent(tokens, model.in_channels, 96, device)
+    generator = torch.Generator().manual_seed(1)
+    cond = torch.randn(1, cond_tokens, model.cond_channels, generator=generator).to(device)
+    return x, torch.tensor([500.0], device=device), cond
+
+
+@torch.no_grad()
+def measure_row(
+    kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.device, repeats: int, eager: bool
+) -> dict[str, float]:
+    """Times of one row, peak memory and the difference between the ways."""
+    x, t, cond = inputs(kind, model, tokens, cond_tokens, device)
+    prepared = model.prepare_condition(cond)
+    values = {}
+    if eager:
+        with plain_backends(device):
+            values["eager_ms"] = milliseconds(lambda: model(x, t, cond), device, repeats, 2)
+            reference = _feats(model(x, t, cond))
+    values["fused_ms"] = milliseconds(lambda: model(x, t, cond), device, repeats)
+    values["cached_ms"] = milliseconds(lambda: model(x, t, prepared), device, repeats)
+    if eager:
+        difference = _feats(model(x, t, prepared)) - reference
+        values["difference"] = float(difference.norm() / reference.norm())
+    values["peak_gb"] = peak_gigabytes(lambda: model(x, t, prepared), device)
+    values["condition_gb"] = prepared.num_bytes / 1e9
+    return values
+
+
+def _feats(x: Any) -> torch.Tensor:
+    return x if isinstance(x, torch.Tensor) else x.feats
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.add_argument("--blocks", type=int, help="number of blocks, 30 as published if not given")
+    parser.add_argument("--rows", type=int, nargs="+", default=list(range(len(ROWS))), help="rows to measure, from 0")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--no-eager", action="store_true", help="leave the plain operations out")
+    parser.add_argument("--quantize", choices=["int8", "fp8"], help="low-precision weights in the blocks")
+    parser.add_argument("--output", help="JSON file for the results")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    print(f"{'model':>10} {'T':>6} {'L':>5} {'eager':>8} {'fused':>8} {'cached':>8} {'goal':>6} {'TFLOP/s':>8} "
+          f"{'ceiling':>7} {'peak GB':>8} {'diff':>8}")  # fmt: skip
+    results, models = [], {}
+    for i in options.rows:
+        kind, tokens, cond_tokens, goal, published = ROWS[i]
+        if kind not in models:
+            models.clear()
+            models[kind] = random_model(kind, device, options.dtype, options.blocks)
+            if options.quantize:
+                from trellis2.models import quantize
+
+                quantize(models[kind], options.quantize)
+        model = models[kind]
+        row = measure_row(kind, model, tokens, cond_tokens, device, options.repeats, not options.no_eager)
+        rate = forward_flops(model, tokens, cond_tokens, cached=True) / row["cached_ms"] / 1e9
+        print(f"{kind:>10} {tokens:>6} {cond_tokens:>5} {row.get('eager_ms', float('nan')):>8.1f} "
+              f"{row['fused_ms']:>8.1f} {row['cached_ms']:>8.1f} {goal:>6.0f} {rate:>8.0f} {rate / CEILING:>6.0%} "
+              f"{row['peak_gb']:>8.2f} {row.get('difference', float('nan')):>8.1e}", flush=True)  # fmt: skip
+        results.append({"model": kind, "tokens": tokens, "cond_tokens": cond_tokens, "goal_ms": goal,
+                        "published_ms": published, "tflops": rate, **row})  # fmt: skip
+    chosen = {op: backends.selected(op, device).name for op in FUSED_OPS}
+    print("backends:", chosen)
+    if options.output:
+        document = {"machine": machine(device), "dtype": options.dtype, "quantize": options.quantize,
+                    "blocks": options.blocks or 30, "backends": chosen, "rows": results}  # fmt: skip
+        write_results(options.output, document)
+
+
+if __name__ == "__main__":
+    main()
