@@ -2,7 +2,8 @@
 #include <nanobind/nanobind.h>
 
 namespace ovoxel {
-void bindConvert(nanobind::module_& m);    // src/convert: mesh <-> flexible dual grid, textured mesh -> attributes
+void bindConvert(nanobind::module_& m);    // src/convert: mesh -> flexible dual grid, textured mesh -> attributes
+void bindDualMesh(nanobind::module_& m);   // src/dualmesh: flexible dual grid -> mesh
 void bindSerialize(nanobind::module_& m);  // src/serialize: z-order and Hilbert codes
 void bindIo(nanobind::module_& m);         // src/io: octree bytes of .vxz files
 void bindSample(nanobind::module_& m);     // src/sample: sparse trilinear and nearest sampling
@@ -18,6 +19,7 @@ NB_MODULE(_C, m) {
     m.attr("with_cuda") = false;
 #endif
     ovoxel::bindConvert(m);
+    ovoxel::bindDualMesh(m);
     ovoxel::bindSerialize(m);
     ovoxel::bindIo(m);
     ovoxel::bindSample(m);

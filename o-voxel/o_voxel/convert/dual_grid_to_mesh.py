@@ -6,42 +6,76 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.convert.quirks import Quirks, check_quirks
 from o_voxel.grid import MAX_GRID_SIZE, Grid, VectorLike, local_to_world, resolve_grid
-from o_voxel.reference import dual_mesh as dual_mesh_reference
+from o_voxel.reference.dual_mesh import Split, dual_mesh
 
 __all__ = ["flexible_dual_grid_to_mesh"]
 
-
-def _unit_normal(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Unit normals of triangles [L, 3]; zero where a triangle has no area."""
-    normal = torch.linalg.cross(b - a, c - a)
-    return normal / normal.norm(dim=1, keepdim=True).clamp(min=torch.finfo(normal.dtype).tiny)
+_SPLITS: dict[Split, int] = {"weight": 0, "flatter": 1, "published": 2}  # as in src/dualmesh
+_MAX_NATIVE_ROWS = 1 << 29  # rows, quads and corners of the core are 32-bit
 
 
-def _choose_split(quads: Tensor, corners: Tensor, weight: Tensor | None, published: bool) -> Tensor:
-    """True where the quad is cut along q0-q2, [L] bool. corners: [L, 4, 3] world."""
-    if weight is not None:
-        w = weight[quads]  # [L, 4]
-        return w[:, 0] * w[:, 2] > w[:, 1] * w[:, 3]
-    p0, p1, p2, p3 = corners.unbind(1)
-    if published:  # the published comparison sees twice the same triangle, and then one without area
-        return torch.linalg.cross(p1 - p0, p2 - p0).square().sum(1) > 0
-    flat_02 = (_unit_normal(p0, p1, p2) * _unit_normal(p0, p2, p3)).sum(1)
-    flat_13 = (_unit_normal(p0, p1, p3) * _unit_normal(p3, p1, p2)).sum(1)
-    return flat_02 >= flat_13
+def _bytes(memory: Any) -> Tensor:
+    """Result of the core as a uint8 tensor: already one on a GPU, an array of the host otherwise."""
+    return memory if isinstance(memory, Tensor) else torch.from_numpy(memory)
 
 
-def _find_quads(coords: Tensor, intersected: Tensor, grid: Grid, backend: Backend) -> Tensor:
-    """Rows of each quad's voxels, [L, 4] int64, on the device of coords."""
-    if coords.device.type == "cpu" and resolve_backend(backend) == "native":
-        module = native_module()
-        assert module is not None
-        quads = module.dual_quads(coords.numpy(), intersected.numpy(), grid.grid_size.tolist())
-        return torch.from_numpy(quads).long()
-    return dual_mesh_reference.dual_quads(coords, intersected, grid.grid_size)
+def _view(memory: Any, dtype: torch.dtype, rows: int, columns: int) -> Tensor:
+    """Array [rows, columns] in memory of the core, copied if much of it is unused (quads were dropped)."""
+    block = _bytes(memory)
+    array = as_tensor(block, dtype, (rows, columns))
+    return array.clone() if array.nbytes + (1 << 20) < block.nbytes * 7 // 8 else array
+
+
+class _DualMesh(torch.autograd.Function):
+    """The compiled core, on the device of its inputs: (local, weight) -> (vertices, triangles)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, local: Tensor, weight: Tensor | None, coords: Tensor, flags: Tensor, grid: Grid, split: Split,
+        train: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        native = native_module()
+        assert native is not None
+        ctx.launch = (launch(coords.device),) if coords.is_cuda else ()
+        ctx.size, ctx.train, rows = grid.voxel_size.tolist(), train, coords.shape[0]
+        call = native.dual_mesh_cuda if coords.is_cuda else native.dual_mesh
+        arguments = grid.aabb[0].tolist(), grid.grid_size.tolist(), _SPLITS[split], train, *ctx.launch
+        quads, vertices, triangles, *kept = call(coords, local, flags, weight, ctx.size, *arguments)
+        points = _view(vertices, local.dtype, rows + (quads if train else 0), 3)
+        corners = _view(triangles, torch.int32, (4 if train else 2) * quads, 3)
+        if train and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
+            ctx.save_for_backward(weight, coords, points, _view(kept[0], torch.int32, quads, 4), *map(_bytes, kept[1:]))
+        ctx.mark_non_differentiable(corners)
+        return points, corners
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.train:
+            grad = grads[0] * torch.tensor(ctx.size, dtype=grads[0].dtype, device=grads[0].device)
+            return grad, None, None, None, None, None, None
+        native = native_module()
+        assert native is not None
+        weight, coords, *kept = ctx.saved_tensors
+        call = native.dual_mesh_backward_cuda if coords.is_cuda else native.dual_mesh_backward
+        memory = call(coords, weight, *kept, grads[0].contiguous(), ctx.size, *ctx.launch)
+        local = as_tensor(_bytes(memory[0]), weight.dtype, (len(coords), 3))
+        return local, as_tensor(_bytes(memory[1]), weight.dtype, (len(coords),)), None, None, None, None, None
+
+
+def _use_core(backend: Backend, coords: Tensor, local: Tensor, weight: Tensor | None) -> bool:
+    """Whether the compiled core takes this call; else the PyTorch reference runs, on the same device."""
+    if resolve_backend(backend) != "native" or coords.shape[0] >= _MAX_NATIVE_ROWS:
+        return False
+    if local.dtype not in (torch.float32, torch.float64) or (weight is not None and weight.dtype != local.dtype):
+        return False
+    return coords.device.type == "cpu" or (coords.is_cuda and cuda_core() is not None)
 
 
 def flexible_dual_grid_to_mesh(
@@ -93,29 +127,18 @@ def flexible_dual_grid_to_mesh(
     elif train:
         raise ValueError("split_weight must be given when train=True, got None")
     grid = resolve_grid(voxel_size, grid_size, aabb, prefer_voxel_size=True)
-    cells = coords.detach().clamp(-1, MAX_GRID_SIZE).int().contiguous()  # out of range stays so
-    quads = _find_quads(cells, intersected_flag.detach().bool().contiguous(), grid, backend)  # [L, 4]
+    cells = coords.detach()
+    if cells.dtype != torch.int32:
+        cells = cells.clamp(-1, MAX_GRID_SIZE).int()  # out of range stays so
+    cells, flags = cells.contiguous(), intersected_flag.detach().bool().contiguous()
     wide = dual_vertices.to(torch.promote_types(dual_vertices.dtype, torch.float32))  # half cannot hold coordinates
-    vertices = local_to_world(wide, coords, grid)
-
-    index_dtype = torch.int32 if vertices.shape[0] + quads.shape[0] < 2**31 else torch.int64
-    if train:
-        assert weight is not None
-        if published:
-            index_dtype = torch.int64
-        w = weight[quads]
-        a, b = (w[:, 0] * w[:, 2])[:, None], (w[:, 1] * w[:, 3])[:, None]
-        p = vertices[quads]  # [L, 4, 3]
-        centers = (a * (p[:, 0] + p[:, 2]) + b * (p[:, 1] + p[:, 3])) / (2 * (a + b))
-        center_idx = torch.arange(quads.shape[0], device=quads.device)[:, None] + vertices.shape[0]
-        following = quads.roll(-1, dims=1)
-        # [L, 4, 3] -> [4L, 3]
-        triangles = torch.stack([quads, following, center_idx.expand_as(quads)], dim=2).reshape(-1, 3)
-        return torch.cat([vertices, centers]), triangles.to(index_dtype)
-
-    with torch.no_grad():
-        split_02 = _choose_split(quads, vertices[quads], weight, published)
-        cut_02 = quads[:, [0, 1, 2, 0, 2, 3]]
-        cut_13 = quads[:, [0, 1, 3, 3, 1, 2]]
-        triangles = torch.where(split_02[:, None], cut_02, cut_13).reshape(-1, 3)  # [L, 6] -> [2L, 3]
-    return vertices, triangles.to(index_dtype)
+    split: Split = "weight" if weight is not None else ("published" if published else "flatter")
+    if _use_core(backend, cells, wide, weight):
+        weight = weight if weight is None else weight.contiguous()
+        vertices, triangles = _DualMesh.apply(wide.contiguous(), weight, cells, flags, grid, split, train)
+    else:
+        vertices = local_to_world(wide, cells, grid)
+        vertices, triangles = dual_mesh(cells, vertices, flags, weight, grid.grid_size, split=split, train=train)
+        if vertices.shape[0] < 2**31:
+            triangles = triangles.int()
+    return vertices, triangles.long() if published and train else triangles
