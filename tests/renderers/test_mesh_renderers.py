@@ -250,7 +250,7 @@ def test_texture_wrap_filter_and_minification():
     assert at(TextureWrapMode.MIRRORED_REPEAT) == [0.0, 1.5, 3.0]
     assert at(TextureWrapMode.REPEAT, TextureFilterMode.CLOSEST) == [3.0, 2.0, 0.0]
     checker = ((torch.arange(15)[:, None] + torch.arange(15)) % 2).float()[..., None]  # odd size
-    small = sample_texture(Texture(checker), torch.rand(50, 2), torch.full((50,), 1.0))
+    small = sample_texture(Texture(checker), torch.rand(50, 2), torch.tensor([1.0, 0, 0, 1]).expand(50, 4))
     assert float((small - 0.5).abs().max()) < 0.05
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .asset import MASK, OPAQUE, Asset, load_asset
+from .asset import Asset, load_asset
 from .asset_lighting import DEFAULT_LIGHTING, DirectionalLight, Lighting, dot, sample_lighting, shade_points
+from .asset_material import MASK, OPAQUE
 from .cameras import extrinsics_look_at, intrinsics_from_fov, intrinsics_to_projection, orbit_eye
 
 __all__ = [

@@ -1,116 +1,161 @@
 """Metallic-roughness attributes at surface points, from textured materials.
 
-n points, F faces. Attribute columns: base colour 3 (as stored, not linearised), metallic, roughness, alpha.
+n points, F faces, M materials. Attribute columns: base colour 3 (as stored, not linearised), metallic, roughness,
+alpha.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from trellis2.representations import AlphaMode, MeshWithPbrMaterial, Texture, TextureFilterMode, TextureWrapMode
+from trellis2.representations import (
+    AlphaMode,
+    MeshWithPbrMaterial,
+    PbrMaterial,
+    Texture,
+    TextureFilterMode,
+    TextureWrapMode,
+)
 
-from .surface import Hits, interpolate_corners
+from .color import linear_to_srgb, srgb_to_linear
+from .surface import Hits, interpolate_corners, interpolate_corners_da
 
-__all__ = ["evaluate_materials", "face_uv_density", "sample_texture"]
+__all__ = ["MaterialTable", "make_material_table", "sample_texture"]
+
+_BOUNDARY = {
+    TextureWrapMode.CLAMP_TO_EDGE: "clamp",
+    TextureWrapMode.REPEAT: "wrap",
+    TextureWrapMode.MIRRORED_REPEAT: "mirror",
+}
+_DEFAULT = (0.8, 0.8, 0.8, 0.0, 0.5, 1.0)  # of faces whose material id is outside the list
 
 
-def face_uv_density(clip: Tensor, faces: Tensor, uv_coords: Tensor, size: int) -> Tensor:
-    """Texture area in uv units per sample `[F]`, which times H * W is the number of texels a sample covers."""
-    screen = clip[:, :2] / clip[:, 3:].clamp_min(1e-6) * (0.5 * size)
-    a, b, c = (screen[faces[:, i].long()] for i in range(3))
-    drawn = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).abs()
-    e, f = uv_coords[:, 1] - uv_coords[:, 0], uv_coords[:, 2] - uv_coords[:, 0]
-    return (e[:, 0] * f[:, 1] - e[:, 1] * f[:, 0]).abs() / drawn.clamp_min(1e-6)
+@dataclass(frozen=True)
+class _Layer:
+    """Textures of one material that are read together: equal size and rules."""
+
+    texture: Texture  # channels side by side
+    columns: tuple[int, ...]  # attribute that each channel multiplies
+    mips: Any  # `o_voxel.rasterize.MipChain`, or None for a texture that is not filtered
 
 
-def evaluate_materials(
-    mesh: MeshWithPbrMaterial,
-    hits: Hits,
-    density: Tensor,  # [F] from `face_uv_density`
-) -> Tensor:  # [n, 6]
-    """Attributes of points on a mesh. Faces whose material id is outside the list are the default grey."""
-    face = hits.face
-    uv = interpolate_corners(mesh.uv_coords, hits)
-    uv = torch.nan_to_num(uv, nan=0.0, posinf=1000.0, neginf=-1000.0).clamp(-1000.0, 1000.0)
-    ids = mesh.material_ids[face].long()
-    out = uv.new_tensor([0.8, 0.8, 0.8, 0.0, 0.5, 1.0]).repeat(len(face), 1)
-    for index, material in enumerate(mesh.materials):
-        rows = torch.nonzero(ids == index)[:, 0]
-        if not len(rows):
+@dataclass(frozen=True)
+class MaterialTable:
+    """Materials of a mesh made ready for look-ups; row M stands for faces without one."""
+
+    layers: tuple[tuple[_Layer, ...], ...]  # by material
+    factor: Tensor  # [M + 1, 6]
+    mode: Tensor  # [M + 1] int64, `AlphaMode`
+    cutoff: Tensor  # [M + 1]
+    opaque: bool  # one depth layer shows everything
+
+    @property
+    def textured(self) -> bool:
+        """Whether any material has a texture."""
+        return any(self.layers)
+
+    def evaluate(self, mesh: MeshWithPbrMaterial, hits: Hits) -> Tensor:
+        """Attributes `[n, 6]` of points on the mesh that the table was made for.
+
+        Textures are read with the footprint of the sample if the hits carry derivatives.
+        """
+        ids = mesh.material_ids[hits.face].long()
+        ids = torch.where((ids >= 0) & (ids < len(self.layers)), ids, len(self.layers))
+        out = self.factor[ids]
+        if self.textured:
+            self._multiply_textures(out, mesh, hits, ids)
+        if mesh.corner_colors is not None:
+            tint = interpolate_corners(mesh.corner_colors, hits)
+            out[:, 0:3] = linear_to_srgb((srgb_to_linear(out[:, 0:3].clamp(0, 1)) * tint[:, 0:3]).clamp(0, 1))
+            out[:, 5] *= tint[:, 3]
+        mode = self.mode[ids]
+        cut = torch.where(mode == AlphaMode.MASK, (out[:, 5] > self.cutoff[ids]).to(out.dtype), out[:, 5])
+        out[:, 5] = torch.where(mode == AlphaMode.OPAQUE, 1.0, cut)
+        return out
+
+    def _multiply_textures(self, out: Tensor, mesh: MeshWithPbrMaterial, hits: Hits, ids: Tensor) -> None:
+        uv, uv_da = interpolate_corners_da(mesh.uv_coords, hits)
+        uv = torch.nan_to_num(uv, nan=0.0, posinf=1000.0, neginf=-1000.0).clamp(-1000.0, 1000.0)
+        if len(self.layers) == 1 and bool((mesh.material_ids == 0).all()):
+            groups: list[tuple[int, Any]] = [(0, slice(None))]
+        else:
+            order = torch.argsort(ids, stable=True)
+            ends = torch.cumsum(torch.bincount(ids, minlength=len(self.layers) + 1), 0).tolist()
+            starts = [0, *ends[:-1]]
+            groups = [(i, order[starts[i] : ends[i]]) for i in range(len(self.layers)) if ends[i] > starts[i]]
+        for material, rows in groups:
+            for layer in self.layers[material]:
+                values = sample_texture(layer.texture, uv[rows], None if uv_da is None else uv_da[rows], layer.mips)
+                for channel, column in enumerate(layer.columns):
+                    out[rows, column] *= values[:, channel]
+
+
+def make_material_table(materials: Sequence[PbrMaterial], device: torch.device) -> MaterialTable:
+    """Group the textures of each material and make their mip levels."""
+    rows, modes, cutoffs = [], [], []
+    for material in materials:
+        base = material.base_color_factor.tolist()
+        rows.append([*base, material.metallic_factor, material.roughness_factor, material.alpha_factor])
+        modes.append(int(material.alpha_mode))
+        cutoffs.append(material.alpha_cutoff)
+    return MaterialTable(
+        layers=tuple(_layers_of(material, device) for material in materials),
+        factor=torch.tensor([*rows, _DEFAULT], device=device),
+        mode=torch.tensor([*modes, int(AlphaMode.OPAQUE)], device=device),
+        cutoff=torch.tensor([*cutoffs, 0.5], device=device),
+        opaque=all(mode == AlphaMode.OPAQUE for mode in modes),
+    )
+
+
+def _layers_of(material: PbrMaterial, device: torch.device) -> tuple[_Layer, ...]:
+    slots = [(material.base_color_texture, (0, 1, 2)), (material.metallic_texture, (3,))]
+    slots += [(material.roughness_texture, (4,))]
+    if material.alpha_mode != AlphaMode.OPAQUE:
+        slots += [(material.alpha_texture, (5,))]
+    groups: dict[tuple[Any, ...], list[tuple[Tensor, tuple[int, ...]]]] = {}
+    for texture, columns in slots:
+        if texture is None:
             continue
-        at, spread = uv[rows], density[face[rows]]
-        factor = material.base_color_factor.to(out)
-        out[rows, 0:3] = _textured(material.base_color_texture, at, spread, 3) * factor
-        out[rows, 3:4] = _textured(material.metallic_texture, at, spread, 1) * material.metallic_factor
-        out[rows, 4:5] = _textured(material.roughness_texture, at, spread, 1) * material.roughness_factor
-        if material.alpha_mode == AlphaMode.OPAQUE:
-            out[rows, 5] = 1.0
-            continue
-        alpha = _textured(material.alpha_texture, at, spread, 1)[:, 0] * material.alpha_factor
-        if material.alpha_mode == AlphaMode.MASK:
-            alpha = (alpha > material.alpha_cutoff).to(out.dtype)
-        out[rows, 5] = alpha
-    return out
+        image = texture.image.to(device, torch.float32)
+        image = image[..., : len(columns)] if image.shape[2] >= len(columns) else image[..., :1]
+        image = image.expand(-1, -1, len(columns))
+        key = (tuple(image.shape[:2]), texture.filter_mode, texture.wrap_mode)
+        groups.setdefault(key, []).append((image, columns))
+    layers = []
+    for (_, filter_mode, wrap_mode), members in groups.items():
+        image = torch.cat([image for image, _ in members], dim=2).contiguous()
+        stacked = Texture(image, filter_mode, wrap_mode)
+        layers.append(_Layer(stacked, tuple(c for _, columns in members for c in columns), _mips(stacked)))
+    return tuple(layers)
 
 
-def _textured(texture: Texture | None, uv: Tensor, density: Tensor, channels: int) -> Tensor:
-    if texture is None:
-        return uv.new_ones((len(uv), channels))
-    values = sample_texture(texture, uv, density)
-    if values.shape[1] < channels:
-        values = values[:, :1].expand(-1, channels)
-    return values[:, :channels]
+def _mips(texture: Texture) -> Any:
+    from o_voxel.rasterize import build_mips
+
+    return None if texture.filter_mode == TextureFilterMode.CLOSEST else build_mips(texture.image)
 
 
-def sample_texture(texture: Texture, uv: Tensor, density: Tensor | None = None) -> Tensor:
+def sample_texture(texture: Texture, uv: Tensor, uv_da: Tensor | None = None, mips: Any = None) -> Tensor:
     """Filtered values `[n, C]` at `uv [n, 2]` (v = 0 is tensor row 0).
 
-    With `density [n]` (uv area per sample) minified points read from an area-averaged smaller level.
+    With `uv_da [n, 4]`, the derivatives of u and v by sample (du/dX, du/dY, dv/dX, dv/dY), minified points read from
+    mip levels (`mips`, made if not given).
     """
+    from o_voxel.rasterize import texture as look_up
+
     image = texture.image.to(uv.device, torch.float32)
-    height, width = image.shape[:2]
+    boundary: Any = _BOUNDARY[texture.wrap_mode]
+    at = uv[None, None].contiguous()
+    if not len(uv):
+        return image.new_zeros(0, image.shape[2])
     if texture.filter_mode == TextureFilterMode.CLOSEST:
-        x = _wrapped((uv[:, 0] * width).floor().long(), width, texture.wrap_mode)
-        y = _wrapped((uv[:, 1] * height).floor().long(), height, texture.wrap_mode)
-        return image[y, x]
-    if density is None:
-        return _bilinear(image, uv, texture.wrap_mode)
-    texels = (density * (height * width)).clamp(1.0, 4.0**16)
-    level = (0.5 * texels.log2()).round().long()
-    out = uv.new_empty((len(uv), image.shape[2]))
-    for k in torch.unique(level).tolist():
-        rows = torch.nonzero(level == k)[:, 0]
-        out[rows] = _bilinear(_reduced(image, k), uv[rows], texture.wrap_mode)
-    return out
-
-
-def _reduced(image: Tensor, level: int) -> Tensor:
-    """Area-averaged level of any image size."""
-    if level == 0:
-        return image
-    size = (max(1, image.shape[0] >> level), max(1, image.shape[1] >> level))
-    return F.adaptive_avg_pool2d(image.permute(2, 0, 1)[None], size)[0].permute(1, 2, 0)
-
-
-def _bilinear(image: Tensor, uv: Tensor, wrap: TextureWrapMode) -> Tensor:
-    height, width, channels = image.shape
-    flat = image.reshape(-1, channels)
-    x, y = uv[:, 0] * width - 0.5, uv[:, 1] * height - 0.5
-    x0, y0 = x.floor(), y.floor()
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    left, right = _wrapped(x0.long(), width, wrap), _wrapped(x0.long() + 1, width, wrap)
-    top, bottom = _wrapped(y0.long(), height, wrap) * width, _wrapped(y0.long() + 1, height, wrap) * width
-    upper = flat[top + left] * (1 - fx) + flat[top + right] * fx
-    lower = flat[bottom + left] * (1 - fx) + flat[bottom + right] * fx
-    return upper * (1 - fy) + lower * fy
-
-
-def _wrapped(index: Tensor, size: int, wrap: TextureWrapMode) -> Tensor:
-    if wrap == TextureWrapMode.CLAMP_TO_EDGE:
-        return index.clamp(0, size - 1)
-    if wrap == TextureWrapMode.MIRRORED_REPEAT:
-        index = index % (2 * size)
-        return torch.where(index >= size, 2 * size - 1 - index, index)
-    return index % size
+        return look_up(image, at, filter_mode="nearest", boundary_mode=boundary)[0, 0]
+    if uv_da is None:
+        return look_up(image, at, filter_mode="linear", boundary_mode=boundary)[0, 0]
+    footprint = uv_da[None, None].contiguous()
+    return look_up(image, at, footprint, mip=mips, filter_mode="linear-mipmap-linear", boundary_mode=boundary)[0, 0]

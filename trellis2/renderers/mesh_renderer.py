@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trellis2.representations import Mesh, MeshWithPbrMaterial, MeshWithVoxel
 
-from .materials import evaluate_materials, face_uv_density
+from .materials import make_material_table
 from .options import AttrDict, make_options
 from .surface import (
     Hits,
@@ -24,6 +24,7 @@ from .surface import (
     hits_of,
     interpolate_hits,
     moved_vertices,
+    peel,
     pixel_mean,
     project,
     spread,
@@ -86,16 +87,15 @@ class MeshRenderer:
         view = check_view(extrinsics, intrinsics, options.near, options.far, size, mesh.device)
         vertices = moved_vertices(mesh.vertices, transformation)
         clip = project(vertices, view)
+        with_db = "attr" in return_types and isinstance(mesh, MeshWithPbrMaterial)
         if mesh.vertices.shape[0] and mesh.faces.shape[0]:
-            rast = _draw(clip, mesh.faces, size, options.chunk_size)
+            rast, rast_db = _draw(clip, mesh.faces, size, options.chunk_size, with_db)
         else:
-            rast = vertices.new_zeros(size, size, 4)
-        hits = hits_of(rast, options.ssaa, mesh.faces.shape[0])
-        return self._images(mesh, vertices, clip, view, hits, return_types)
+            rast, rast_db = vertices.new_zeros(size, size, 4), None
+        hits = hits_of(rast, options.ssaa, mesh.faces.shape[0], rast_db=rast_db)
+        return self._images(mesh, vertices, view, hits, return_types)
 
-    def _images(
-        self, mesh: Mesh, vertices: Tensor, clip: Tensor, view: View, hits: Hits, return_types: Sequence[str]
-    ) -> AttrDict:
+    def _images(self, mesh: Mesh, vertices: Tensor, view: View, hits: Hits, return_types: Sequence[str]) -> AttrDict:
         options = self.rendering_options
         resolution, ssaa = options.resolution, options.ssaa
         point = interpolate_hits(vertices, mesh.faces, hits)
@@ -123,14 +123,13 @@ class MeshRenderer:
                 normal = torch.where(away, -normal, normal) @ view.extrinsics[:3, :3].T
                 out.normal = mean(camera_normal_to_color(normal, options.normal_convention), 0.5).permute(2, 0, 1)
             else:
-                out.update(_attributes(mesh, clip, view, hits, image))
+                out.update(_attributes(mesh, hits, image))
         return out
 
 
-def _attributes(mesh: Mesh, clip: Tensor, view: View, hits: Hits, image: Any) -> dict[str, Tensor]:
+def _attributes(mesh: Mesh, hits: Hits, image: Any) -> dict[str, Tensor]:
     if isinstance(mesh, MeshWithPbrMaterial):
-        density = face_uv_density(clip, mesh.faces, mesh.uv_coords, view.size)
-        values = evaluate_materials(mesh, hits, density)
+        values = make_material_table(mesh.materials, mesh.device).evaluate(mesh, hits)
     elif isinstance(mesh, MeshWithVoxel):
         values = mesh.query_attrs(interpolate_hits(mesh.vertices, mesh.faces, hits))
     elif mesh.vertex_attrs is None:
@@ -141,18 +140,26 @@ def _attributes(mesh: Mesh, clip: Tensor, view: View, hits: Hits, image: Any) ->
     return {name: picture[part] for name, part in mesh.layout.items()}
 
 
-def _draw(clip: Tensor, faces: Tensor, size: int, chunk_size: int | None) -> Tensor:
-    """Raster `[S, S, 4]`; chunks of faces are merged by depth and keep their index in the whole mesh."""
-    from o_voxel.rasterize import rasterize, triangle_index
+def _draw(
+    clip: Tensor, faces: Tensor, size: int, chunk_size: int | None, with_db: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Raster `[S, S, 4]` and, if asked for, derivatives of its barycentrics.
+
+    Chunks of faces are merged by depth and keep their index in the whole mesh.
+    """
+    from o_voxel.rasterize import triangle_index
 
     if chunk_size is None or chunk_size >= faces.shape[0]:
-        return rasterize(clip, faces, (size, size))[0].reshape(size, size, 4)
+        return next(peel(clip, faces, size, 1, with_db))
     if chunk_size < 1:
         raise ValueError(f"rendering option chunk_size must be positive, got {chunk_size}")
     whole = clip.new_zeros(size, size, 4)
+    whole_db = clip.new_zeros(size, size, 4) if with_db else None
     for start in range(0, faces.shape[0], chunk_size):
-        part = rasterize(clip, faces[start : start + chunk_size].contiguous(), (size, size))[0].reshape(size, size, 4)
-        closer = (part[..., 3] != 0) & ((whole[..., 3] == 0) | (part[..., 2] <= whole[..., 2]))
-        part[..., 3] = triangle_id(triangle_index(part) + start)
-        whole = torch.where(closer[..., None], part, whole)
-    return whole
+        part, part_db = next(peel(clip, faces[start : start + chunk_size].contiguous(), size, 1, with_db))
+        closer = ((part[..., 3] != 0) & ((whole[..., 3] == 0) | (part[..., 2] <= whole[..., 2])))[..., None]
+        ids = triangle_id(triangle_index(part) + start)
+        whole = torch.where(closer, torch.cat([part[..., :3], ids[..., None]], dim=-1), whole)
+        if part_db is not None and whole_db is not None:
+            whole_db = torch.where(closer, part_db, whole_db)
+    return whole, whole_db

@@ -12,18 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trellis2.representations import AlphaMode, MeshWithPbrMaterial, MeshWithVoxel
+from trellis2.representations import MeshWithPbrMaterial, MeshWithVoxel, PbrMaterial
 
 from .ambient_occlusion import ambient_occlusion
-from .asset import corner_normals
 from .cameras import image_rays
 from .color import tone_map
+from .corner_normals import corner_normals
 from .env_map import EnvMap
 from .layers import ATTRIBUTES, Layers
-from .materials import evaluate_materials, face_uv_density
+from .materials import MaterialTable, make_material_table
 from .options import AttrDict, make_options
 from .surface import (
-    Hits,
     View,
     camera_normal_to_color,
     check_view,
@@ -60,8 +59,9 @@ class PbrMeshRenderer:
     Options: `resolution` R (required), `near`, `far` (camera depth, required), `ssaa` samples a pixel side,
     `peel_layers` (at most; stops as soon as everything visible is opaque), `transfer` "srgb" | "gamma2.2" of base
     colours and pictures, `normal_convention` "opengl" | "published", `crease_angle` in degrees below which edges are
-    shaded smoothly (0: flat faces), `ao_samples`, and `bg_color` (display RGB in [0, 1]) behind shaded pictures.
-    `device`, if given, is where the work is done and results stay; otherwise that is the mesh's device.
+    shaded smoothly (0: flat faces; a mesh with normals of its own keeps those), `ao_samples`, and `bg_color` (display
+    RGB in [0, 1]) behind shaded pictures. `device`, if given, is where the work is done and results stay; otherwise
+    that is the mesh's device.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class PbrMeshRenderer:
         self.rendering_options = make_options(_DEFAULTS, rendering_options)
         self.device = None if device is None else torch.device(device)
         self._corner_normals: tuple[Tensor, Tensor, Tensor] | None = None  # vertices, faces, [F, 3, 3]
+        self._material_table: tuple[list[PbrMaterial], MaterialTable] | None = None
 
     @torch.no_grad()
     def render(
@@ -119,15 +120,14 @@ class PbrMeshRenderer:
         vertices, faces = moved_vertices(mesh.vertices, transformation), mesh.faces
         clip = project(vertices, view)
         flat = face_normals(vertices, faces)
-        smooth = self._smooth_normals(vertices, faces) if options.crease_angle > 0 else None
+        smooth = self._smooth_normals(mesh, transformation)
         count = _positive(options, "peel_layers")
-        density = None
-        if isinstance(mesh, MeshWithPbrMaterial):
-            density = face_uv_density(clip, faces, mesh.uv_coords, view.size)
-            if all(material.alpha_mode == AlphaMode.OPAQUE for material in mesh.materials):
-                count = 1
-        for rast in peel(clip, faces, view.size, count):
-            hits = hits_of(rast, options.ssaa, faces.shape[0], out.open_samples())
+        table = self._materials(mesh) if isinstance(mesh, MeshWithPbrMaterial) else None
+        if table is not None and table.opaque:
+            count = 1
+        with_db = table is not None and table.textured
+        for rast, rast_db in peel(clip, faces, view.size, count, with_db):
+            hits = hits_of(rast, options.ssaa, faces.shape[0], out.open_samples(), rast_db)
             if not len(hits.sample):
                 break
             point = interpolate_hits(vertices, faces, hits)
@@ -137,21 +137,38 @@ class PbrMeshRenderer:
             shading = normal
             if smooth is not None:
                 shading = _towards(F.normalize(interpolate_corners(smooth, hits), dim=-1), normal)
-            source = point if transformation is None else interpolate_hits(mesh.vertices, faces, hits)
-            attrs = _attributes(mesh, source, hits, density).float().clamp(0, 1)
-            out.add(hits.sample, point, shading, attrs)
+            if isinstance(mesh, MeshWithPbrMaterial):
+                assert table is not None
+                attrs = table.evaluate(mesh, hits)
+            else:
+                source = point if transformation is None else interpolate_hits(mesh.vertices, faces, hits)
+                attrs = _voxel_attributes(mesh, source)
+            out.add(hits.sample, point, shading, attrs.float().clamp(0, 1))
             if count == 1 or not out.is_open(hits.sample):
                 break
 
-    def _smooth_normals(self, vertices: Tensor, faces: Tensor) -> Tensor:
-        """Corner normals `[F, 3, 3]`, kept for the next frame of the same mesh."""
-        kept = self._corner_normals
-        if kept is None or kept[0] is not vertices or kept[1] is not faces:
-            angle = float(self.rendering_options.crease_angle)
-            normals = corner_normals(vertices.double().cpu().numpy(), faces.long().cpu().numpy(), angle)
-            kept = (vertices, faces, torch.from_numpy(normals).to(vertices))
-            self._corner_normals = kept
-        return kept[2]
+    def _materials(self, mesh: MeshWithPbrMaterial) -> MaterialTable:
+        """Look-up tables of the materials, kept for the next frame of the same mesh."""
+        if self._material_table is None or self._material_table[0] is not mesh.materials:
+            self._material_table = (mesh.materials, make_material_table(mesh.materials, mesh.device))
+        return self._material_table[1]
+
+    def _smooth_normals(
+        self, mesh: MeshWithVoxel | MeshWithPbrMaterial, transformation: Tensor | None
+    ) -> Tensor | None:
+        """Corner normals `[F, 3, 3]`: the mesh's own, else by the crease angle, kept for the next frame; or None."""
+        normals = mesh.corner_normals if isinstance(mesh, MeshWithPbrMaterial) else None
+        angle = float(self.rendering_options.crease_angle)
+        if normals is None and angle > 0:
+            kept = self._corner_normals
+            if kept is None or kept[0] is not mesh.vertices or kept[1] is not mesh.faces:
+                kept = (mesh.vertices, mesh.faces, corner_normals(mesh.vertices, mesh.faces, angle))
+                self._corner_normals = kept
+            normals = kept[2]
+        if normals is None or transformation is None:
+            return normals
+        linear = transformation.to(normals)[:3, :3]
+        return normals @ torch.linalg.inv(linear)  # rows times inverse: cofactors turn normals
 
     def _finish(
         self,
@@ -230,13 +247,10 @@ def _wanted_buffers(buffers: Sequence[str] | None, environments: Sequence[str]) 
     return list(buffers)
 
 
-def _attributes(mesh: MeshWithVoxel | MeshWithPbrMaterial, point: Tensor, hits: Hits, density: Tensor | None) -> Tensor:
-    """Base colour, metallic, roughness, alpha `[n, 6]` at the hits; `point` is untransformed."""
-    if isinstance(mesh, MeshWithVoxel):
-        values = mesh.query_attrs(point)
-        return torch.cat([values[:, mesh.layout[name]] for name in ATTRIBUTES], dim=1)
-    assert density is not None
-    return evaluate_materials(mesh, hits, density)
+def _voxel_attributes(mesh: MeshWithVoxel, point: Tensor) -> Tensor:
+    """Base colour, metallic, roughness, alpha `[n, 6]` at untransformed points."""
+    values = mesh.query_attrs(point)
+    return torch.cat([values[:, mesh.layout[name]] for name in ATTRIBUTES], dim=1)
 
 
 def _towards(smooth: Tensor, flat: Tensor) -> Tensor:

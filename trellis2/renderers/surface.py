@@ -23,6 +23,7 @@ __all__ = [
     "face_normals",
     "hits_of",
     "interpolate_corners",
+    "interpolate_corners_da",
     "interpolate_hits",
     "moved_vertices",
     "peel",
@@ -59,6 +60,7 @@ class Hits:
     sample: Tensor  # [n] int64, pixel-major
     face: Tensor  # [n] int64
     rast: Tensor  # [n, 4] float32, row of the raster: u, v, z/w, triangle id
+    rast_db: Tensor | None = None  # [n, 4] float32: du/dX, du/dY, dv/dX, dv/dY by sample
 
 
 def check_view(
@@ -92,16 +94,21 @@ def project(vertices: Tensor, view: View) -> Tensor:
     return torch.addmm(matrix[:, 3], vertices, matrix[:, :3].T)
 
 
-def peel(clip: Tensor, faces: Tensor, size: int, layers: int) -> Iterator[Tensor]:
-    """Rasters `[S, S, 4]`, nearest layer first."""
+def peel(
+    clip: Tensor, faces: Tensor, size: int, layers: int, with_db: bool = False
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Rasters `[S, S, 4]`, nearest layer first, and with `with_db` the derivatives of their barycentrics."""
     from o_voxel.rasterize import DepthPeeler, rasterize
 
+    def parts(drawn: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+        return (drawn[0][0], drawn[1][0]) if isinstance(drawn, tuple) else (drawn[0], None)
+
     if layers == 1:
-        yield rasterize(clip, faces, (size, size))[0].reshape(size, size, 4)
+        yield parts(rasterize(clip, faces, (size, size), grad_db=with_db))
         return
-    with DepthPeeler(clip, faces, (size, size)) as peeler:
+    with DepthPeeler(clip, faces, (size, size), grad_db=with_db) as peeler:
         for _ in range(layers):
-            yield peeler.rasterize_next_layer()[0].reshape(size, size, 4)
+            yield parts(peeler.rasterize_next_layer())
 
 
 def pixel_major(image: Tensor, ssaa: int) -> Tensor:
@@ -113,7 +120,9 @@ def pixel_major(image: Tensor, ssaa: int) -> Tensor:
     return cells.transpose(1, 2).reshape(-1, *rest)
 
 
-def hits_of(rast: Tensor, ssaa: int, num_faces: int, wanted: Tensor | None = None) -> Hits:
+def hits_of(
+    rast: Tensor, ssaa: int, num_faces: int, wanted: Tensor | None = None, rast_db: Tensor | None = None
+) -> Hits:
     """Covered samples of a raster `[S, S, 4]`, of those where `wanted [S * S]` bool (pixel-major) is true."""
     from o_voxel.rasterize import triangle_index
 
@@ -121,9 +130,8 @@ def hits_of(rast: Tensor, ssaa: int, num_faces: int, wanted: Tensor | None = Non
     covered = rows[:, 3] != 0
     sample = torch.nonzero(covered if wanted is None else covered & wanted)[:, 0]
     rows = rows[sample]
-    exact = num_faces <= _EXACT_IDS
-    face = rows[:, 3].long() - 1 if exact else triangle_index(rows[None, None])[0, 0].long()
-    return Hits(sample, face, rows)
+    face = rows[:, 3].long() - 1 if num_faces <= _EXACT_IDS else triangle_index(rows)
+    return Hits(sample, face, rows, None if rast_db is None else pixel_major(rast_db, ssaa)[sample])
 
 
 def triangle_id(face: Tensor) -> Tensor:
@@ -141,10 +149,25 @@ def interpolate_hits(table: Tensor, faces: Tensor, hits: Hits) -> Tensor:
     return interpolate(table, hits.rast[None, None], faces)[0].reshape(-1, table.shape[1])
 
 
+def _corner_index(table: Tensor) -> Tensor:
+    return torch.arange(table.shape[0] * 3, dtype=torch.int32, device=table.device).reshape(-1, 3)
+
+
 def interpolate_corners(table: Tensor, hits: Hits) -> Tensor:
     """Barycentric mean of corner values `[F, 3, C]` at the hits: `[n, C]`."""
-    index = torch.arange(table.shape[0] * 3, dtype=torch.int32, device=table.device).reshape(-1, 3)
-    return interpolate_hits(table.reshape(-1, table.shape[2]), index, hits)
+    return interpolate_hits(table.reshape(-1, table.shape[2]), _corner_index(table), hits)
+
+
+def interpolate_corners_da(table: Tensor, hits: Hits) -> tuple[Tensor, Tensor | None]:
+    """`interpolate_corners`, and for hits with derivatives those of each channel by sample, `[n, 2 C]`."""
+    from o_voxel.rasterize import interpolate
+
+    if hits.rast_db is None or not len(hits.sample):
+        return interpolate_corners(table, hits), None
+    flat = table.reshape(-1, table.shape[2])
+    rast, rast_db = hits.rast[None, None], hits.rast_db[None, None]
+    value, derivatives = interpolate(flat, rast, _corner_index(table), rast_db, "all")
+    return value[0, 0], derivatives[0, 0]
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:

@@ -116,6 +116,8 @@ class MeshWithPbrMaterial(Mesh):
         material_ids: Tensor,  # [F] int, index into materials
         uv_coords: Tensor,  # [F, 3, 2]
         materials: Sequence[PbrMaterial],
+        corner_normals: Tensor | None = None,  # [F, 3, 3] unit shading normals
+        corner_colors: Tensor | None = None,  # [F, 3, 4] linear RGBA that multiplies the materials
     ) -> None:
         super().__init__(vertices, faces)
         num_faces = self.faces.shape[0]
@@ -123,6 +125,14 @@ class MeshWithPbrMaterial(Mesh):
             raise ValueError(f"material_ids must have shape [{num_faces}], got {tuple(material_ids.shape)}")
         if uv_coords.shape != (num_faces, 3, 2):
             raise ValueError(f"uv_coords must have shape [{num_faces}, 3, 2], got {tuple(uv_coords.shape)}")
+        for name, table, shape in (
+            ("corner_normals", corner_normals, (num_faces, 3, 3)),
+            ("corner_colors", corner_colors, (num_faces, 3, 4)),
+        ):
+            if table is not None and table.shape != shape:
+                raise ValueError(f"{name} must have shape {list(shape)}, got {tuple(table.shape)}")
+        self.corner_normals = None if corner_normals is None else corner_normals.float()
+        self.corner_colors = None if corner_colors is None else corner_colors.float()
         self.material_ids = material_ids.to(torch.int32)
         self.uv_coords = uv_coords.to(torch.float32)
         self.materials = list(materials)
@@ -136,11 +146,15 @@ class MeshWithPbrMaterial(Mesh):
             self.material_ids.to(**move),
             self.uv_coords.to(**move),
             [material.to(device, non_blocking) for material in self.materials],
+            None if self.corner_normals is None else self.corner_normals.to(**move),
+            None if self.corner_colors is None else self.corner_colors.to(**move),
         )
 
     def remove_faces(self, face_mask: Tensor) -> None:
         keep = ~self._check_face_mask(face_mask)
         self.material_ids, self.uv_coords = self.material_ids[keep], self.uv_coords[keep]
+        self.corner_normals = None if self.corner_normals is None else self.corner_normals[keep]
+        self.corner_colors = None if self.corner_colors is None else self.corner_colors[keep]
         super().remove_faces(face_mask)
 
     def fill_holes(self, max_hole_perimeter: float = 3e-2) -> None:
