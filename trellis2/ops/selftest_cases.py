@@ -1,0 +1,204 @@
+"""Inputs on which the self-test compares a backend with the reference, for every operation of the registry.
+
+A case makes inputs on a device and returns a function that runs one implementation on them: name of an output ->
+tensor, gradients included where the operation has them. Large cases have more than 2²⁰ rows.
+Letters: N rows, C channels, V taps, L tokens, H heads, D head dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["CASES", "Case", "EXACT", "TOLERANCES"]
+
+Run = Callable[..., Any]
+Outputs = dict[str, Tensor]
+
+TOLERANCES = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+"""Bounds on the relative L2 error by type of the inputs: about four roundings of the type (float32: of sums of some
+thousand terms in another order). The worst row may have eight times that."""
+EXACT = 0.0
+"""For integer results."""
+_LARGE = (1 << 20) + 4321
+
+
+class Case(NamedTuple):
+    """One comparison."""
+
+    name: str
+    large: bool
+    tolerance: float
+    prepare: Callable[[torch.device], Callable[[Run], Outputs]]
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _normal(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, seed: int, scale: float = 1.0) -> Tensor:
+    """The same numbers on every device."""
+    return (torch.randn(shape, generator=_generator(seed)) * scale).to(device, dtype)
+
+
+def _surface(size: int, device: torch.device, batch: int = 1) -> Tensor:
+    """Coordinates [N, 4] int32 of a wavy sheet three cells thick in a size³ grid, in shuffled row order."""
+    axis = torch.arange(size)
+    x, y = (g.reshape(-1) for g in torch.meshgrid(axis, axis, indexing="ij"))
+    height = ((x * 0.37).sin() + (y * 0.23).cos()) * size / 8 + size / 2
+    layers = [torch.stack([torch.full_like(x, b), x, y, height.long() + k], 1) for b in range(batch) for k in range(3)]
+    coords = torch.cat(layers).int()
+    order = torch.randperm(coords.shape[0], generator=_generator(5))
+    coords = coords[order]
+    return coords[torch.argsort(coords[:, 0], stable=True)].to(device)
+
+
+def _with_gradients(run: Callable[[], Tensor], inputs: dict[str, Tensor]) -> Outputs:
+    """The output and the gradients of a fixed weighting of it."""
+    leaves = list(inputs.values())
+    with torch.enable_grad():
+        out = run()
+        probe = torch.linspace(-1, 1, out.numel(), device=out.device).view_as(out).to(out.dtype)
+        grads = torch.autograd.grad(out, leaves, probe)
+    return {"output": out.detach(), **{f"gradient of {name}": g for name, g in zip(inputs, grads)}}
+
+
+def _conv(size: int, batch: int, channels: tuple[int, int], dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from .neighbor_map import build_neighbor_map
+        from .neighborhood import Neighborhood
+
+        ci, co = channels
+        coords = _surface(size, device, batch)
+        table = build_neighbor_map(coords, (3, 3, 3))
+        feats = _normal((coords.shape[0], ci), device, dtype, 1)
+        weight = _normal((co, 3, 3, 3, ci), device, dtype, 2, (9 * ci) ** -0.5)
+        bias = _normal((co,), device, dtype, 3)
+
+        def call(run: Run) -> Outputs:
+            leaves = {n: t.detach().requires_grad_() for n, t in (("feats", feats), ("weight", weight), ("bias", bias))}
+            return _with_gradients(lambda: run(*leaves.values(), Neighborhood(table)), leaves)
+
+        return call
+
+    return prepare
+
+
+def _map(size: int, batch: int) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        coords = _surface(size, device, batch)
+        return lambda run: {"map": run(coords, (3, 3, 3), (1, 1, 1)).table}
+
+    return prepare
+
+
+def _attention(tokens: int, keys: int, heads: int, dim: int, dtype: torch.dtype, gradients: bool) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        q = _normal((1, tokens, heads, dim), device, dtype, 1)
+        k, v = (_normal((1, keys, heads, dim), device, dtype, s) for s in (2, 3))
+
+        def call(run: Run) -> Outputs:
+            if not gradients:
+                with torch.no_grad():
+                    return {"output": run(q, k, v)}
+            leaves = {n: t.detach().requires_grad_() for n, t in (("q", q), ("k", k), ("v", v))}
+            return _with_gradients(lambda: run(*leaves.values()), leaves)
+
+        return call
+
+    return prepare
+
+
+def _residual_norm(rows: int, channels: int, samples: int, dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from .fused_norm import RowSamples
+
+        x, branch = (_normal((rows, channels), device, dtype, s) for s in (1, 2))
+        gate, shift, scale = (_normal((samples, channels), device, dtype, s, 0.3) for s in (3, 4, 5))
+        weight, bias = (_normal((channels,), device, torch.float32, s) for s in (6, 7))
+        index = torch.arange(rows, device=device) * samples // rows
+        sizes = RowSamples(index, torch.bincount(index, minlength=samples))
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            total, normed = run(x.clone(), branch, gate, weight, bias, shift, scale, sizes, 1e-6, True)
+            return {"sum": total, "norm": normed}
+
+        return call
+
+    return prepare
+
+
+def _norm_rope(tokens: int, heads: int, dim: int, dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        x = _normal((tokens, heads, dim), device, dtype, 1)
+        gammas = [_normal((heads // 2, dim), device, torch.float32, s) for s in (2, 3)]
+        angles = torch.randn(tokens, dim // 2, generator=_generator(4)).to(device)
+        phases = torch.polar(torch.ones_like(angles), angles)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"output": run(x.clone(), gammas, phases)}
+
+        return call
+
+    return prepare
+
+
+def _linear_gelu(rows: int, channels: tuple[int, int], dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        x = _normal((rows, channels[0]), device, dtype, 1)
+        weight = _normal((channels[1], channels[0]), device, dtype, 2, channels[0] ** -0.5)
+        bias = _normal((channels[1],), device, dtype, 3)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"output": run(x, weight, bias)}
+
+        return call
+
+    return prepare
+
+
+def _typed(name: str, large: bool, dtype: torch.dtype, prepare: Any) -> Case:
+    return Case(f"{name}, {str(dtype).removeprefix('torch.')}", large, TOLERANCES[dtype], prepare)
+
+
+_F32, _F16, _BF16 = torch.float32, torch.float16, torch.bfloat16
+CASES: dict[str, list[Case]] = {
+    "sparse_conv": [
+        _typed("64 to 64 channels", False, _F16, _conv(20, 2, (64, 64), _F16)),
+        _typed("40 to 24 channels", False, _BF16, _conv(16, 2, (40, 24), _BF16)),
+        _typed("7 to 5 channels", False, _F32, _conv(16, 1, (7, 5), _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _conv(592, 1, (64, 64), _F16)),
+    ],
+    "neighbor_map": [
+        Case("small", False, EXACT, _map(24, 3)),
+        Case("more than 2²⁰ rows", True, EXACT, _map(592, 1)),
+    ],
+    "attention": [
+        _typed("self", False, _F16, _attention(203, 203, 3, 64, _F16, False)),
+        _typed("cross with gradients", False, _BF16, _attention(130, 77, 2, 128, _BF16, True)),
+        _typed("self with gradients", False, _F32, _attention(67, 67, 2, 16, _F32, True)),
+        _typed("more than 2²⁰ rows", True, _BF16, _attention(_LARGE // 12, 77, 12, 128, _BF16, False)),
+    ],
+    "residual_norm": [
+        _typed("three samples", False, _BF16, _residual_norm(333, 96, 3, _BF16)),
+        _typed("odd width", False, _F32, _residual_norm(100, 37, 1, _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _residual_norm(_LARGE, 128, 1, _F16)),
+    ],
+    "norm_rope": [
+        _typed("small", False, _BF16, _norm_rope(77, 6, 128, _BF16)),
+        _typed("small", False, _F32, _norm_rope(77, 4, 16, _F32)),
+        _typed("more than 2²⁰ rows", True, _BF16, _norm_rope(_LARGE // 24, 24, 128, _BF16)),
+    ],
+    "linear_gelu": [
+        _typed("small", False, _BF16, _linear_gelu(77, (96, 160), _BF16)),
+        _typed("small", False, _F32, _linear_gelu(50, (40, 24), _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _linear_gelu(_LARGE, (64, 96), _F16)),
+    ],
+}
+"""By operation. An operation without cases cannot be tested, and its fast backends are reported as untested."""
