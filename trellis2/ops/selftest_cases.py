@@ -163,6 +163,38 @@ def _linear_gelu(rows: int, channels: tuple[int, int], dtype: torch.dtype) -> An
     return prepare
 
 
+def _norm_silu(rows: int, channels: int, dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        x = _normal((rows, channels), device, dtype, 1)
+        weight, bias = (_normal((channels,), device, torch.float32, s) for s in (2, 3))
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            plain = run(x, None, None, 1e-6, False)
+            return {"activated": run(x.clone(), weight, bias, 1e-6, True), "plain": plain}
+
+        return call
+
+    return prepare
+
+
+def _norm_mlp(rows: int, channels: int, dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        h, residual = (_normal((rows, channels), device, dtype, s) for s in (1, 2))
+        norm = [_normal((channels,), device, torch.float32, s) for s in (3, 4)]
+        w1 = _normal((4 * channels, channels), device, dtype, 5, channels**-0.5)
+        w2 = _normal((channels, 4 * channels), device, dtype, 6, (4 * channels) ** -0.5)
+        b1, b2 = (_normal((n,), device, dtype, s) for n, s in ((4 * channels, 7), (channels, 8)))
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"output": run(h.clone(), residual, *norm, w1, b1, w2, b2, 1e-6)}
+
+        return call
+
+    return prepare
+
+
 def _typed(name: str, large: bool, dtype: torch.dtype, prepare: Any) -> Case:
     return Case(f"{name}, {str(dtype).removeprefix('torch.')}", large, TOLERANCES[dtype], prepare)
 
@@ -194,6 +226,18 @@ CASES: dict[str, list[Case]] = {
         _typed("small", False, _BF16, _norm_rope(77, 6, 128, _BF16)),
         _typed("small", False, _F32, _norm_rope(77, 4, 16, _F32)),
         _typed("more than 2²⁰ rows", True, _BF16, _norm_rope(_LARGE // 24, 24, 128, _BF16)),
+    ],
+    "norm_silu": [
+        _typed("small", False, _F16, _norm_silu(333, 96, _F16)),
+        _typed("odd width", False, _F32, _norm_silu(100, 37, _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _norm_silu(_LARGE, 128, _F16)),
+    ],
+    "norm_mlp": [
+        _typed("narrow", False, _F16, _norm_mlp(333, 64, _F16)),
+        _typed("narrow", False, _BF16, _norm_mlp(200, 128, _BF16)),
+        _typed("wide", False, _F16, _norm_mlp(100, 192, _F16)),
+        _typed("odd width", False, _F32, _norm_mlp(50, 20, _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _norm_mlp(_LARGE, 64, _F16)),
     ],
     "linear_gelu": [
         _typed("small", False, _BF16, _linear_gelu(77, (96, 160), _BF16)),
