@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel.convert import device as device_limits
 from o_voxel.convert.dual_grid_to_mesh import flexible_dual_grid_to_mesh
 from o_voxel.convert.quirks import Quirks, check_quirks
 from o_voxel.grid import VectorLike, resolve_grid
@@ -28,8 +30,7 @@ def _check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
         raise ValueError(f"faces must have shape [F, 3], got {list(faces.shape)}")
     if faces.is_floating_point() or faces.is_complex() or faces.dtype == torch.bool:
         raise ValueError(f"faces must be an integer tensor, got {faces.dtype}")
-    vertices = vertices.detach().cpu().float()
-    faces = faces.detach().cpu()
+    vertices, faces = vertices.detach().float(), faces.detach().to(vertices.device)
     if not bool(torch.isfinite(vertices).all()):
         row = int((~torch.isfinite(vertices)).any(1).nonzero()[0])
         raise ValueError(f"vertices must be finite, got {vertices[row].tolist()} at row {row}")
@@ -75,7 +76,8 @@ def mesh_to_flexible_dual_grid(
     `regularization_weight` per crossing times that to the mean crossing. A weight <= 0 switches its term off.
 
     `voxel_size`, `grid_size`, `aabb`: see `o_voxel.grid.resolve_grid`; one of the first two is required. `timing` logs
-    the duration. Runs on CPU threads; not differentiable; deterministic.
+    the duration. Runs on the device of `vertices`, on a CPU on all threads; not differentiable. The result is the same on
+    every run, for every number of threads, and on CUDA bit for bit.
 
     Crossings follow one tie rule for all triangles (a plane p belongs to lower < p <= upper), so closed meshes give
     closed dual surfaces, and a surface on the box itself is kept. Two crossings of one edge set its flag too, so sheets
@@ -101,24 +103,26 @@ def mesh_to_flexible_dual_grid(
         _check_weight(boundary_weight, "boundary_weight"),
         _check_weight(regularization_weight, "regularization_weight"),
     )
-    relative = (points - grid.aabb[0]).contiguous()
+    relative = (points - grid.aabb[0].to(device)).contiguous()
+    settings = grid.voxel_size.tolist(), grid.grid_size.tolist(), *weights, double_crossings == "cancel", published
     start = time.perf_counter()
-    if resolve_backend(backend) == "native":
-        module = native_module()
-        assert module is not None
-        run = module.mesh_to_dual_grid
+    native = resolve_backend(backend) == "native"
+    result: tuple[Tensor, Tensor, Tensor]
+    if native and device.type == "cuda" and (core := cuda_core()):
+        n, *arrays = core.mesh_to_dual_grid_cuda(relative, triangles, *settings, device_limits.CHUNK_WORK, launch(device))
+        dtypes = torch.int32, torch.float32, torch.bool
+        coords, dual, flags = (as_tensor(a, t, (n, 3)) for a, t in zip(arrays, dtypes, strict=True))
+        result = coords, dual, flags
     else:
-        from o_voxel.reference.flexible_dual_grid import mesh_to_dual_grid as run
-    coords, dual, flags = run(
-        relative.numpy(),
-        triangles.numpy(),
-        grid.voxel_size.tolist(),
-        grid.grid_size.tolist(),
-        *weights,
-        double_crossings == "cancel",
-        published,
-    )
+        if native:
+            module = native_module()
+            assert module is not None
+            run = module.mesh_to_dual_grid
+        else:
+            from o_voxel.reference.flexible_dual_grid import mesh_to_dual_grid as run
+        arrays = run(relative.cpu().numpy(), triangles.cpu().numpy(), *settings)
+        coords, dual, flags = (torch.from_numpy(a).to(device) for a in arrays)
+        result = coords, dual, flags.view(torch.bool)
     if timing:
-        logger.info("mesh_to_flexible_dual_grid: %d voxels, %.3f s", len(coords), time.perf_counter() - start)
-    result = torch.from_numpy(coords), torch.from_numpy(dual), torch.from_numpy(flags.astype(bool))
-    return tuple(t.to(device) for t in result)  # type: ignore[return-value]
+        logger.info("mesh_to_flexible_dual_grid: %d voxels, %.3f s", len(result[0]), time.perf_counter() - start)
+    return result

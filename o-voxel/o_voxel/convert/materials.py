@@ -24,6 +24,7 @@ __all__ = [
     "linear_to_srgb",
     "mip_levels",
     "pack_materials",
+    "srgb_steps",
     "srgb_to_linear",
 ]
 
@@ -84,6 +85,12 @@ def decode_table(srgb: bool) -> np.ndarray:
     """Value of each byte, [256] float32."""
     values = np.arange(256) / 255.0
     return (srgb_to_linear(values) if srgb else values).astype(np.float32)
+
+
+@cache
+def srgb_steps() -> np.ndarray:
+    """Linear values at which the rounded sRGB byte steps up from 0 to 1, ..., 254 to 255, [255] float64."""
+    return srgb_to_linear((np.arange(255) + 0.5) / 255.0)
 
 
 @cache

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.convert.blender_input import read_blender_dump
-from o_voxel.convert.flexible_dual_grid import Quirks, check_quirks
-from o_voxel.convert.materials import TexturedTriangles, linear_to_srgb, pack_materials
+from o_voxel.convert.materials import TexturedTriangles, pack_materials, srgb_steps
 from o_voxel.convert.mesh_input import read_mesh
+from o_voxel.convert.quirks import Quirks, check_quirks
 from o_voxel.grid import VectorLike, resolve_grid
 
 __all__ = ["blender_dump_to_volumetric_attr", "textured_mesh_to_volumetric_attr"]
@@ -40,7 +40,8 @@ def _quantize(values: np.ndarray, published: bool) -> dict[str, Tensor]:
         if name == "normal":
             part = 0.5 * part + 0.5
         elif name in ("base_color", "emissive") and not published:
-            part = linear_to_srgb(np.clip(part, 0, 1))
+            out[name] = torch.from_numpy(np.searchsorted(srgb_steps(), part, side="right").astype(np.uint8))
+            continue
         scaled = np.clip(part * np.float32(255), 0, 255)
         out[name] = torch.from_numpy((scaled if published else np.rint(scaled)).astype(np.uint8))
     return out
@@ -67,13 +68,7 @@ def _convert(
         uvs = np.nan_to_num(uvs, nan=0.0, posinf=0.0, neginf=0.0)
     factors, slots, textures = pack_materials(source.materials, published)
     start = time.perf_counter()
-    if resolve_backend(backend) == "native":
-        module = native_module()
-        assert module is not None
-        run = module.textured_triangles_to_attr
-    else:
-        from o_voxel.reference.volumetric_attr import textured_triangles_to_attr as run
-    coords, values = run(
+    arrays = (
         np.ascontiguousarray(source.triangles - grid.aabb[0].numpy(), np.float32),
         np.ascontiguousarray(source.normals, np.float32),
         np.ascontiguousarray(uvs, np.float32),
@@ -82,14 +77,21 @@ def _convert(
         factors,
         slots,
         textures,
-        grid.voxel_size.tolist(),
-        grid.grid_size.tolist(),
-        float(mip_level_offset),
-        published,
     )
+    settings = grid.voxel_size.tolist(), grid.grid_size.tolist(), float(mip_level_offset), published
+    if resolve_backend(backend) == "native":
+        module = native_module()
+        assert module is not None
+        coords, values = module.textured_triangles_to_attr(*arrays, srgb_steps(), *settings)
+        attrs = {name: torch.from_numpy(value) for name, value in zip(_CHANNELS, values, strict=True)}
+    else:
+        from o_voxel.reference.volumetric_attr import textured_triangles_to_attr
+
+        coords, floats = textured_triangles_to_attr(*arrays, *settings)
+        attrs = _quantize(floats, published)
     if timing:
         logger.info("volumetric attributes: %d voxels, %.3f s", len(coords), time.perf_counter() - start)
-    return torch.from_numpy(coords), _quantize(values, published)
+    return torch.from_numpy(coords), attrs
 
 
 def textured_mesh_to_volumetric_attr(

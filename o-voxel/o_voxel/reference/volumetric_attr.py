@@ -141,11 +141,12 @@ def clipped_area(t: np.ndarray, lower: np.ndarray, size: np.ndarray) -> tuple[np
             new[used[cut], m[used[cut]]] = p[cut] + (q[cut] - p[cut]) * f
             m[used[cut]] += 1
         poly, n = new, m
+    normal = _normalized(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]))
     area, moment = np.zeros(num), np.zeros((num, 3))
     for i in range(1, MAX_POLYGON - 1):
         in_use = i + 1 < n
-        normal = np.cross(poly[:, i] - poly[:, 0], poly[:, i + 1] - poly[:, 0])
-        part = np.where(in_use, 0.5 * np.sqrt(_dot(normal, normal)), 0)
+        double = np.abs(_dot(np.cross(poly[:, i] - poly[:, 0], poly[:, i + 1] - poly[:, 0]), normal))
+        part = np.where(in_use, 0.5 * double, 0)
         area += part
         moment += (poly[:, 0] + poly[:, i] + poly[:, i + 1]) * (part / 3)[:, None]
     return area, lower + moment / np.where(area > 0, area, 1)[:, None]

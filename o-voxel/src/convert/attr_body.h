@@ -1,13 +1,14 @@
-// Material of one triangle inside one voxel.
+// Material of one triangle inside one voxel, and the mean over the triangles of a voxel.
 #pragma once
 
-#include "convert/grid_body.h"
+#include "convert/clip_body.h"
 #include "convert/texture_body.h"
 
 namespace ovoxel {
 
 enum AlphaMode : int32_t { kOpaque = 0, kMask = 1, kBlend = 2 };
 enum TextureSlot { kBaseColor, kAlpha, kMetallic, kRoughness, kEmissive, kNormal, kNumSlots };
+constexpr int kAttrChannels = 12;  // base colour 3, metallic, roughness, emissive 3, alpha, normal 3
 
 struct Material {
     double baseColor[3], alpha, metallic, roughness, emissive[3], cutoff;
@@ -16,187 +17,226 @@ struct Material {
     int32_t channel[kNumSlots];  // UV channel of the texture
 };
 
-// One triangle with its corner attributes; colors may be null (corner colours RGBA, linear).
-struct ShadedTriangle {
-    Triangle tri;
-    const float *normals, *uvs, *colors;  // [3, 3], [3, numChannels, 2], [3, 4]
+struct AttrInput {
+    const float* triangles;  // [T, 3, 3] box-relative
+    const float* normals;    // [T, 3, 3]
+    const float* uvs;        // [T, 3, numChannels, 2], v up
     int32_t numChannels;
-    const Material* material;
+    const float* colors;         // [T, 3, 4] linear RGBA, or null
+    const int32_t* materialIds;  // [T]
+    int64_t numTriangles;
+    const Material* materials;
+    const TextureView* textures;
+    double mipLevelOffset;
+
+    OVOXEL_HD MeshView mesh() const { return {triangles, nullptr, 3 * numTriangles, numTriangles}; }
 };
 
-struct AttrSample {
-    double baseColor[3], metallic, roughness, emissive[3], alpha, normal[3];
-};
+// How linear values become bytes.
+struct ByteEncoder {
+    const double* srgb;  // [255] ascending: the linear values at which the sRGB byte steps up
+    bool published;      // stored colours are not encoded, and values are cut off instead of rounded
 
-// Barycentrics of the projection of p onto the triangle's plane, not clamped; thirds for a triangle without area.
-OVOXEL_HD inline void planeBarycentrics(const Triangle& t, const Vec3& p, double b[3]) {
-    const Vec3 e1 = t.p[1] - t.p[0], e2 = t.p[2] - t.p[0], q = p - t.p[0];
-    const double d11 = dot(e1, e1), d12 = dot(e1, e2), d22 = dot(e2, e2), q1 = dot(q, e1), q2 = dot(q, e2);
-    const double det = d11 * d22 - d12 * d12;
-    if (!(det > 0)) {
-        b[0] = b[1] = b[2] = 1.0 / 3.0;
-        return;
-    }
-    b[1] = (d22 * q1 - d12 * q2) / det;
-    b[2] = (d11 * q2 - d12 * q1) / det;
-    b[0] = 1.0 - b[1] - b[2];
-}
-
-// Barycentrics of the closest point of the triangle: the projection if it is inside, else the best edge point.
-OVOXEL_HD inline void closestBarycentrics(const Triangle& t, const Vec3& p, double b[3]) {
-    planeBarycentrics(t, p, b);
-    if (b[0] >= 0 && b[1] >= 0 && b[2] >= 0) return;
-    double best = -1;
-    double out[3] = {0, 0, 0};
-    for (int i = 0; i < 3; ++i) {
-        const int j = (i + 1) % 3;
-        const Vec3 e = t.p[j] - t.p[i];
-        const double length2 = dot(e, e);
-        double s = length2 > 0 ? dot(p - t.p[i], e) / length2 : 0.0;
-        s = s < 0 ? 0 : s > 1 ? 1 : s;
-        const Vec3 gap = p - (t.p[i] + e * s);
-        const double distance2 = dot(gap, gap);
-        if (best >= 0 && !(distance2 < best)) continue;
-        best = distance2;
-        out[i] = 1 - s;
-        out[j] = s;
-        out[3 - i - j] = 0;
-    }
-    for (int i = 0; i < 3; ++i) b[i] = out[i];
-}
-
-// A triangle cut by six planes has at most nine corners; rounding in a triangle that lies in a plane can add more.
-constexpr int kMaxPolygon = 16;
-
-// Area and centroid of the part of the triangle inside the box [corner, corner + size] (Sutherland-Hodgman).
-OVOXEL_HD inline double clippedArea(const Triangle& t, const Vec3& corner, const double size[3], Vec3& centroid) {
-    Vec3 poly[kMaxPolygon], next[kMaxPolygon];
-    int n = 3;
-    for (int i = 0; i < 3; ++i) poly[i] = t.p[i] - corner;
-    for (int plane = 0; plane < 6 && n > 0; ++plane) {
-        const int a = plane >> 1;
-        const double sign = plane & 1 ? -1.0 : 1.0, offset = plane & 1 ? size[a] : 0.0;
-        bool outside = false;
-        for (int i = 0; i < n; ++i) outside = outside || sign * poly[i][a] + offset < 0;
-        if (!outside) continue;
-        int m = 0;
-        for (int i = 0; i < n; ++i) {
-            const Vec3 &p = poly[i], &q = poly[(i + 1) % n];
-            const double dp = sign * p[a] + offset, dq = sign * q[a] + offset;
-            if (dp >= 0 && m < kMaxPolygon) next[m++] = p;
-            if ((dp >= 0) != (dq >= 0) && m < kMaxPolygon) next[m++] = p + (q - p) * (dp / (dp - dq));
+    OVOXEL_HD uint8_t color(float value) const {
+        int low = 0, high = 255;  // the byte is the number of steps at or below the value
+        while (low < high) {
+            const int mid = (low + high) >> 1;
+            if (srgb[mid] <= static_cast<double>(value))
+                low = mid + 1;
+            else
+                high = mid;
         }
-        n = m;
-        for (int i = 0; i < n; ++i) poly[i] = next[i];
+        return static_cast<uint8_t>(low);
     }
-    double total = 0;
-    Vec3 sum = {{0, 0, 0}};
-    for (int i = 1; i + 1 < n; ++i) {
-        const Vec3 normal = cross(poly[i] - poly[0], poly[i + 1] - poly[0]);
-        const double area = 0.5 * std::sqrt(dot(normal, normal));
-        total += area;
-        sum = sum + (poly[0] + poly[i] + poly[i + 1]) * (area / 3.0);
+    OVOXEL_HD uint8_t plain(float value) const {
+        float scaled = value * 255.0f;
+        scaled = scaled > 0 ? scaled < 255 ? scaled : 255.0f : 0.0f;
+        return static_cast<uint8_t>(published ? scaled : std::rint(scaled));
     }
-    if (total > 0) centroid = corner + sum * (1.0 / total);
-    return total;
-}
+    OVOXEL_HD uint8_t operator()(int channel, float value) const {
+        if (channel >= 9) return plain(0.5f * value + 0.5f);
+        const bool isColor = channel < 3 || (channel >= 5 && channel < 8);
+        return isColor && !published ? color(value) : plain(value);
+    }
+};
 
-// How one UV channel lies on a triangle, and where barycentrics b fall in it.
+// How one UV channel lies on a triangle.
 struct UvFrame {
-    double u, v, footprint;  // v down; footprint: size of the voxel in UV units
+    double footprint;  // size of the voxel in UV units
     Vec3 tangent, bitangent;
     bool degenerate;
 };
 
-OVOXEL_HD inline UvFrame uvFrame(const ShadedTriangle& s, int32_t channel, const double b[3], double footprint,
+// `uv`: [3, numChannels, 2] moved to the channel. `voxel`: size in mesh units.
+OVOXEL_HD inline UvFrame uvFrame(const TriangleFrame& t, const float* uv, int32_t numChannels, double voxel,
                                  bool published) {
-    const int64_t corner = 2 * static_cast<int64_t>(s.numChannels);
-    const float* uv = s.uvs + 2 * channel;
-    UvFrame f;
-    f.u = b[0] * uv[0] + b[1] * uv[corner] + b[2] * uv[2 * corner];
-    f.v = 1 - (b[0] * uv[1] + b[1] * uv[corner + 1] + b[2] * uv[2 * corner + 1]);
-    const Vec3 e1 = s.tri.p[1] - s.tri.p[0], e2 = s.tri.p[2] - s.tri.p[0];
+    const int64_t corner = 2 * static_cast<int64_t>(numChannels);
     const double du1 = uv[corner] - uv[0], dv1 = uv[corner + 1] - uv[1];
     const double du2 = uv[2 * corner] - uv[0], dv2 = uv[2 * corner + 1] - uv[1];
     const double det = du1 * dv2 - dv1 * du2;
     const double scale = (du1 * du1 + dv1 * dv1) + (du2 * du2 + dv2 * dv2);
+    UvFrame f;
     f.degenerate = published ? std::fabs(det) < 1e-6 : !(std::fabs(det) > 1e-7 * scale);
     f.tangent = {{1, 0, 0}}, f.bitangent = {{0, 1, 0}};
-    f.footprint = footprint / 1e6;
-    if (!f.degenerate) {
-        const Vec3 t = e1 * dv2 - e2 * dv1, bt = e2 * du1 - e1 * du2;
-        const double lengthT = std::sqrt(dot(t, t)), lengthB = std::sqrt(dot(bt, bt));
-        f.footprint = footprint * std::fabs(det) / std::sqrt(lengthT * lengthB);
-        // The published frame ignores the handedness of the UV chart; mirrored charts need the sign.
-        const double side = !published && det < 0 ? -1.0 : 1.0;
-        f.tangent = lengthT > 0 ? t * (side / lengthT) : f.tangent;
-        f.bitangent = lengthB > 0 ? bt * (side / lengthB) : f.bitangent;
-    }
+    f.footprint = voxel / 1e6;
+    if (f.degenerate) return f;
+    const Vec3 u = t.e1 * dv2 - t.e2 * dv1, v = t.e2 * du1 - t.e1 * du2;
+    const double lengthU = std::sqrt(dot(u, u)), lengthV = std::sqrt(dot(v, v));
+    f.footprint = voxel * std::fabs(det) / std::sqrt(lengthU * lengthV);
+    // The published frame ignores the handedness of the UV chart; mirrored charts need the sign.
+    const double side = !published && det < 0 ? -1.0 : 1.0;
+    f.tangent = lengthU > 0 ? u * (side / lengthU) : f.tangent;
+    f.bitangent = lengthV > 0 ? v * (side / lengthV) : f.bitangent;
     return f;
 }
 
-// Evaluates the material at barycentrics b. `footprint` (mesh units) is the size of the voxel.
-OVOXEL_HD inline AttrSample shade(const ShadedTriangle& s, const TextureView* textures, const double b[3],
-                                  double footprint, double levelOffset, bool published) {
-    const Material& m = *s.material;
+// Mip level of each texture of a triangle; 0 for empty slots.
+struct SlotLevels {
+    double level[kNumSlots];
+};
+
+OVOXEL_HD inline SlotLevels slotLevels(const AttrInput& in, int64_t f, double voxel, bool published) {
+    const Material& m = in.materials[in.materialIds[f]];
+    const TriangleFrame t = triangleFrame(in.mesh().triangle(f));
+    SlotLevels out;
+    int32_t channel = -1;  // of `footprint`
+    double footprint = 0;
+    for (int slot = 0; slot < kNumSlots; ++slot) {
+        out.level[slot] = 0;
+        if (m.texture[slot] < 0) continue;
+        if (m.channel[slot] != channel) {
+            channel = m.channel[slot];
+            const float* uv = in.uvs + 6 * f * in.numChannels + 2 * channel;
+            footprint = uvFrame(t, uv, in.numChannels, voxel, published).footprint;
+        }
+        out.level[slot] = mipLevel(in.textures[m.texture[slot]], footprint, in.mipLevelOffset);
+    }
+    return out;
+}
+
+// Evaluates the material of triangle f at barycentrics b: base colour 3, metallic, roughness, emissive 3, alpha,
+// normal 3.
+OVOXEL_HD inline void shade(const AttrInput& in, int64_t f, const TriangleFrame& t, const SlotLevels& levels,
+                            const double b[3], double voxel, bool published, double out[kAttrChannels]) {
+    const Material& m = in.materials[in.materialIds[f]];
+    const int64_t corner = 2 * static_cast<int64_t>(in.numChannels);
+    const float *normals = in.normals + 9 * f, *uvs = in.uvs + 3 * corner * f;
     Vec3 normal = {{0, 0, 0}};
     double color[4] = {1, 1, 1, 1};
     for (int i = 0; i < 3; ++i)
-        for (int a = 0; a < 3; ++a) normal[a] += b[i] * s.normals[3 * i + a];
-    if (s.colors)
-        for (int c = 0; c < 4; ++c) color[c] = b[0] * s.colors[c] + b[1] * s.colors[4 + c] + b[2] * s.colors[8 + c];
-
-    UvFrame frame;
-    int32_t channel = -1;  // of `frame`
-    AttrSample out;
+        for (int a = 0; a < 3; ++a) normal[a] += b[i] * normals[3 * i + a];
+    if (in.colors) {
+        const float* c = in.colors + 12 * f;
+        for (int i = 0; i < 4; ++i) color[i] = b[0] * c[i] + b[1] * c[4 + i] + b[2] * c[8 + i];
+    }
     double texel[3];
     auto look = [&](TextureSlot slot) {
-        if (m.channel[slot] != channel) {
-            channel = m.channel[slot];
-            frame = uvFrame(s, channel, b, footprint, published);
-        }
-        sampleTexture(textures[m.texture[slot]], frame.u, frame.v, frame.footprint, levelOffset, texel);
+        const float* uv = uvs + 2 * m.channel[slot];
+        const double u = b[0] * uv[0] + b[1] * uv[corner] + b[2] * uv[2 * corner];
+        const double v = 1 - (b[0] * uv[1] + b[1] * uv[corner + 1] + b[2] * uv[2 * corner + 1]);
+        sampleTexture(in.textures[m.texture[slot]], u, v, levels.level[slot], texel);
     };
-    for (int c = 0; c < 3; ++c) out.baseColor[c] = m.baseColor[c] * color[c];
+    for (int c = 0; c < 3; ++c) out[c] = m.baseColor[c] * color[c];
     if (m.texture[kBaseColor] >= 0) {
         look(kBaseColor);
-        for (int c = 0; c < 3; ++c) out.baseColor[c] *= texel[c];
+        for (int c = 0; c < 3; ++c) out[c] *= texel[c];
     }
-    out.metallic = m.metallic;
+    out[3] = m.metallic;
     if (m.texture[kMetallic] >= 0) {
         look(kMetallic);
-        out.metallic *= texel[0];
+        out[3] *= texel[0];
     }
-    out.roughness = m.roughness;
+    out[4] = m.roughness;
     if (m.texture[kRoughness] >= 0) {
         look(kRoughness);
-        out.roughness *= texel[0];
+        out[4] *= texel[0];
     }
-    for (int c = 0; c < 3; ++c) out.emissive[c] = m.emissive[c];
+    for (int c = 0; c < 3; ++c) out[5 + c] = m.emissive[c];
     if (m.texture[kEmissive] >= 0) {
         look(kEmissive);
-        for (int c = 0; c < 3; ++c) out.emissive[c] *= texel[c];
+        for (int c = 0; c < 3; ++c) out[5 + c] *= texel[c];
     }
-    out.alpha = 1;
+    out[8] = 1;
     if (m.alphaMode != kOpaque) {
-        out.alpha = m.alpha * color[3];
+        out[8] = m.alpha * color[3];
         if (m.texture[kAlpha] >= 0) {
             look(kAlpha);
-            out.alpha *= texel[0];
+            out[8] *= texel[0];
         }
-        if (m.alphaMode == kMask) out.alpha = out.alpha < m.cutoff ? 0 : 1;
+        if (m.alphaMode == kMask) out[8] = out[8] < m.cutoff ? 0 : 1;
     }
     if (!published) {
         normal = normalized(normal);
-        if (dot(normal, normal) == 0) normal = normalized(cross(s.tri.p[1] - s.tri.p[0], s.tri.p[2] - s.tri.p[0]));
+        if (dot(normal, normal) == 0) normal = t.normal;
     }
     if (m.texture[kNormal] >= 0) {
         look(kNormal);
         const double x = 2 * texel[0] - 1, y = 2 * texel[1] - 1, z = 2 * texel[2] - 1;
+        const UvFrame frame = uvFrame(t, uvs + 2 * m.channel[kNormal], in.numChannels, voxel, published);
         if (published || !frame.degenerate) normal = normalized(frame.tangent * x + frame.bitangent * y + normal * z);
     }
-    for (int a = 0; a < 3; ++a) out.normal[a] = normal[a];
-    return out;
+    for (int a = 0; a < 3; ++a) out[9 + a] = normal[a];
 }
+
+// Sums over the triangles of one voxel, in ascending order of the triangles.
+struct AttrVoxel {
+    double sums[kAttrChannels] = {};
+    double weight = 0, colorWeight = 0;
+
+    OVOXEL_HD void add(const GridSpec& g, const AttrInput& in, int64_t f, const TriangleFrame& t,
+                       const SlotLevels& levels, const int32_t cell[3]) {
+        const Vec3 corner = cellCorner(g, cell);
+        Vec3 point;
+        for (int a = 0; a < 3; ++a) point[a] = (cell[a] + 0.5) * g.size[a];
+        const double voxel = largestSide(g);
+        double b[3], w;
+        if (g.published) {
+            w = 1 - dot(point - t.tri.p[0], t.normal);
+            planeBarycentrics(t, point, b);
+        } else {
+            const double touch = 1e-9 * voxel * voxel;  // of a triangle that meets the voxel without area
+            w = clippedArea(t, corner, g.size, point);
+            if (!(w > touch)) w = touch;
+            closestBarycentrics(t, point, b);
+        }
+        double value[kAttrChannels];
+        shade(in, f, t, levels, b, voxel, g.published, value);
+        // Colour counts by what is visible of it, so that transparent texels do not tint opaque ones.
+        const double c = g.published ? w : w * (value[8] + 1e-4);
+        for (int i = 0; i < kAttrChannels; ++i) sums[i] += (i < 3 ? c : w) * value[i];
+        weight += w;
+        colorWeight += c;
+    }
+    OVOXEL_HD void finish(const ByteEncoder& encode, uint8_t out[kAttrChannels]) const {
+        Vec3 normal = {{sums[9] / weight, sums[10] / weight, sums[11] / weight}};
+        if (!encode.published) normal = normalized({{sums[9], sums[10], sums[11]}});
+        for (int i = 0; i < kAttrChannels; ++i) {
+            const double value = i >= 9 ? normal[i - 9] : sums[i] / (i < 3 ? colorWeight : weight);
+            out[i] = encode(i, static_cast<float>(value));
+        }
+    }
+    OVOXEL_HD static double largestSide(const GridSpec& g) {
+        const double xy = g.size[0] > g.size[1] ? g.size[0] : g.size[1];
+        return xy > g.size[2] ? xy : g.size[2];
+    }
+};
+
+// The attributes as the caller gets them, one array each. [N, 3] base colour, emissive, normal; [N] the others.
+struct AttrArrays {
+    uint8_t* array[6];  // base colour, metallic, roughness, emissive, alpha, normal
+
+    OVOXEL_HD void store(int64_t row, const uint8_t values[kAttrChannels]) const {
+        for (int i = 0; i < 3; ++i) {
+            array[0][3 * row + i] = values[i];
+            array[3][3 * row + i] = values[5 + i];
+            array[5][3 * row + i] = values[9 + i];
+        }
+        array[1][row] = values[3];
+        array[2][row] = values[4];
+        array[4][row] = values[8];
+    }
+};
+
+constexpr int kAttrWidth[6] = {3, 1, 1, 3, 1, 3};
 
 }  // namespace ovoxel

@@ -5,25 +5,13 @@
 
 #include "common/array.h"
 #include "convert/dual_grid.h"
-#include "convert/dual_mesh.h"
+#include "convert/grid_binding.h"
 #include "convert/volumetric_attr.h"
 
 namespace nb = nanobind;
 
 namespace ovoxel {
 namespace {
-
-GridSpec makeGrid(const std::array<float, 3>& size, const std::array<int64_t, 3>& count, bool published) {
-    GridSpec g;
-    for (int a = 0; a < 3; ++a) {
-        if (!(size[a] > 0) || count[a] < 1 || count[a] > (int64_t{1} << 20))
-            throw nb::value_error("voxel_size must be positive and grid_size in [1, 2^20]");
-        g.size[a] = static_cast<double>(size[a]);
-        g.count[a] = count[a];
-    }
-    g.published = published;
-    return g;
-}
 
 void checkMesh(const HostArray<float, nb::shape<-1, 3>>& vertices, const HostArray<int32_t, nb::shape<-1, 3>>& faces) {
     const int64_t v = static_cast<int64_t>(vertices.shape(0));
@@ -50,19 +38,6 @@ nb::tuple meshToDualGridPy(HostArray<float, nb::shape<-1, 3>> vertices, HostArra
                           toNumpy(std::move(grid.intersected), {n, 3}));
 }
 
-nb::ndarray<nb::numpy, int32_t> dualQuadsPy(HostArray<int32_t, nb::shape<-1, 3>> coords,
-                                            HostArray<bool, nb::shape<-1, 3>> intersected,
-                                            std::array<int64_t, 3> gridSize) {
-    if (coords.shape(0) != intersected.shape(0)) throw nb::value_error("coords and intersected differ in length");
-    std::vector<int32_t> quads;
-    {
-        nb::gil_scoped_release release;
-        quads = dualQuads(coords.data(), intersected.data(), static_cast<int64_t>(coords.shape(0)), gridSize.data());
-    }
-    const size_t n = quads.size() / 4;
-    return toNumpy(std::move(quads), {n, 4});
-}
-
 using TextureLevel = HostArray<uint8_t, nb::shape<-1, -1, -1>>;
 
 // uvs [T, 3, K, 2]: K UV channels.
@@ -76,8 +51,8 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
                                     HostArray<int32_t, nb::shape<-1>> materialIds,
                                     HostArray<double, nb::shape<-1, 10>> factors,
                                     HostArray<int32_t, nb::shape<-1, 13>> slots, nb::list textures,
-                                    std::array<float, 3> voxelSize, std::array<int64_t, 3> gridSize,
-                                    double mipLevelOffset, bool published) {
+                                    HostArray<double, nb::shape<255>> srgbSteps, std::array<float, 3> voxelSize,
+                                    std::array<int64_t, 3> gridSize, double mipLevelOffset, bool published) {
     const GridSpec g = makeGrid(voxelSize, gridSize, published);
     const size_t count = triangles.shape(0), numMaterials = factors.shape(0);
     if (normals.shape(0) != count || uvs.shape(0) != count || materialIds.shape(0) != count ||
@@ -150,27 +125,34 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
                      materials.data(),
                      views.data(),
                      mipLevelOffset};
-        attr = texturedTrianglesToAttr(g, in);
+        attr = texturedTrianglesToAttr(g, in, {srgbSteps.data(), published});
     }
     const size_t n = attr.coords.size() / 3;
-    return nb::make_tuple(toNumpy(std::move(attr.coords), {n, 3}),
-                          toNumpy(std::move(attr.values), {n, size_t{kAttrChannels}}));
+    nb::list values;
+    for (int i = 0; i < 6; ++i)
+        values.append(toNumpy(std::move(attr.values[i]), {n, static_cast<size_t>(kAttrWidth[i])}));
+    return nb::make_tuple(toNumpy(std::move(attr.coords), {n, 3}), values);
 }
 
 }  // namespace
+
+#ifdef OVOXEL_WITH_CUDA
+void bindConvertCuda(nb::module_& m);
+#endif
 
 void bindConvert(nb::module_& m) {
     m.def("mesh_to_dual_grid", &meshToDualGridPy, nb::arg("vertices"), nb::arg("faces"), nb::arg("voxel_size"),
           nb::arg("grid_size"), nb::arg("face_weight"), nb::arg("boundary_weight"), nb::arg("regularization_weight"),
           nb::arg("odd_crossings"), nb::arg("published"), "Box-relative mesh -> (coords int32, dual vertices float32, flags uint8), each [N, 3].");
-    m.def("dual_quads", &dualQuadsPy, nb::arg("coords"), nb::arg("intersected"), nb::arg("grid_size"),
-          "Rows of the four voxels around each crossed edge, int32 [L, 4].");
     m.def("textured_triangles_to_attr", &texturedTrianglesToAttrPy, nb::arg("triangles"), nb::arg("normals"),
           nb::arg("uvs"), nb::arg("colors"), nb::arg("material_ids"), nb::arg("factors"), nb::arg("slots"),
-          nb::arg("textures"), nb::arg("voxel_size"), nb::arg("grid_size"), nb::arg("mip_level_offset"),
-          nb::arg("published"),
-          "Textured triangles -> (coords int32 [N, 3], float32 [N, 12]: base colour 3, metallic, roughness, emissive 3, "
-          "alpha, normal 3).");
+          nb::arg("textures"), nb::arg("srgb_steps"), nb::arg("voxel_size"), nb::arg("grid_size"),
+          nb::arg("mip_level_offset"), nb::arg("published"),
+          "Textured triangles -> (coords int32 [N, 3], uint8 arrays: base colour [N, 3], metallic [N, 1], roughness, "
+          "emissive [N, 3], alpha, normal [N, 3]).");
+#ifdef OVOXEL_WITH_CUDA
+    bindConvertCuda(m);
+#endif
 }
 
 }  // namespace ovoxel

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "convert/surface_voxels.h"
+#include "convert/bricks.h"
 
 namespace ovoxel {
 
@@ -81,7 +81,7 @@ inline std::vector<Edge> boundaryEdges(const MeshView& mesh, bool weld) {
             halves[cursor[std::min(p, q)]++] = {std::max(p, q), c[(i + 2) % 3]};
         }
     }
-    return gatherChunks<Edge>(mesh.numVertices, 4096, [&](int64_t begin, int64_t end, std::vector<Edge>& out) {
+    return gatherInOrder<Edge>(mesh.numVertices, 4096, [&](int64_t begin, int64_t end, std::vector<Edge>& out) {
         for (int64_t v = begin; v < end; ++v) {
             const auto first = halves.begin() + offsets[v], last = halves.begin() + offsets[v + 1];
             std::sort(first, last, [](const Half& l, const Half& r) {

@@ -4,14 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "convert/surface_voxels.h"
+#include "common/device.h"
+#include "convert/dual_voxel_body.h"
 
 namespace ovoxel {
-
-struct DualGridOptions {
-    double faceWeight, boundaryWeight, regularizationWeight;
-    bool oddCrossings;  // a flag is set by an odd number of crossings, else by any
-};
 
 struct DualGrid {
     std::vector<int32_t> coords;       // [N, 3], order of first creation
@@ -21,5 +17,17 @@ struct DualGrid {
 
 // Vertices are box-relative; indices must be in range and coordinates finite (checked by the caller).
 DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridOptions& options);
+
+struct DeviceDualGrid {  // the same in memory of the workspace
+    int64_t count;
+    int32_t* coords;
+    float* dualVertices;
+    uint8_t* intersected;
+};
+
+// The same on a GPU, bit for bit. The mesh is in device memory. Triangles are taken in chunks of at most `chunkWork`
+// crossings and candidate cells (or of one triangle), which bounds the temporary memory.
+DeviceDualGrid meshToDualGridOnDevice(Workspace& workspace, const GridSpec& g, const MeshView& mesh,
+                                      const DualGridOptions& options, int64_t chunkWork);
 
 }  // namespace ovoxel

@@ -39,17 +39,40 @@ OVOXEL_HD inline int64_t cellKey(const GridSpec& g, int64_t x, int64_t y, int64_
     return (x * g.count[1] + y) * g.count[2] + z;
 }
 
+// Cells lo <= c < hi.
+struct CellBox {
+    int64_t lo[3], hi[3];
+    OVOXEL_HD bool contains(int64_t x, int64_t y, int64_t z) const {
+        return x >= lo[0] && x < hi[0] && y >= lo[1] && y < hi[1] && z >= lo[2] && z < hi[2];
+    }
+};
+
+OVOXEL_HD inline CellBox wholeGrid(const GridSpec& g) {
+    return {{0, 0, 0}, {g.count[0], g.count[1], g.count[2]}};
+}
+
+// Lower corner of a cell.
+OVOXEL_HD inline Vec3 cellCorner(const GridSpec& g, const int32_t cell[3]) {
+    return {{cell[0] * g.size[0], cell[1] * g.size[1], cell[2] * g.size[2]}};
+}
+
 // Three corners in box-relative mesh units.
 struct Triangle {
     Vec3 p[3];
 };
 
-OVOXEL_HD inline Triangle loadTriangle(const float* vertices, const int32_t* faces, int64_t f) {
-    Triangle t;
-    for (int i = 0; i < 3; ++i)
-        for (int a = 0; a < 3; ++a) t.p[i][a] = static_cast<double>(vertices[3 * int64_t{faces[3 * f + i]} + a]);
-    return t;
-}
+struct MeshView {
+    const float* vertices;  // [V, 3] box-relative
+    const int32_t* faces;   // [F, 3] or null: triangle soup, vertices [3F, 3]
+    int64_t numVertices, numFaces;
+
+    OVOXEL_HD Vec3 vertex(int64_t v) const { return {{vertices[3 * v], vertices[3 * v + 1], vertices[3 * v + 2]}}; }
+    OVOXEL_HD Triangle triangle(int64_t f) const {
+        Triangle t;
+        for (int i = 0; i < 3; ++i) t.p[i] = vertex(faces ? int64_t{faces[3 * f + i]} : 3 * f + i);
+        return t;
+    }
+};
 
 OVOXEL_HD inline int64_t clampIndex(double value, int64_t lo, int64_t hi) {
     if (!(value > static_cast<double>(lo))) return lo;

@@ -70,29 +70,59 @@ struct OverlapTest {
         return true;
     }
 
-    // Calls emit(x, y, z) for each overlapped cell. Only the slab of cells that the plane passes is tested in each
-    // column along the axis of the largest normal component, so large triangles cost their area, not their box.
-    template <class Emit>
-    OVOXEL_HD void forEach(Emit&& emit) const {
-        if (!valid) return;
+    // Axis of the largest normal component: cells are visited in columns along it.
+    OVOXEL_HD int mainAxis() const {
         int k = 0;
         for (int a = 1; a < 3; ++a)
             if (std::fabs(n[a]) > std::fabs(n[k])) k = a;
+        return k;
+    }
+
+    // Calls emit(x, y, z) for each overlapped cell of `box` in row `ci` of axis (k + 1) % 3, k the main axis. Of the
+    // row only columns near the projected triangle, and of a column only the slab of cells that the plane passes, are
+    // tested, so triangles cost their area, not their box. The narrowing leaves a cell of slack on each side.
+    template <class Emit>
+    OVOXEL_HD void forRow(int k, int64_t ci, const CellBox& box, Emit&& emit) const {
         const int i = (k + 1) % 3, j = (k + 2) % 3;
-        for (int64_t ci = lo[i]; ci < hi[i]; ++ci) {
-            for (int64_t cj = lo[j]; cj < hi[j]; ++cj) {
-                // n.p + d in [min(d1, d2), max(d1, d2)] must contain 0: solve for the range of p_k, one cell of slack.
-                const double rest = static_cast<double>(n[i]) * (ci * static_cast<double>(size[i])) +
-                                    static_cast<double>(n[j]) * (cj * static_cast<double>(size[j]));
-                const double a = -(rest + d1) / n[k] / size[k], b = -(rest + d2) / n[k] / size[k];
-                const int64_t first = clampIndex(std::floor((a < b ? a : b) - 1.0), lo[k], hi[k]);
-                const int64_t last = clampIndex(std::floor((a < b ? b : a) + 2.0), lo[k], hi[k]);
-                int64_t c[3];
-                c[i] = ci, c[j] = cj;
-                for (c[k] = first; c[k] < last; ++c[k])
-                    if ((*this)(c[0], c[1], c[2])) emit(c[0], c[1], c[2]);
+        const double pi = static_cast<double>(ci) * static_cast<double>(size[i]);
+        int64_t begin = lo[j] > box.lo[j] ? lo[j] : box.lo[j], end = hi[j] < box.hi[j] ? hi[j] : box.hi[j];
+        if (sizeof(T) == sizeof(double)) {
+            for (int s = 0; s < 3; ++s) {
+                const double mi = m[i][s][0], mj = m[i][s][1];
+                if (!(std::fabs(mj) > 1e-6 * std::fabs(mi))) continue;  // too steep for the slack to cover rounding
+                const double border = -(mi * pi + d[i][s]) / (mj * size[j]);
+                if (mj > 0) {
+                    const int64_t low = clampIndex(std::floor(border) - 1, begin, end);
+                    begin = low > begin ? low : begin;
+                } else {
+                    const int64_t high = clampIndex(std::floor(border) + 2, begin, end);
+                    end = high < end ? high : end;
+                }
             }
         }
+        // n.p + d in [min(d1, d2), max(d1, d2)] must contain 0: solve for the range of p_k.
+        const double scale = -1 / (static_cast<double>(n[k]) * static_cast<double>(size[k]));
+        for (int64_t cj = begin; cj < end; ++cj) {
+            const double rest = static_cast<double>(n[i]) * pi +
+                                static_cast<double>(n[j]) * (static_cast<double>(cj) * static_cast<double>(size[j]));
+            const double a = (rest + d1) * scale, b = (rest + d2) * scale;
+            const int64_t first = clampIndex(std::floor((a < b ? a : b) - 1.0), lo[k], hi[k]);
+            const int64_t last = clampIndex(std::floor((a < b ? b : a) + 2.0), lo[k], hi[k]);
+            int64_t c[3];
+            c[i] = ci, c[j] = cj;
+            const int64_t top = last < box.hi[k] ? last : box.hi[k];
+            for (c[k] = first > box.lo[k] ? first : box.lo[k]; c[k] < top; ++c[k])
+                if ((*this)(c[0], c[1], c[2])) emit(c[0], c[1], c[2]);
+        }
+    }
+
+    // Calls emit(x, y, z) for each overlapped cell of `box`.
+    template <class Emit>
+    OVOXEL_HD void forEach(const CellBox& box, Emit&& emit) const {
+        if (!valid) return;
+        const int k = mainAxis(), i = (k + 1) % 3;
+        const int64_t end = hi[i] < box.hi[i] ? hi[i] : box.hi[i];
+        for (int64_t ci = lo[i] > box.lo[i] ? lo[i] : box.lo[i]; ci < end; ++ci) forRow(k, ci, box, emit);
     }
 };
 

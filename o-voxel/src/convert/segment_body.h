@@ -56,4 +56,16 @@ OVOXEL_HD inline void walkSegment(const GridSpec& g, const Vec3& from, const Vec
     }
 }
 
+// Calls emit(cell) for each cell of the grid along a boundary edge.
+template <class Emit>
+OVOXEL_HD inline void walkBoundaryEdge(const GridSpec& g, Vec3 from, Vec3 to, Emit&& emit) {
+    if (!clipSegment(g, from, to)) return;
+    const CellBox grid = wholeGrid(g);
+    walkSegment(g, from, to, [&](int64_t x, int64_t y, int64_t z) {
+        if (!grid.contains(x, y, z)) return;
+        const int32_t cell[3] = {static_cast<int32_t>(x), static_cast<int32_t>(y), static_cast<int32_t>(z)};
+        emit(cell);
+    });
+}
+
 }  // namespace ovoxel

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "common/host_device.h"
 
@@ -21,53 +22,82 @@ struct TextureView {
     const float* decode;  // [256] value of each byte
 };
 
+// Binary logarithm from basic operations only, so that it is the same on every machine; error about 1e-15. Minus
+// infinity for zero and for subnormal numbers.
+OVOXEL_HD inline double log2Portable(double x) {
+    if (!(x >= 2.2250738585072014e-308)) return x >= 0 ? -HUGE_VAL : x - x;
+    if (!(x <= 1.7976931348623157e308)) return x;
+    uint64_t bits;
+    std::memcpy(&bits, &x, 8);
+    int exponent = static_cast<int>(bits >> 52) - 1023;
+    bits = (bits & 0x000fffffffffffffull) | 0x3ff0000000000000ull;
+    double m;
+    std::memcpy(&m, &bits, 8);  // [1, 2)
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        ++exponent;
+    }
+    const double s = (m - 1) / (m + 1), s2 = s * s;  // log m = 2 (s + s^3/3 + s^5/5 + ...), |s| < 0.172
+    double sum = 0;
+    for (int k = 21; k >= 1; k -= 2) sum = sum * s2 + 1.0 / k;
+    return exponent + 2 * s * sum * 1.4426950408889634;
+}
+
 // Index inside [0, n), or -1 where the image is clipped.
 OVOXEL_HD inline int64_t wrapIndex(int64_t i, int64_t n, int32_t wrap) {
-    if (wrap == kClamp) return i < 0 ? 0 : i >= n ? n - 1 : i;
-    if (wrap == kClip) return i < 0 || i >= n ? -1 : i;
+    if (i >= 0 && i < n) return i;
+    if (wrap == kClamp) return i < 0 ? 0 : n - 1;
+    if (wrap == kClip) return -1;
     const int64_t period = wrap == kMirror ? 2 * n : n;
     int64_t j = i % period;
     if (j < 0) j += period;
     return j < n ? j : 2 * n - 1 - j;
 }
 
+// x and y are wrapped already; -1 adds nothing.
 OVOXEL_HD inline void addTexel(const TextureView& t, int level, int64_t x, int64_t y, double weight, double out[3]) {
-    x = wrapIndex(x, t.width[level], t.wrapU);
-    y = wrapIndex(y, t.height[level], t.wrapV);
     if (x < 0 || y < 0) return;
     const uint8_t* p = t.pixels[level] + (y * t.width[level] + x) * t.channels;
-    for (int c = 0; c < t.channels; ++c) out[c] += weight * static_cast<double>(t.decode[p[c]]);
+    out[0] += weight * static_cast<double>(t.decode[p[0]]);
+    if (t.channels == 1) return;
+    out[1] += weight * static_cast<double>(t.decode[p[1]]);
+    out[2] += weight * static_cast<double>(t.decode[p[2]]);
 }
 
 OVOXEL_HD inline void addBilinear(const TextureView& t, int level, double u, double v, double weight, double out[3]) {
     const double x = u * static_cast<double>(t.width[level]) - 0.5, y = v * static_cast<double>(t.height[level]) - 0.5;
-    const double x0 = std::floor(x), y0 = std::floor(y), wx = x - x0, wy = y - y0;
-    const int64_t i = static_cast<int64_t>(x0), j = static_cast<int64_t>(y0);
-    addTexel(t, level, i, j, weight * (1 - wx) * (1 - wy), out);
-    addTexel(t, level, i + 1, j, weight * wx * (1 - wy), out);
-    addTexel(t, level, i, j + 1, weight * (1 - wx) * wy, out);
-    addTexel(t, level, i + 1, j + 1, weight * wx * wy, out);
+    const double left = std::floor(x), top = std::floor(y), wx = x - left, wy = y - top;
+    const int64_t i = static_cast<int64_t>(left), j = static_cast<int64_t>(top);
+    const int64_t x0 = wrapIndex(i, t.width[level], t.wrapU), x1 = wrapIndex(i + 1, t.width[level], t.wrapU);
+    const int64_t y0 = wrapIndex(j, t.height[level], t.wrapV), y1 = wrapIndex(j + 1, t.height[level], t.wrapV);
+    addTexel(t, level, x0, y0, weight * (1 - wx) * (1 - wy), out);
+    addTexel(t, level, x1, y0, weight * wx * (1 - wy), out);
+    addTexel(t, level, x0, y1, weight * (1 - wx) * wy, out);
+    addTexel(t, level, x1, y1, weight * wx * wy, out);
 }
 
 OVOXEL_HD inline void addNearest(const TextureView& t, double u, double v, double out[3]) {
-    addTexel(t, 0, static_cast<int64_t>(std::floor(u * static_cast<double>(t.width[0]))),
-             static_cast<int64_t>(std::floor(v * static_cast<double>(t.height[0]))), 1.0, out);
+    const int64_t x = static_cast<int64_t>(std::floor(u * static_cast<double>(t.width[0])));
+    const int64_t y = static_cast<int64_t>(std::floor(v * static_cast<double>(t.height[0])));
+    addTexel(t, 0, wrapIndex(x, t.width[0], t.wrapU), wrapIndex(y, t.height[0], t.wrapV), 1.0, out);
 }
 
-// Samples at (u, v), v measured downward from row 0. `footprint` is the size of the sampled area in UV units; it picks
-// the mip level, moved by `levelOffset`.
-OVOXEL_HD inline void sampleTexture(const TextureView& t, double u, double v, double footprint, double levelOffset,
-                                    double out[3]) {
-    out[0] = out[1] = out[2] = 0;
-    if (t.filter == kNearest) {
-        addNearest(t, u, v, out);
-        return;
-    }
+// Mip level at which a sampled area of size `footprint` (UV units) is about one texel, moved by `offset`; 0 where the
+// image is magnified.
+OVOXEL_HD inline double mipLevel(const TextureView& t, double footprint, double offset) {
+    if (t.filter == kNearest) return 0;
     const double side = std::sqrt(static_cast<double>(t.width[0]) * static_cast<double>(t.height[0]));
-    const double level = std::log2(footprint * side) + levelOffset;
+    const double level = log2Portable(footprint * side) + offset;
+    return level > 0 && level <= 1.7976931348623157e308 ? level : 0;
+}
+
+// Samples at (u, v), v measured downward from row 0, at a level from mipLevel.
+OVOXEL_HD inline void sampleTexture(const TextureView& t, double u, double v, double level, double out[3]) {
+    out[0] = out[1] = out[2] = 0;
     const int last = t.numLevels - 1;
-    if (!std::isfinite(level) || level <= 0 || last == 0) {
-        if (t.filter == kNearestMip) return addNearest(t, u, v, out);
+    if (t.filter == kNearest || (t.filter == kNearestMip && (level <= 0 || last == 0))) {
+        addNearest(t, u, v, out);
+    } else if (level <= 0 || last == 0) {
         addBilinear(t, 0, u, v, 1.0, out);
     } else if (level >= last) {
         addBilinear(t, last, u, v, 1.0, out);

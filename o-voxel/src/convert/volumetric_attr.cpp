@@ -1,100 +1,120 @@
 #include "convert/volumetric_attr.h"
 
-#include <algorithm>
-
-#include "convert/surface_voxels.h"
+#include "convert/bricks.h"
 
 namespace ovoxel {
 namespace {
 
-// Rows of the voxels that each triangle contributes to, in triangle order: those around its crossings and, unless
-// published, also all others it overlaps.
-std::vector<Touch> findContributions(const GridSpec& g, const MeshView& mesh, const std::vector<Crossing>& crossings,
-                                     const std::vector<int32_t>& crossingRows, const VoxelIndex& index) {
-    std::vector<int64_t> firstCrossing(static_cast<size_t>(mesh.numFaces) + 1, 0);
-    for (const Crossing& c : crossings) ++firstCrossing[c.triangle + 1];
-    for (int64_t f = 0; f < mesh.numFaces; ++f) firstCrossing[f + 1] += firstCrossing[f];
-    return gatherChunks<Touch>(mesh.numFaces, 4096, [&](int64_t begin, int64_t end, std::vector<Touch>& out) {
-        std::vector<int32_t> rows;
-        for (int64_t f = begin; f < end; ++f) {
-            rows.assign(crossingRows.begin() + 4 * firstCrossing[f], crossingRows.begin() + 4 * firstCrossing[f + 1]);
-            if (!g.published) {
-                const OverlapTest<double> test(g, mesh.triangle(f));
-                test.forEach([&](int64_t x, int64_t y, int64_t z) {
-                    const int32_t row = index.find(x, y, z);
-                    if (row >= 0) rows.push_back(row);
-                });
+struct AttrResult {  // a finished voxel
+    int32_t cell[3];
+    uint8_t values[kAttrChannels];
+    Creation creation;
+};
+
+struct Touch {  // item number `item` of a brick crosses an edge of voxel `row`
+    int32_t item, row;
+};
+
+struct Scratch {
+    explicit Scratch(const BrickLayout& layout) : index(layout) {}
+    BrickIndex index;
+    std::vector<AttrVoxel> voxels;
+    std::vector<int32_t> lastItem;  // of each voxel, so that a triangle counts once
+    std::vector<Touch> touches;
+};
+
+void createVoxels(const GridSpec& g, const MeshView& mesh, int64_t f, int32_t item, const CellBox& box,
+                  Scratch& scratch, std::vector<AttrResult>& out) {
+    forEachCrossing(g, mesh.triangle(f), box, [&](int axis, int64_t row, int64_t column, int64_t k, float) {
+        for (int corner = 0; corner < 4; ++corner) {
+            int32_t c[3];
+            cellAround(axis, row, column, k, corner, c);
+            if (!box.contains(c[0], c[1], c[2])) continue;
+            const int32_t cell = scratch.index.cellOf(c[0], c[1], c[2]);
+            int32_t i = scratch.index.find(cell);
+            if (i < 0) {
+                i = static_cast<int32_t>(out.size());
+                scratch.index.set(cell, i);
+                scratch.voxels.emplace_back();
+                scratch.lastItem.push_back(-1);
+                out.push_back({{c[0], c[1], c[2]}, {}, creationAt(f, axis, row, column, corner)});
             }
-            std::sort(rows.begin(), rows.end());
-            rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
-            for (const int32_t row : rows) out.push_back({row, static_cast<int32_t>(f)});
+            scratch.touches.push_back({item, i});
         }
     });
 }
 
-void store(float* out, const double sums[kAttrChannels], double colorWeight, double weight, bool published) {
-    for (int c = 0; c < kAttrChannels; ++c) out[c] = static_cast<float>(sums[c] / (c < 3 ? colorWeight : weight));
-    if (published) return;
-    const Vec3 n = normalized({{sums[9], sums[10], sums[11]}});
-    for (int a = 0; a < 3; ++a) out[9 + a] = static_cast<float>(n[a]);
+// Adds triangle f to the voxels whose edges it crosses and, unless published, to all others it overlaps. `touch` is
+// moved to the next triangle's.
+void addTriangle(const GridSpec& g, const AttrInput& in, int64_t f, int32_t item, const CellBox& box, size_t& touch,
+                 Scratch& scratch, const std::vector<AttrResult>& out) {
+    const Triangle tri = in.mesh().triangle(f);
+    TriangleFrame frame;
+    SlotLevels levels;
+    bool ready = false;
+    auto add = [&](int32_t row) {
+        if (scratch.lastItem[row] == item) return;
+        scratch.lastItem[row] = item;
+        if (!ready) {
+            frame = triangleFrame(tri);
+            levels = slotLevels(in, f, AttrVoxel::largestSide(g), g.published);
+            ready = true;
+        }
+        scratch.voxels[row].add(g, in, f, frame, levels, out[row].cell);
+    };
+    for (; touch < scratch.touches.size() && scratch.touches[touch].item == item; ++touch)
+        add(scratch.touches[touch].row);
+    if (g.published) return;
+    const OverlapTest<double> test(g, tri);
+    test.forEach(box, [&](int64_t x, int64_t y, int64_t z) {
+        const int32_t row = scratch.index.find(scratch.index.cellOf(
+            static_cast<int32_t>(x), static_cast<int32_t>(y), static_cast<int32_t>(z)));
+        if (row >= 0) add(row);
+    });
 }
 
 }  // namespace
 
-VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in) {
-    const MeshView mesh{in.triangles, nullptr, 3 * in.numTriangles, in.numTriangles};
-    const std::vector<Crossing> crossings = findCrossings(g, mesh);
-    VoxelIndex index(g);
-    const std::vector<int32_t> crossingRows = insertCrossings(crossings, index);
-    const int64_t n = index.size();
-    const RowLists byTriangle = groupTouches(n, findContributions(g, mesh, crossings, crossingRows, index));
-
-    VolumetricAttr out;
-    out.coords = index.coords();
-    out.values.resize(static_cast<size_t>(kAttrChannels * n));
-    const double footprint = std::max({g.size[0], g.size[1], g.size[2]});
-    const double touchWeight = 1e-9 * footprint * footprint;  // of a triangle that meets the voxel without area
-
-    parallelFor(n, 1024, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-            Vec3 corner, center;
-            for (int a = 0; a < 3; ++a) {
-                corner[a] = out.coords[3 * row + a] * g.size[a];
-                center[a] = (out.coords[3 * row + a] + 0.5) * g.size[a];
+VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in, const ByteEncoder& encode) {
+    const MeshView mesh = in.mesh();
+    const BrickLayout layout(g);
+    const BrickLists triangles = trianglesByBrick(g, mesh, layout);
+    std::vector<std::vector<AttrResult>> bricks(triangles.keys.size());
+    forEachBrick(
+        triangles.size(), [&] { return Scratch(layout); },
+        [&](Scratch& scratch, int64_t b) {
+            std::vector<AttrResult>& out = bricks[b];
+            const CellBox box = layout.box(triangles.keys[b], g);
+            const uint32_t* items = triangles.items.data() + triangles.offsets[b];
+            const int64_t count = triangles.offsets[b + 1] - triangles.offsets[b];
+            if (count > std::numeric_limits<int32_t>::max()) throw std::length_error("2^31 triangles in one place");
+            scratch.index.place(box);
+            scratch.voxels.clear();
+            scratch.lastItem.clear();
+            scratch.touches.clear();
+            for (int32_t i = 0; i < count; ++i) createVoxels(g, mesh, items[i], i, box, scratch, out);
+            if (out.empty()) return;
+            size_t touch = 0;
+            for (int32_t i = 0; i < count; ++i) addTriangle(g, in, items[i], i, box, touch, scratch, out);
+            for (size_t i = 0; i < out.size(); ++i) {
+                scratch.voxels[i].finish(encode, out[i].values);
+                scratch.index.clear(scratch.index.cellOf(out[i].cell[0], out[i].cell[1], out[i].cell[2]));
             }
-            double sums[kAttrChannels] = {}, weightSum = 0, colorWeightSum = 0;
-            for (int64_t i = byTriangle.offsets[row]; i < byTriangle.offsets[row + 1]; ++i) {
-                const int64_t f = byTriangle.items[i];
-                const ShadedTriangle s{mesh.triangle(f), in.normals + 9 * f, in.uvs + 6 * f * in.numChannels,
-                                       in.colors ? in.colors + 12 * f : nullptr, in.numChannels,
-                                       in.materials + in.materialIds[f]};
-                double b[3], weight;
-                if (g.published) {
-                    const Vec3 normal = normalized(cross(s.tri.p[1] - s.tri.p[0], s.tri.p[2] - s.tri.p[0]));
-                    weight = 1 - dot(center - s.tri.p[0], normal);
-                    planeBarycentrics(s.tri, center, b);
-                } else {
-                    Vec3 point = center;
-                    weight = clippedArea(s.tri, corner, g.size, point);
-                    if (!(weight > touchWeight)) weight = touchWeight;
-                    closestBarycentrics(s.tri, point, b);
-                }
-                const AttrSample a = shade(s, in.textures, b, footprint, in.mipLevelOffset, g.published);
-                // Colour counts by what is visible of it, so that transparent texels do not tint opaque ones.
-                const double colorWeight = g.published ? weight : weight * (a.alpha + 1e-4);
-                for (int c = 0; c < 3; ++c) sums[c] += colorWeight * a.baseColor[c];
-                sums[3] += weight * a.metallic;
-                sums[4] += weight * a.roughness;
-                for (int c = 0; c < 3; ++c) sums[5 + c] += weight * a.emissive[c];
-                sums[8] += weight * a.alpha;
-                for (int c = 0; c < 3; ++c) sums[9 + c] += weight * a.normal[c];
-                weightSum += weight;
-                colorWeightSum += colorWeight;
-            }
-            store(&out.values[kAttrChannels * row], sums, colorWeightSum, weightSum, g.published);
-        }
+        });
+
+    const size_t n = static_cast<size_t>(countVoxels(bricks));
+    VolumetricAttr attr;
+    attr.coords.resize(3 * n);
+    AttrArrays arrays;
+    for (int i = 0; i < 6; ++i) {
+        attr.values[i].resize(n * kAttrWidth[i]);
+        arrays.array[i] = attr.values[i].data();
+    }
+    storeInOrder(mesh.numFaces, bricks, [&](int64_t row, const AttrResult& v) {
+        std::copy_n(v.cell, 3, &attr.coords[3 * row]);
+        arrays.store(row, v.values);
     });
-    return out;
+    return attr;
 }
 
 }  // namespace ovoxel

@@ -3,30 +3,27 @@
 
 #include <vector>
 
+#include "common/device.h"
 #include "convert/attr_body.h"
 
 namespace ovoxel {
 
-struct AttrInput {
-    const float* triangles;      // [T, 3, 3] box-relative
-    const float* normals;        // [T, 3, 3]
-    const float* uvs;            // [T, 3, numChannels, 2], v up
-    int32_t numChannels;
-    const float* colors;         // [T, 3, 4] linear RGBA, or null
-    const int32_t* materialIds;  // [T]
-    int64_t numTriangles;
-    const Material* materials;
-    const TextureView* textures;
-    double mipLevelOffset;
-};
-
-constexpr int kAttrChannels = 12;  // base colour 3, metallic, roughness, emissive 3, alpha, normal 3
-
 struct VolumetricAttr {
-    std::vector<int32_t> coords;  // [N, 3], order of first creation, as the dual grid of the same triangles
-    std::vector<float> values;    // [N, kAttrChannels]
+    std::vector<int32_t> coords;     // [N, 3], order of first creation, as the dual grid of the same triangles
+    std::vector<uint8_t> values[6];  // as AttrArrays
 };
 
-VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in);
+VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in, const ByteEncoder& encode);
+
+struct DeviceVolumetricAttr {  // the same in memory of the workspace
+    int64_t count;
+    int32_t* coords;
+    AttrArrays values;
+};
+
+// The same on a GPU, bit for bit; everything the input and the encoder point to is in device memory. For `chunkWork`
+// see meshToDualGridOnDevice.
+DeviceVolumetricAttr texturedTrianglesToAttrOnDevice(Workspace& workspace, const GridSpec& g, const AttrInput& in,
+                                                     const ByteEncoder& encode, int64_t chunkWork);
 
 }  // namespace ovoxel
