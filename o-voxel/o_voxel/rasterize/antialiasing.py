@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from o_voxel.rasterize import external
+from o_voxel.rasterize import core, external
 from o_voxel.rasterize.selection import RasterBackend, select_backend
 from o_voxel.rasterize.triangles import check_tri, triangle_index
 from o_voxel.reference.antialias import antialias_reference, edge_neighbours_reference
@@ -16,12 +16,28 @@ __all__ = ["antialias", "antialias_construct_topology_hash"]
 def antialias_construct_topology_hash(tri: Tensor, *, backend: RasterBackend = "auto") -> Tensor:
     """Vertex across each edge of each triangle, int32 [F, 3]: make it once where `tri` does not change.
 
-    Entry k belongs to the edge opposite corner k; -1 where no other triangle continues. Triangles with a repeated corner
-    are left out; of more than two triangles at an edge the smallest and the largest opposite vertex count.
+    Entry k belongs to the edge opposite corner k; -1 where no other triangle continues. Triangles with a repeated
+    corner are left out; of more than two triangles at an edge the smallest and the largest opposite vertex count.
     """
     check_tri(tri)
-    select_backend(backend, tri)
+    if select_backend(backend, tri) == "native":
+        return core.edge_neighbours(tri)
     return edge_neighbours_reference(tri.long()).int()
+
+
+class _Antialias(torch.autograd.Function):
+    """The compiled antialiasing."""
+
+    @staticmethod
+    def forward(ctx, color, pos, rast, tri, opposite):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(color, pos, rast, tri, opposite)
+        return core.antialias(color, rast, pos, tri, opposite)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        color, pos, rast, tri, opposite = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:2]
+        return *core.antialias_grad(color, rast, pos, tri, opposite, grad, wanted), None, None, None
 
 
 def antialias(
@@ -66,5 +82,7 @@ def antialias(
         raise ValueError(f"topology_hash must be int32 {list(tri.shape)}, got {list(topology_hash.shape)}")
     if pos_gradient_boost != 1:
         corners = corners.detach() + pos_gradient_boost * (corners - corners.detach())  # same values
+    if use == "native" and color.dtype == rast.dtype == corners.dtype == torch.float32:
+        return _Antialias.apply(color, corners, rast, tri, topology_hash)
     corners = corners.expand(batch, -1, -1)
     return antialias_reference(color, rast, triangle_index(rast), corners, tri, topology_hash)

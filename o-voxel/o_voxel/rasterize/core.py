@@ -1,38 +1,229 @@
-"""Calls into the compiled rasteriser, for CPU and CUDA tensors."""
+"""Calls into the compiled rasteriser, for CPU and CUDA tensors: allocation of results and plain arguments.
+
+All tensors are float32 and on one device; CUDA tensors are copied to the CPU and back where the core lacks CUDA (only
+`rasterize` and its gradient are called then).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from o_voxel._device import cuda_core, launch
 from o_voxel._native import native_module
-from o_voxel.reference.rasterize import barycentrics_reference
 
-__all__ = ["rasterize", "rasterize_grad"]
+__all__ = [
+    "antialias",
+    "antialias_grad",
+    "build_mips",
+    "build_mips_grad",
+    "edge_neighbours",
+    "interpolate",
+    "interpolate_grad",
+    "rasterize",
+    "rasterize_grad",
+    "texture",
+    "texture_grad",
+]
+
+FILTERS = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")
+BOUNDARIES = ("wrap", "clamp", "mirror", "zero")
+
+
+def _launch(tensor: Tensor) -> Any:
+    return launch(tensor.device) if tensor.is_cuda else None
+
+
+def _core() -> Any:
+    native = native_module()
+    assert native is not None
+    return native
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous()
+
+
+def _maybe(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _plain(tensor)
+
+
+def _index(tri: Tensor, device: torch.device) -> Tensor:
+    return tri.detach().to(device, torch.int32).contiguous()
+
+
+@cache
+def _channels(chosen: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(chosen, dtype=torch.int32, device=device)
+
+
+def _draw_device(pos: Tensor) -> torch.device:
+    return torch.device("cpu") if pos.is_cuda and cuda_core() is None else pos.device
 
 
 def rasterize(
     pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, with_db: bool
 ) -> tuple[Tensor, Tensor | None]:
-    native = native_module()
-    assert native is not None
-    rast = torch.empty(pos.shape[0], *size, 4)
-    tri_cpu = tri.detach().to("cpu", torch.int32).contiguous()
-    peel_cpu = None if peel is None else peel.cpu().contiguous()
-    native.rasterize_triangles(pos.detach().cpu().contiguous(), tri_cpu, rast, peel_cpu)
-    rast = rast.to(pos.device)
-    if not with_db:
-        return rast, None
-    return rast, barycentrics_reference(pos, tri, rast[..., 3].long() - 1)[1]
+    """rast and rast_db [B, H, W, 4] of pos [B, V, 4]."""
+    device = _draw_device(pos)
+    rast = torch.empty(pos.shape[0], *size, 4, device=device)
+    rast_db = torch.empty_like(rast) if with_db else None
+    peel = None if peel is None else _plain(peel.to(device))
+    _core().rasterize(_plain(pos.to(device)), _index(tri, device), rast, rast_db, peel, _launch(rast))
+    return rast.to(pos.device), None if rast_db is None else rast_db.to(pos.device)
 
 
 def rasterize_grad(pos: Tensor, tri: Tensor, rast: Tensor, grad: Tensor | None, grad_db: Tensor | None) -> Tensor:
-    with torch.enable_grad():
-        leaf = pos.detach().requires_grad_()
-        value, rast_db = barycentrics_reference(leaf, tri, rast[..., 3].long() - 1)
-        total = value.new_zeros(())
-        if grad is not None:
-            total = total + (value * grad[..., :3]).sum()
-        if grad_db is not None:
-            total = total + (rast_db * grad_db).sum()
-        return torch.autograd.grad(total, leaf)[0]
+    """dL/dpos [B, V, 4]."""
+    device = _draw_device(pos)
+    here = [None if t is None else _plain(t.to(device)) for t in (pos, rast, grad, grad_db)]
+    grad_pos = torch.zeros_like(here[0])  # type: ignore[arg-type]
+    _core().rasterize_grad(here[0], _index(tri, device), *here[1:], grad_pos, _launch(grad_pos))
+    return grad_pos.to(pos.device)
+
+
+def interpolate(
+    attr: Tensor, rast: Tensor, tri: Tensor, rast_db: Tensor | None, chosen: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """out [B, H, W, C] and out_da [B, H, W, 2 K] of attr [B or 1, V, C]."""
+    batch, height, width = rast.shape[:3]
+    out = torch.empty(batch, height * width, attr.shape[2], device=rast.device)
+    out_da = torch.empty(batch, height * width, 2 * len(chosen), device=rast.device)
+    db = None if rast_db is None else _plain(rast_db).view(batch, -1, 4)
+    index, pixels = _index(tri, rast.device), _plain(rast).view(batch, -1, 4)
+    _core().interpolate(_plain(attr), index, pixels, db, _channels(chosen, rast.device), out, out_da, _launch(rast))
+    return out.view(batch, height, width, -1), out_da.view(batch, height, width, 2 * len(chosen))
+
+
+def interpolate_grad(
+    attr: Tensor,
+    rast: Tensor,
+    tri: Tensor,
+    rast_db: Tensor | None,
+    chosen: tuple[int, ...],
+    grad_out: Tensor | None,
+    grad_da: Tensor | None,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """dL/d(attr, rast, rast_db), those that are wanted."""
+    batch = rast.shape[0]
+    grad_attr = torch.zeros_like(attr, memory_format=torch.contiguous_format) if wanted[0] else None
+    pixels = _plain(rast).view(batch, -1, 4)
+    grad_rast = torch.empty_like(pixels) if wanted[1] else None
+    grad_db = torch.empty_like(pixels) if wanted[2] else None
+    _core().interpolate_grad(
+        _plain(attr),
+        _index(tri, rast.device),
+        pixels,
+        None if rast_db is None else _plain(rast_db).view(batch, -1, 4),
+        _channels(chosen, rast.device),
+        None if grad_out is None else _plain(grad_out).view(batch, pixels.shape[1], -1),
+        None if grad_da is None else _plain(grad_da).view(batch, pixels.shape[1], -1),
+        grad_attr,
+        grad_rast,
+        grad_db,
+        _launch(rast),
+    )
+    views = [None if g is None else g.view(rast.shape) for g in (grad_rast, grad_db)]
+    return grad_attr, views[0], views[1]
+
+
+def _flat(image: Tensor | None, *last: int) -> Tensor | None:
+    """[B, h, w, ...] -> [B, P, ...]."""
+    if image is None:
+        return None
+    return _plain(image).view(image.shape[0], image.shape[1] * image.shape[2], *last)
+
+
+def texture(
+    levels: Sequence[Tensor], uv: Tensor, uv_da: Tensor | None, bias: Tensor | None, filter_mode: str, boundary: str
+) -> Tensor:
+    """[B, h, w, C] of levels [B or 1, H_l, W_l, C] at uv [B, h, w, 2]."""
+    channels = levels[0].shape[3]
+    out = torch.empty(*uv.shape[:3], channels, device=uv.device)
+    at = (_flat(uv, 2), _flat(uv_da, 4), _flat(bias))
+    modes = (FILTERS.index(filter_mode), BOUNDARIES.index(boundary))
+    _core().texture([_plain(level) for level in levels], *at, *modes, _flat(out, channels), _launch(uv))
+    return out
+
+
+def texture_grad(
+    levels: Sequence[Tensor],
+    uv: Tensor,
+    uv_da: Tensor | None,
+    bias: Tensor | None,
+    filter_mode: str,
+    boundary: str,
+    grad_out: Tensor,
+    wanted: tuple[bool, bool, bool, bool],
+) -> tuple[list[Tensor], Tensor | None, Tensor | None, Tensor | None]:
+    """dL/d(levels, uv, uv_da, bias), those that are wanted."""
+    grad_levels = [torch.zeros_like(level, memory_format=torch.contiguous_format) for level in levels if wanted[0]]
+    grads = [
+        torch.empty(t.shape, device=uv.device) if want and t is not None else None
+        for want, t in zip(wanted[1:], (uv, uv_da, bias))
+    ]
+    _core().texture_grad(
+        [_plain(level) for level in levels],
+        *(_flat(uv, 2), _flat(uv_da, 4), _flat(bias)),
+        *(FILTERS.index(filter_mode), BOUNDARIES.index(boundary)),
+        _flat(grad_out, levels[0].shape[3]),
+        grad_levels,
+        *(_flat(grads[0], 2), _flat(grads[1], 4), _flat(grads[2])),
+        _launch(uv),
+    )
+    return grad_levels, grads[0], grads[1], grads[2]
+
+
+def build_mips(tex: Tensor, count: int) -> list[Tensor]:
+    """Levels 1 .. count of tex [B, H, W, C]."""
+    chain = [_plain(tex)]
+    for _ in range(count):
+        batch, height, width, channels = chain[-1].shape
+        chain.append(torch.empty(batch, max(1, height // 2), max(1, width // 2), channels, device=tex.device))
+    _core().build_mips(chain, _launch(tex))
+    return chain[1:]
+
+
+def build_mips_grad(shape: Sequence[int], grads: Sequence[Tensor]) -> Tensor:
+    """dL/dtex from the gradients of levels 1, 2, ..., which serve as scratch."""
+    chain = [torch.zeros(*shape, device=grads[0].device), *grads]
+    _core().build_mips_grad(chain, _launch(chain[0]))
+    return chain[0]
+
+
+def edge_neighbours(tri: Tensor) -> Tensor:
+    """int32 [F, 3]."""
+    out = torch.empty(tri.shape, dtype=torch.int32, device=tri.device)
+    _core().edge_neighbours(_index(tri, tri.device), out, _launch(tri))
+    return out
+
+
+def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, opposite: Tensor) -> Tensor:
+    """Blended color [B, H, W, C]; pos [B or 1, V, 4]."""
+    out = torch.empty(color.shape, device=color.device)
+    tables = (_index(tri, color.device), _index(opposite, color.device))
+    _core().antialias(_plain(color), _plain(rast), _plain(pos), *tables, out, _launch(color))
+    return out
+
+
+def antialias_grad(
+    color: Tensor,
+    rast: Tensor,
+    pos: Tensor,
+    tri: Tensor,
+    opposite: Tensor,
+    grad_out: Tensor,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """dL/d(color, pos), those that are wanted."""
+    grad_color = torch.empty(color.shape, device=color.device) if wanted[0] else None
+    grad_pos = torch.zeros(pos.shape, device=color.device) if wanted[1] else None
+    tables = (_index(tri, color.device), _index(opposite, color.device))
+    plain = (_plain(color), _plain(rast), _plain(pos), *tables, _plain(grad_out))
+    _core().antialias_grad(*plain, grad_color, grad_pos, _launch(color))
+    return grad_color, grad_pos

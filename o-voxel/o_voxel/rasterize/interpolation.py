@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from o_voxel._native import native_module
-from o_voxel.rasterize import external
+from o_voxel.rasterize import core, external
 from o_voxel.rasterize.selection import RasterBackend, select_backend
 from o_voxel.rasterize.triangles import check_tri, triangle_index
 from o_voxel.reference.interpolate import interpolate_reference
@@ -26,6 +25,24 @@ def _check_channels(diff_attrs: Sequence[int] | Literal["all"] | None, channels:
     if any(not 0 <= c < channels for c in chosen):
         raise ValueError(f"diff_attrs must hold channels in 0..{channels - 1}, got {chosen}")
     return chosen
+
+
+class _Interpolate(torch.autograd.Function):
+    """The compiled interpolation."""
+
+    @staticmethod
+    def forward(ctx, attr, rast, rast_db, tri, chosen):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(attr, rast, rast_db, tri)
+        ctx.chosen = chosen
+        ctx.set_materialize_grads(False)
+        return core.interpolate(attr, rast, tri, rast_db, chosen)
+
+    @staticmethod
+    def backward(ctx, grad_out, grad_da):  # type: ignore[no-untyped-def]
+        attr, rast, rast_db, tri = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        grads = core.interpolate_grad(attr, rast, tri, rast_db, ctx.chosen, grad_out, grad_da, wanted)
+        return *grads, None, None
 
 
 def interpolate(
@@ -64,16 +81,9 @@ def interpolate(
         raise ValueError(f"rast_db must have shape {list(rast.shape)}, got {list(rast_db.shape)}")
     chosen = _check_channels(diff_attrs, table.shape[2])
     use = select_backend(backend, rast)
-    tracked = torch.is_grad_enabled() and (attr.requires_grad or rast.requires_grad)
-    plain = rast.device.type == "cpu" and attr.dtype == rast.dtype == torch.float32 and not tracked and rast_db is None
-    if use == "native" and plain:
-        native = native_module()
-        assert native is not None
-        shaded = torch.empty(batch, rast.shape[1] * rast.shape[2], table.shape[2])
-        index = tri.detach().to("cpu", torch.int32).contiguous()
-        pixels = rast.detach().reshape(batch, -1, 4).contiguous()
-        native.interpolate_attributes(table.detach().contiguous(), index, pixels, shaded)
-        return shaded.reshape(*rast.shape[:3], table.shape[2])
+    if use == "native" and attr.dtype == rast.dtype == torch.float32:
+        out, out_da = _Interpolate.apply(table, rast, rast_db, tri, tuple(chosen) if rast_db is not None else ())
+        return out if rast_db is None else (out, out_da)
     if use == "nvdiffrast":
         out, out_da = external.interpolate(table, rast, tri, rast_db, chosen)
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from o_voxel.rasterize import core
 from o_voxel.rasterize.selection import RasterBackend, select_backend
 from o_voxel.reference.texture import downsample_reference
 
@@ -35,6 +36,21 @@ def num_mip_levels(height: int, width: int) -> int:
     return max(height, width).bit_length() - 1
 
 
+class _BuildMips(torch.autograd.Function):
+    """The compiled box filter."""
+
+    @staticmethod
+    def forward(ctx, tex, count):  # type: ignore[no-untyped-def]
+        ctx.shape = tex.shape
+        return tuple(core.build_mips(tex, count))
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[no-untyped-def]
+        return core.build_mips_grad(
+            ctx.shape, [grad.clone(memory_format=torch.contiguous_format) for grad in grads]
+        ), None
+
+
 def build_mips(
     tex: Tensor,  # [H, W, C] or [B, H, W, C] float
     max_mip_level: int | None = None,
@@ -52,7 +68,8 @@ def build_mips(
         if max_mip_level < 0:
             raise ValueError(f"max_mip_level must not be negative, got {max_mip_level}")
         count = min(count, max_mip_level)
-    select_backend(backend, table)
+    if count and select_backend(backend, table) == "native" and table.dtype == torch.float32:
+        return MipChain(_BuildMips.apply(table, count))
     levels: list[Tensor] = []
     for _ in range(count):
         levels.append(downsample_reference(levels[-1] if levels else table))

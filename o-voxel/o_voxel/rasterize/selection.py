@@ -17,11 +17,13 @@ BACKEND_VARIABLE = "O_VOXEL_RASTER_BACKEND"
 _CHOICES = ("auto", "native", "reference", "nvdiffrast")
 
 
-def select_backend(backend: RasterBackend, tensor: Tensor) -> Literal["native", "reference", "nvdiffrast"]:
+def select_backend(
+    backend: RasterBackend, tensor: Tensor, *, through_cpu: bool = False
+) -> Literal["native", "reference", "nvdiffrast"]:
     """The backend for a call on the device of `tensor`.
 
     "auto" takes the environment variable `O_VOXEL_RASTER_BACKEND` if it is set, else the compiled core where it serves
-    the device, else plain PyTorch. Raises ValueError on an unknown name and RuntimeError if "native" is asked for but
+    the device (with `through_cpu` a core without CUDA serves CUDA tensors, by copying), else plain PyTorch. Raises ValueError on an unknown name and RuntimeError if "native" is asked for but
     not built for the device.
     """
     source = "backend"
@@ -29,7 +31,8 @@ def select_backend(backend: RasterBackend, tensor: Tensor) -> Literal["native", 
         backend, source = os.environ[BACKEND_VARIABLE], BACKEND_VARIABLE  # type: ignore[assignment]
     if backend not in _CHOICES:
         raise ValueError(f"{source} must be one of {', '.join(_CHOICES)}, got {backend!r}")
-    served = (native_module() if tensor.device.type == "cpu" else cuda_core() if tensor.is_cuda else None) is not None
+    on_cpu = tensor.device.type == "cpu" or (tensor.is_cuda and through_cpu)
+    served = (native_module() if on_cpu else cuda_core() if tensor.is_cuda else None) is not None
     if backend == "auto":
         return "native" if served else "reference"
     if backend == "native" and not served:

@@ -8,8 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from o_voxel._native import native_module
-from o_voxel.rasterize import external
+from o_voxel.rasterize import core, external
 from o_voxel.rasterize.mipmaps import MipChain, build_mips, check_texture, num_mip_levels
 from o_voxel.rasterize.selection import RasterBackend, select_backend
 from o_voxel.reference.texture import mip_level_reference, texture_reference
@@ -53,6 +52,24 @@ def _check_levels(table: Tensor, mip: MipChain | Sequence[Tensor], limit: int | 
     if len(levels) > num_mip_levels(height, width):
         raise ValueError(f"mip must have at most {num_mip_levels(height, width)} levels, got {len(levels)}")
     return levels if limit is None else levels[:limit]
+
+
+class _Texture(torch.autograd.Function):
+    """The compiled look-up."""
+
+    @staticmethod
+    def forward(ctx, uv, uv_da, bias, filter_mode, boundary, *levels):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(uv, uv_da, bias, *levels)
+        ctx.modes = (filter_mode, boundary)
+        return core.texture(levels, uv, uv_da, bias, filter_mode, boundary)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        uv, uv_da, bias, *levels = ctx.saved_tensors
+        need = ctx.needs_input_grad
+        wanted = (any(need[5:]), *need[:3])
+        to_levels, *grads = core.texture_grad(levels, uv, uv_da, bias, *ctx.modes, grad, wanted)
+        return *grads, None, None, *(to_levels or [None] * len(levels))
 
 
 def texture(
@@ -104,22 +121,16 @@ def texture(
         given = mip.levels if isinstance(mip, MipChain) else mip
         return external.texture(table, uv, uv_da, mip_level_bias, given, mode, boundary_mode, max_mip_level)
     levels = [table]
-    level = None
     if "mipmap" in mode:
         levels += (
             build_mips(table, max_mip_level, backend=backend).levels
             if mip is None
             else _check_levels(table, mip, max_mip_level)
         )
+    if use == "native" and table.dtype == uv.dtype == torch.float32:
+        fine = None if mode == "linear" or mode == "nearest" else (uv_da, mip_level_bias)
+        return _Texture.apply(uv, *(fine or (None, None)), mode, boundary_mode, *levels)
+    level = None
+    if "mipmap" in mode:
         level = mip_level_reference(*table.shape[1:3], uv_da, mip_level_bias, len(levels) - 1)
-    tracked = torch.is_grad_enabled() and (tex.requires_grad or uv.requires_grad)
-    plain = tex.device.type == "cpu" and tex.dtype == uv.dtype == torch.float32 and not tracked and level is None
-    if use == "native" and plain:
-        native = native_module()
-        assert native is not None
-        sampled = torch.empty(batch, uv.shape[1] * uv.shape[2], table.shape[3])
-        at = uv.detach().reshape(batch, -1, 2).contiguous()
-        boundary = get_args(BoundaryMode).index(boundary_mode)
-        native.sample_texture(table.detach().contiguous(), at, sampled, mode == "linear", boundary)
-        return sampled.reshape(*uv.shape[:3], table.shape[3])
     return texture_reference(levels, uv, level, mode, boundary_mode)

@@ -64,22 +64,20 @@ class _Rasterize(torch.autograd.Function):
     """The compiled rasteriser; the id of a pixel is a constant, (u, v, z/w) and rast_db follow the corners."""
 
     @staticmethod
-    def forward(ctx, pos, tri, size, peel, with_db):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205
+    def forward(ctx, pos, tri, size, peel, with_db):  # type: ignore[no-untyped-def]
         rast, rast_db = core.rasterize(pos, tri, size, peel, with_db)
         ctx.save_for_backward(pos, tri, rast)
         ctx.set_materialize_grads(False)
         return rast, rast_db
 
     @staticmethod
-    def backward(ctx, grad_rast, grad_db):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205
+    def backward(ctx, grad_rast, grad_db):  # type: ignore[no-untyped-def]
         pos, tri, rast = ctx.saved_tensors
         grad = core.rasterize_grad(pos, tri, rast, grad_rast, grad_db) if ctx.needs_input_grad[0] else None
         return grad, None, None, None, None
 
 
-def _rasterize_reference(
-    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _rasterize_reference(pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None) -> tuple[Tensor, Tensor]:
     peel_cpu = None if peel is None else peel.cpu()
     drawn = rasterize_reference(pos.detach().cpu(), tri.cpu(), size, peel_cpu).to(pos.device)
     value, rast_db = barycentrics_reference(pos, tri, triangle_index(drawn))
@@ -129,17 +127,17 @@ def rasterize(
     index out of range, a non-finite corner or no area are skipped. With `peel_depth` only fragments strictly behind it
     are kept; put +inf where nothing further is wanted. Indices above 2^24 are encoded, see `triangle_index`.
 
-    With `grad_db` the result is `(rast, rast_db)`; `rast_db` holds `(du/dX, du/dY, dv/dX, dv/dY)` for pixel coordinates.
+    With `grad_db` the result is `(rast, rast_db)`; `rast_db` is `(du/dX, du/dY, dv/dX, dv/dY)` for pixel coordinates.
 
-    Differentiable in `pos` (u, v, z/w and `rast_db`; not visibility, which `antialias` makes differentiable). The result
-    lives on the device of `pos` and is the same on CPU, on CUDA and for any number of threads; gradients are summed in
-    a fixed order on CPU, with atomic adds on CUDA. Raises TypeError or ValueError on wrong types and shapes.
+    Differentiable in `pos` (u, v, z/w and `rast_db`; not visibility, which `antialias` makes differentiable). The
+    result lives on the device of `pos` and is the same on CPU, on CUDA and for any number of threads; gradients are
+    summed in a fixed order on CPU, with atomic adds on CUDA. Raises TypeError or ValueError on wrong types and shapes.
     """
     corners = _check_pos(pos)
     check_tri(tri)
     size = _check_resolution(resolution)
     peel = None if peel_depth is None else _check_peel(peel_depth, corners.shape[0], *size)
-    chosen = select_backend(backend, corners)
+    chosen = select_backend(backend, corners, through_cpu=True)
     if chosen == "native":
         rast, rast_db = _Rasterize.apply(corners, tri, size, peel, grad_db)
     elif chosen == "nvdiffrast":
@@ -189,7 +187,7 @@ class DepthPeeler:
     def _remember(self, rast: Tensor) -> None:
         self._depth = torch.where(rast[..., 3] > 0, rast[..., 2], torch.inf)
 
-    def rasterize_next_layer(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def rasterize_next_layer(self):  # type: ignore[no-untyped-def]
         """The next layer as from `rasterize`; all zeros once every layer has been drawn."""
         call = {"peel_depth": self._depth, "grad_db": self._grad_db, "backend": self._backend}
         layer = rasterize(self._pos, self._tri, self._resolution, **call)  # type: ignore[call-overload]

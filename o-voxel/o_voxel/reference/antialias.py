@@ -62,7 +62,9 @@ def _blend_pairs(
     across = pos[batch[:, None], opposite[f].clamp(min=0)][..., [0, 1, 3]]
     line = torch.linalg.cross(corner[:, [1, 2, 0]], corner[:, [2, 0, 1]])  # [P, 3, 3], edge k opposite corner k
     x, y = owner % width, owner // width % height
-    centre = torch.stack([(2 * x + 1).double() / width - 1, (2 * y + 1).double() / height - 1, torch.ones_like(direction)], 1)
+    centre = torch.stack(
+        [(2 * x + 1).double() / width - 1, (2 * y + 1).double() / height - 1, torch.ones_like(direction)], 1
+    )
     value = (line * centre[:, None]).sum(-1)  # [P, 3]
     facing = (line[:, 0] * corner[:, 0]).sum(-1).sign()[:, None]
     slope = line[..., :2] * pos.new_tensor([2 / width, 2 / height])  # per pixel

@@ -1,8 +1,9 @@
 // Clipping of one triangle against the view volume, bit-identical along shared edges.
 #pragma once
 
-#include <array>
 #include <cstdint>
+
+#include "common/host_device.h"
 
 namespace ovoxel {
 
@@ -16,7 +17,7 @@ constexpr int kMaxClipVertices = 3 + kClipPlanes;
 
 // Signed distances: w >= tiny, the near and far planes, and a guard band of `guard` times the viewport on each side,
 // which only keeps the fixed-point coordinates small (the viewport itself cuts by pixel bounds, exactly).
-inline double planeDistance(const ClipVertex& p, int plane, double guardX, double guardY) {
+OVOXEL_HD inline double planeDistance(const ClipVertex& p, int plane, double guardX, double guardY) {
     switch (plane) {
         case 0: return p.w - kMinW;
         case 1: return p.w + p.z;
@@ -30,7 +31,7 @@ inline double planeDistance(const ClipVertex& p, int plane, double guardX, doubl
 
 // The point where segment ab crosses a plane. The end points are put in a fixed order first, so that both triangles
 // of an edge get the same bits whichever way they run along it.
-inline ClipVertex crossing(ClipVertex a, double da, ClipVertex b, double db) {
+OVOXEL_HD inline ClipVertex crossing(ClipVertex a, double da, ClipVertex b, double db) {
     const bool swap = a.x != b.x ? a.x > b.x : a.y != b.y ? a.y > b.y : a.z != b.z ? a.z > b.z : a.w > b.w;
     if (swap) {
         const ClipVertex p = a;
@@ -45,8 +46,8 @@ inline ClipVertex crossing(ClipVertex a, double da, ClipVertex b, double db) {
 }
 
 // Sutherland and Hodgman, "Reentrant polygon clipping", 1974. Clips `polygon` in place, returns its vertex count.
-inline int clipPolygon(std::array<ClipVertex, kMaxClipVertices>& polygon, int count, double guardX, double guardY) {
-    std::array<ClipVertex, kMaxClipVertices> next;
+OVOXEL_HD inline int clipPolygon(ClipVertex (&polygon)[kMaxClipVertices], int count, double guardX, double guardY) {
+    ClipVertex next[kMaxClipVertices];
     for (int plane = 0; plane < kClipPlanes && count >= 3; ++plane) {
         int written = 0;
         for (int i = 0; i < count; ++i) {
@@ -57,7 +58,7 @@ inline int clipPolygon(std::array<ClipVertex, kMaxClipVertices>& polygon, int co
             if (da >= 0 && written < kMaxClipVertices) next[written++] = a;
             if ((da >= 0) != (db >= 0) && written < kMaxClipVertices) next[written++] = crossing(a, da, b, db);
         }
-        polygon = next;
+        for (int i = 0; i < written; ++i) polygon[i] = next[i];
         count = written;
     }
     return count >= 3 ? count : 0;

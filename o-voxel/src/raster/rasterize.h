@@ -1,28 +1,37 @@
-// Triangle rasteriser on CPU threads: clip space in, (u, v, z/w, id) per pixel out.
+// Triangle rasteriser on CPU threads and CUDA: clip space in, (u, v, z/w, id) per pixel out.
 //
-// Coverage is decided on vertices snapped to 1/256 pixel with 64-bit integer edge functions, so it is exact: of the
-// triangles around a shared edge or vertex exactly one owns a sample (left edges and the horizontal edge on the
-// low-row side are inclusive). Barycentrics and depth come from the unsnapped positions in double.
-// Based on: Pineda, "A Parallel Algorithm for Polygon Rasterization", 1988 (edge functions); Olano and Greer,
-// "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997 (barycentrics without a division by w).
+// Coverage is decided on vertices snapped to 1/256 pixel with 64-bit integer edge functions, so it is exact and the same
+// everywhere. Barycentrics and depth come from the unsnapped positions in double. The bodies are in setup.h, fragment.h
+// and barycentric_grad.h.
 #pragma once
 
 #include <cstdint>
 
+#include "common/device.h"
+
 namespace ovoxel {
 
 struct RasterInput {
-    const float* pos;      // [V, 4] clip space
+    const float* pos;     // [B, V, 4] clip space
+    int64_t batch;
     int64_t numVertices;
-    const int32_t* tri;    // [F, 3]
+    const int32_t* tri;   // [F, 3]
     int64_t numTriangles;
     int32_t height;
     int32_t width;
-    const float* peel;     // [H, W]: only fragments with z/w strictly greater are kept; null: all
+    const float* peel;    // [B, H, W]: only fragments with z/w strictly greater are kept; null: all
 };
 
-// Writes out [H, W, 4] = (u, v, z/w, index + 1), zeros where nothing is drawn. The nearest z/w (as float32) wins, of
-// equal ones the larger index, whatever the number of threads.
-void rasterizeTriangles(const RasterInput& input, float* out);
+// Writes rast [B, H, W, 4] = (u, v, z/w, index + 1) and, if not null, db [B, H, W, 4] = (du/dX, du/dY, dv/dX, dv/dY);
+// zeros where nothing is drawn. The nearest z/w (as float32) wins, of equal ones the larger index.
+void rasterizeOnHost(const RasterInput& input, float* rast, float* db);
+void rasterizeOnDevice(Workspace& workspace, const RasterInput& input, float* rast, float* db);
+
+// Adds to gradPos [B, V, 4] the gradient of a loss through (u, v, z/w) and db; gradRast, gradDb [B, H, W, 4] or null.
+// In a fixed order on the host, with atomic adds on the device.
+void rasterizeGradOnHost(const RasterInput& input, const float* rast, const float* gradRast, const float* gradDb,
+                         float* gradPos);
+void rasterizeGradOnDevice(Workspace& workspace, const RasterInput& input, const float* rast, const float* gradRast,
+                           const float* gradDb, float* gradPos);
 
 }  // namespace ovoxel
