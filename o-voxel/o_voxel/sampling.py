@@ -1,6 +1,6 @@
 """Sampling of sparse voxel features at continuous points.
 
-N voxels, C channels, B batch items, L points each. Voxel i spans [i, i + 1) with its sample at i + 0.5.
+N voxels, C channels, B batch items, L points each, M = B * L. Voxel i spans [i, i + 1) with its sample at i + 0.5.
 """
 
 from __future__ import annotations
@@ -10,57 +10,134 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
-from o_voxel.reference.sampling import locate_reference
+from o_voxel.reference.sampling import WeightedGather, locate_reference
 
-__all__ = ["grid_sample_3d"]
+__all__ = ["VoxelIndex", "grid_sample_3d"]
 
-_MAX_COLUMNS = 1 << 27  # of the native look-up table, batches * X * Y
+Mode = Literal["trilinear", "nearest"]
+Quirks = Literal["none", "published"]
+
+_CUDA_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+_MAX_NATIVE_ROWS = 1 << 31
 
 
-class _WeightedGather(torch.autograd.Function):
-    """out [M, C] = sum over K of weight [M, K] * feats[index [M, K]], rows with index -1 left out."""
+def _bytes(memory: Any) -> Tensor:
+    """Result of the core as a uint8 tensor: already one on a GPU, an array of the host otherwise."""
+    return memory if isinstance(memory, Tensor) else torch.from_numpy(memory)
 
-    @staticmethod
-    def forward(ctx: Any, feats: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(index, weight)
-        ctx.rows = feats.shape[0]
-        ctx.dtype = feats.dtype
-        out = torch.zeros(index.shape[0], feats.shape[1], dtype=weight.dtype, device=feats.device)
-        for k in range(index.shape[1]):
-            hit = (index[:, k] >= 0).nonzero()[:, 0]  # absent rows are never read: they could hold NaN
-            out.index_add_(0, hit, weight[hit, k, None] * feats[index[hit, k].long()].to(weight.dtype))
-        return out.to(feats.dtype)
+
+class _Sample(torch.autograd.Function):
+    """The compiled core, on the device of its inputs: feats [N, C] -> [M, C], same dtype."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        index, weight = ctx.saved_tensors
-        grad = grads[0].to(weight.dtype)
-        out = torch.zeros(ctx.rows, grad.shape[1], dtype=weight.dtype, device=grad.device)
-        for k in range(index.shape[1]):
-            hit = (index[:, k] >= 0).nonzero()[:, 0]
-            out.index_add_(0, index[hit, k].long(), weight[hit, k, None] * grad[hit])
-        return out.to(ctx.dtype), None, None
+    def forward(
+        ctx: Any, feats: Tensor, coords: Tensor, slots: Tensor, size: tuple[int, ...], points: Tensor,
+        options: tuple[bool, bool, bool],
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(coords, slots, points)
+        ctx.size, ctx.options, ctx.dtype = size, options, feats.dtype
+        shape = (points.shape[0], feats.shape[1])
+        native = native_module()
+        assert native is not None
+        if feats.is_cuda:
+            memory = native.sample_sparse_cuda(feats, coords, slots, size, points, *options, launch(feats.device))
+            return as_tensor(memory, feats.dtype, shape)
+        out = _bytes(native.sample_sparse(feats.float(), coords, slots, size, points, *options))
+        return as_tensor(out, torch.float32, shape).to(feats.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        coords, slots, points = ctx.saved_tensors
+        shape = (coords.shape[0], grads[0].shape[1])
+        native = native_module()
+        assert native is not None
+        if coords.is_cuda:
+            ordered = torch.are_deterministic_algorithms_enabled()
+            memory = native.sample_sparse_backward_cuda(
+                grads[0].contiguous(), coords, slots, ctx.size, points, *ctx.options, ordered, launch(coords.device)
+            )
+        else:
+            gradient = grads[0].float().contiguous()
+            memory = native.sample_sparse_backward(gradient, coords, slots, ctx.size, points, *ctx.options)
+        return as_tensor(_bytes(memory), torch.float32, shape).to(ctx.dtype), None, None, None, None, None
 
 
-def _check(feats: Tensor, coords: Tensor, shape: Sequence[int], grid: Tensor) -> tuple[int, int, int]:
-    if feats.ndim != 2 or not feats.dtype.is_floating_point:
-        raise ValueError(f"feats must be floating point of shape [N, C], got {feats.dtype} {list(feats.shape)}")
-    if coords.ndim != 2 or coords.shape != (feats.shape[0], 4):
-        raise ValueError(f"coords must have shape [{feats.shape[0]}, 4], got {list(coords.shape)}")
-    if coords.dtype.is_floating_point or coords.dtype == torch.bool:
-        raise TypeError(f"coords must hold integers, got {coords.dtype}")
-    if grid.ndim != 3 or grid.shape[2] != 3 or not grid.dtype.is_floating_point:
-        raise ValueError(f"grid must be floating point of shape [B, L, 3], got {grid.dtype} {list(grid.shape)}")
-    sizes = [int(s) for s in shape]
-    if len(sizes) < 3 or any(s < 0 or s > 2**20 for s in sizes[-3:]):
-        raise ValueError(f"shape must end in X, Y, Z, each in 0..{2**20}, got {tuple(sizes)}")
-    if not (feats.device == coords.device == grid.device):
-        raise ValueError(f"devices differ: feats {feats.device}, coords {coords.device}, grid {grid.device}")
-    if max(1, grid.shape[0]) * sizes[-3] * sizes[-2] * sizes[-1] >= 2**63:
-        raise ValueError(f"shape is too large for 64-bit keys: {tuple(sizes)} with {grid.shape[0]} batch items")
-    return sizes[-3], sizes[-2], sizes[-1]
+class VoxelIndex:
+    """Look-up table of voxel coordinates for sampling, made once and used for many calls.
+
+    `coords` [N, 4] integer (batch, x, y, z) and `shape` (.., X, Y, Z) are those of `grid_sample_3d`; `batches` is the
+    number of batch items. Voxels outside are never found; of equal rows the first is. Holds 8 bytes a voxel besides the
+    coordinates (int32), on their device.
+    """
+
+    def __init__(self, coords: Tensor, shape: Sequence[int], *, batches: int = 1, backend: Backend = "auto") -> None:
+        if coords.ndim != 2 or coords.shape[1] != 4:
+            raise ValueError(f"coords must have shape [N, 4], got {list(coords.shape)}")
+        if coords.dtype.is_floating_point or coords.dtype == torch.bool:
+            raise TypeError(f"coords must hold integers, got {coords.dtype}")
+        sizes = [int(s) for s in shape]
+        if len(sizes) < 3 or any(s < 0 or s > 2**20 for s in sizes[-3:]):
+            raise ValueError(f"shape must end in X, Y, Z, each in 0..{2**20}, got {tuple(sizes)}")
+        if batches < 0 or max(1, batches) * sizes[-3] * sizes[-2] * sizes[-1] >= 2**63:
+            raise ValueError(f"shape is too large for 64-bit keys: {tuple(sizes)} with {batches} batch items")
+        self.size = (batches, sizes[-3], sizes[-2], sizes[-1])
+        wide = coords.detach()
+        if wide.dtype != torch.int32:
+            wide = wide.clamp(-1, 2**31 - 1).int()  # out of range stays so
+        self.coords = wide.contiguous()  # [N, 4] int32
+        self._slots: Tensor | None = None
+        usable = self.coords.shape[0] < _MAX_NATIVE_ROWS and batches < 2**30
+        if usable and resolve_backend(backend) == "native":
+            native = native_module()
+            assert native is not None
+            if self.coords.is_cuda and cuda_core() is not None:
+                self._slots = native.voxel_table_cuda(self.coords, self.size, launch(self.coords.device))
+            elif self.coords.device.type == "cpu":
+                self._slots = _bytes(native.voxel_table(self.coords, self.size))
+
+    def sample(
+        self,
+        feats: Tensor,  # [N, C] float
+        grid: Tensor,  # [B, L, 3] float32, voxel units
+        mode: Mode = "trilinear",
+        *,
+        normalize: bool = True,
+        quirks: Quirks = "none",
+    ) -> Tensor:  # [B, L, C], dtype of feats
+        """As `grid_sample_3d`."""
+        if mode not in ("trilinear", "nearest"):
+            raise ValueError(f"mode must be 'trilinear' or 'nearest', got {mode!r}")
+        if quirks not in ("none", "published"):
+            raise ValueError(f"quirks must be 'none' or 'published', got {quirks!r}")
+        if feats.ndim != 2 or not feats.dtype.is_floating_point:
+            raise ValueError(f"feats must be floating point of shape [N, C], got {feats.dtype} {list(feats.shape)}")
+        if feats.shape[0] != self.coords.shape[0]:
+            raise ValueError(f"coords must have shape [{feats.shape[0]}, 4], got {list(self.coords.shape)}")
+        if grid.ndim != 3 or grid.shape[2] != 3 or not grid.dtype.is_floating_point:
+            raise ValueError(f"grid must be floating point of shape [B, L, 3], got {grid.dtype} {list(grid.shape)}")
+        if grid.shape[0] != self.size[0]:
+            raise ValueError(f"grid must have {self.size[0]} batch items as the index, got {grid.shape[0]}")
+        if not (feats.device == self.coords.device == grid.device):
+            raise ValueError(f"devices differ: feats {feats.device}, coords {self.coords.device}, grid {grid.device}")
+        nearest, truncate = mode == "nearest", quirks == "published"
+        points = grid.detach()
+        if self._slots is not None and (feats.dtype in _CUDA_TYPES or (not feats.is_cuda and feats.itemsize < 4)):
+            options = (nearest, truncate, normalize)
+            points = points.float().reshape(-1, 3).contiguous()
+            out = _Sample.apply(feats.contiguous(), self.coords, self._slots, self.size, points, options)
+        else:  # float64, and devices without a compiled core
+            points = points.to(torch.promote_types(feats.dtype, torch.float32))
+            batches, *size = self.size
+            index, weight = locate_reference(
+                self.coords, batches, tuple(size), points, nearest=nearest, truncate=truncate, normalize=normalize
+            )
+            out = WeightedGather.apply(feats, index, weight)
+        return out.reshape(grid.shape[0], grid.shape[1], feats.shape[1])
 
 
 def grid_sample_3d(
@@ -68,10 +145,10 @@ def grid_sample_3d(
     coords: Tensor,  # [N, 4] int32 (batch, x, y, z), rows unique
     shape: Sequence[int],  # (B, C, X, Y, Z); the last three count
     grid: Tensor,  # [B, L, 3] float32, voxel units, voxel centres at i + 0.5
-    mode: Literal["trilinear", "nearest"] = "trilinear",
+    mode: Mode = "trilinear",
     *,
     normalize: bool = True,
-    quirks: Literal["none", "published"] = "none",
+    quirks: Quirks = "none",
     backend: Backend = "auto",
 ) -> Tensor:  # [B, L, C], dtype of feats
     """Sample sparse voxels at points; row b of `grid` looks at the voxels of batch item b.
@@ -81,35 +158,15 @@ def grid_sample_3d(
     neighbour gets its full value; without, missing voxels count as zero. `nearest`: the voxel that holds the point.
     Points without a voxel, and non-finite ones, get zeros. Sums run in float32 (float64 for float64 `feats`).
 
-    Differentiable in `feats`. `quirks="published"` makes `nearest` round toward zero, so that -1 < q < 0 reads voxel 0.
+    Differentiable in `feats`. The gradient adds up in float32 and is cast once; on a GPU its order of summation varies
+    from run to run unless `torch.use_deterministic_algorithms(True)` asks for one order, that of the CPU. To sample the
+    same voxels often, make a `VoxelIndex` and call its `sample`. `quirks="published"` makes `nearest` round toward
+    zero, so that -1 < q < 0 reads voxel 0.
     Raises TypeError or ValueError on wrong types, shapes, devices and modes.
     """
-    if mode not in ("trilinear", "nearest"):
-        raise ValueError(f"mode must be 'trilinear' or 'nearest', got {mode!r}")
-    if quirks not in ("none", "published"):
-        raise ValueError(f"quirks must be 'none' or 'published', got {quirks!r}")
-    size = _check(feats, coords, shape, grid)
-    batches, points = grid.shape[0], grid.shape[1]
-    nearest, truncate = mode == "nearest", quirks == "published"
-    resolved = resolve_backend(backend)
-    usable = feats.device.type == "cpu" and feats.dtype != torch.float64 and batches * size[0] * size[1] <= _MAX_COLUMNS
-    if resolved == "native" and usable:
-        native = native_module()
-        assert native is not None
-        rows = coords.detach().to(torch.int32).contiguous()
-        at = grid.detach().to(torch.float32).contiguous()
-        if not (feats.requires_grad and torch.is_grad_enabled()):
-            out = torch.empty(batches, points, feats.shape[1])
-            native.sample_sparse(feats.detach().float().contiguous(), rows, size, at, out, nearest, truncate, normalize)
-            return out.to(feats.dtype)
-        corners = 1 if nearest else 8
-        index = torch.empty(batches * points, corners, dtype=torch.int32)
-        weight = torch.empty(batches * points, corners)
-        native.locate_sparse(rows, size, at, index, weight, nearest, truncate, normalize)
-    else:
-        at = grid.detach().to(torch.promote_types(feats.dtype, torch.float32))
-        index, weight = locate_reference(
-            coords, batches, size, at, nearest=nearest, truncate=truncate, normalize=normalize
-        )
-    out = _WeightedGather.apply(feats, index, weight)
-    return out.reshape(batches, points, feats.shape[1])
+    if feats.ndim == 2 and coords.ndim == 2 and coords.shape != (feats.shape[0], 4):
+        raise ValueError(f"coords must have shape [{feats.shape[0]}, 4], got {list(coords.shape)}")
+    if grid.ndim != 3:
+        raise ValueError(f"grid must be floating point of shape [B, L, 3], got {grid.dtype} {list(grid.shape)}")
+    index = VoxelIndex(coords, shape, batches=grid.shape[0], backend=backend)
+    return index.sample(feats, grid, mode, normalize=normalize, quirks=quirks)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["locate_reference"]
+__all__ = ["WeightedGather", "locate_reference"]
 
 
 def locate_reference(
@@ -55,3 +57,28 @@ def locate_reference(
     if normalize and not nearest:
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
     return index, weight
+
+
+class WeightedGather(torch.autograd.Function):
+    """out [M, C] = sum over K of weight [M, K] * feats[index [M, K]], rows with index -1 left out."""
+
+    @staticmethod
+    def forward(ctx: Any, feats: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(index, weight)
+        ctx.rows = feats.shape[0]
+        ctx.dtype = feats.dtype
+        out = torch.zeros(index.shape[0], feats.shape[1], dtype=weight.dtype, device=feats.device)
+        for k in range(index.shape[1]):
+            hit = (index[:, k] >= 0).nonzero()[:, 0]  # absent rows are never read: they could hold NaN
+            out.index_add_(0, hit, weight[hit, k, None] * feats[index[hit, k].long()].to(weight.dtype))
+        return out.to(feats.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        index, weight = ctx.saved_tensors
+        grad = grads[0].to(weight.dtype)
+        out = torch.zeros(ctx.rows, grad.shape[1], dtype=weight.dtype, device=grad.device)
+        for k in range(index.shape[1]):
+            hit = (index[:, k] >= 0).nonzero()[:, 0]
+            out.index_add_(0, index[hit, k].long(), weight[hit, k, None] * grad[hit])
+        return out.to(ctx.dtype), None, None

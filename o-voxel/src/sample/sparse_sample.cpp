@@ -1,8 +1,9 @@
 #include "sample/sparse_sample.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
+#include <atomic>
+#include <memory>
+#include <vector>
 
 #include "common/parallel.h"
 
@@ -11,118 +12,125 @@ namespace {
 
 constexpr int64_t kGrain = 4096;
 
-// Corners of one query; returns how many there are (1 or 8).
-int corners(const ColumnIndex& voxels, const SparseShape& shape, int64_t batch, const float* q,
-            const SampleOptions& options, int32_t (&index)[8], float (&weight)[8]) {
-    const float size[3] = {static_cast<float>(shape.sizeX), static_cast<float>(shape.sizeY),
-                           static_cast<float>(shape.sizeZ)};
+// Rows (-1: absent) and weights of a query's corners; returns how many corners there are, 1 or 8.
+int corners(const VoxelTable& table, const SampleQueries& queries, int64_t m, int64_t (&row)[8], float (&weight)[8]) {
+    const SampleOptions& options = queries.options;
+    const SampleQuery query = makeQuery(queries.shape, options, m / queries.perBatch, queries.points + 3 * m);
     const int count = options.nearest ? 1 : 8;
-    std::fill(index, index + count, -1);
-    std::fill(weight, weight + count, 0.0f);
-    for (int axis = 0; axis < 3; ++axis)
-        if (!(q[axis] > -1.0f && q[axis] < size[axis] + 1.0f)) return count;  // false for NaN too
-    if (options.nearest) {
-        int64_t at[3];
-        for (int axis = 0; axis < 3; ++axis)
-            at[axis] = static_cast<int64_t>(options.truncate ? std::trunc(q[axis]) : std::floor(q[axis]));
-        int32_t unused;
-        voxels.find2(batch, at[0], at[1], at[2], index[0], unused);
-        weight[0] = index[0] >= 0 ? 1.0f : 0.0f;
+    if (!query.usable) {
+        std::fill(row, row + count, -1);
         return count;
     }
-    int64_t base[3];
-    float w[3][2];
-    for (int axis = 0; axis < 3; ++axis) {
-        const float floor = std::floor(q[axis] - 0.5f);
-        base[axis] = static_cast<int64_t>(floor);
-        for (int bit = 0; bit < 2; ++bit) w[axis][bit] = 1.0f - std::fabs(q[axis] - (floor + bit) - 0.5f);
+    if (options.nearest) {
+        row[0] = table.find(query.cell(0));
+        weight[0] = 1.0f;
+        return 1;
     }
+    VoxelTable::Probe probe[8];
+    for (int k = 0; k < 8; ++k) probe[k] = table.home(query.cell(k));
     float sum = 0;
-    for (int y = 0; y < 2; ++y)
-        for (int x = 0; x < 2; ++x)
-            voxels.find2(batch, base[0] + x, base[1] + y, base[2], index[x + 2 * y], index[x + 2 * y + 4]);
-    for (int corner = 0; corner < 8; ++corner) {
-        if (index[corner] < 0) continue;
-        weight[corner] = w[0][corner & 1] * w[1][corner >> 1 & 1] * w[2][corner >> 2];
-        sum += weight[corner];
+    for (int k = 0; k < 8; ++k) {
+        row[k] = table.finish(query.cell(k), probe[k], table.read(probe[k]));
+        if (row[k] >= 0) sum += weight[k] = query.weight(k);
     }
     if (options.normalize) {
         sum = std::max(sum, 1e-12f);
         for (float& value : weight) value /= sum;
     }
-    return count;
+    return 8;
 }
 
 }  // namespace
 
-ColumnIndex::ColumnIndex(const int32_t* coords, int64_t numVoxels, const SparseShape& shape) : shape_(shape) {
-    const int64_t columns = shape.batches * shape.sizeX * shape.sizeY;
-    start_.assign(columns + 1, 0);
-    const auto column = [&](const int32_t* c) -> int64_t {
-        const bool inside = c[0] >= 0 && c[0] < shape.batches && c[1] >= 0 && c[1] < shape.sizeX && c[2] >= 0 &&
-                            c[2] < shape.sizeY && c[3] >= 0 && c[3] < shape.sizeZ;
-        return inside ? (c[0] * shape.sizeX + c[1]) * shape.sizeY + c[2] : -1;
-    };
-    for (int64_t i = 0; i < numVoxels; ++i) {
-        const int64_t k = column(coords + 4 * i);
-        if (k >= 0) ++start_[k + 1];
-    }
-    std::partial_sum(start_.begin(), start_.end(), start_.begin());
-    entries_.resize(start_[columns]);
-    std::vector<int32_t> cursor(start_.begin(), start_.end() - 1);
-    for (int64_t i = 0; i < numVoxels; ++i) {
-        const int64_t k = column(coords + 4 * i);
-        if (k >= 0) entries_[cursor[k]++] = {coords[4 * i + 3], static_cast<int32_t>(i)};
-    }
-    parallelFor(columns, 1 << 14, [&](int64_t begin, int64_t end) {
-        const auto before = [](const Entry& a, const Entry& b) { return a.z != b.z ? a.z < b.z : a.row < b.row; };
-        for (int64_t k = begin; k < end; ++k)
-            if (start_[k + 1] - start_[k] > 1)
-                std::sort(entries_.begin() + start_[k], entries_.begin() + start_[k + 1], before);
+uint32_t* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape) {
+    const int64_t capacity = VoxelTable::capacityFor(n);
+    uint32_t* slots = workspace.allocate<uint32_t>(capacity);
+    parallelFor(capacity, 1 << 18, [&](int64_t begin, int64_t end) {
+        std::fill(slots + begin, slots + end, VoxelTable::kEmpty);
     });
-}
-
-void ColumnIndex::find2(int64_t batch, int64_t x, int64_t y, int64_t z, int32_t& low, int32_t& high) const {
-    low = high = -1;
-    if (x < 0 || x >= shape_.sizeX || y < 0 || y >= shape_.sizeY) return;
-    const int64_t k = (batch * shape_.sizeX + x) * shape_.sizeY + y;
-    const Entry* last = entries_.data() + start_[k + 1];
-    const Entry* at = std::lower_bound(entries_.data() + start_[k], last, z,
-                                       [](const Entry& entry, int64_t value) { return entry.z < value; });
-    if (at != last && at->z == z) low = at->row;
-    while (at != last && at->z <= z) ++at;
-    if (at != last && at->z == z + 1) high = at->row;
-}
-
-void locateSamples(const ColumnIndex& voxels, const SparseShape& shape, const float* points, int64_t pointsPerBatch,
-                   const SampleOptions& options, int32_t* index, float* weight) {
-    parallelFor(shape.batches * pointsPerBatch, kGrain, [&](int64_t begin, int64_t end) {
-        int32_t i[8];
-        float w[8];
-        for (int64_t m = begin; m < end; ++m) {
-            const int count = corners(voxels, shape, m / pointsPerBatch, points + 3 * m, options, i, w);
-            std::copy(i, i + count, index + m * count);
-            std::copy(w, w + count, weight + m * count);
-        }
+    const VoxelTable table(coords, 4, slots, capacity);
+    parallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row)
+            if (shape.holds(table.cell(row))) table.insert(row);
     });
+    return slots;
 }
 
-void sampleFeatures(const ColumnIndex& voxels, const SparseShape& shape, const float* points, int64_t pointsPerBatch,
-                    const SampleOptions& options, const float* feats, int64_t channels, float* out) {
-    parallelFor(shape.batches * pointsPerBatch, kGrain, [&](int64_t begin, int64_t end) {
-        int32_t index[8];
-        float weight[8];
+void sampleFeatures(const VoxelTable& table, const SampleQueries& queries, const float* feats, int64_t channels,
+                    float* out) {
+    parallelFor(queries.count(), kGrain, [&](int64_t begin, int64_t end) {
+        int64_t row[8];
+        float weight[8] = {};
         for (int64_t m = begin; m < end; ++m) {
-            const int count = corners(voxels, shape, m / pointsPerBatch, points + 3 * m, options, index, weight);
-            float* row = out + m * channels;
-            std::fill(row, row + channels, 0.0f);
+            const int count = corners(table, queries, m, row, weight);
+            float* to = out + m * channels;
+            std::fill(to, to + channels, 0.0f);
             for (int k = 0; k < count; ++k) {
-                if (index[k] < 0) continue;
-                const float* source = feats + static_cast<int64_t>(index[k]) * channels;
-                for (int64_t c = 0; c < channels; ++c) row[c] += weight[k] * source[c];
+                if (row[k] < 0) continue;
+                const float* from = feats + row[k] * channels;
+                for (int64_t c = 0; c < channels; ++c) to[c] += weight[k] * from[c];
             }
         }
     });
+}
+
+// Lists each row's contributions (a counting sort by row), sorts each list, and adds it up: no two threads write one row.
+void sampleBackward(Workspace& workspace, const VoxelTable& table, int64_t n, const SampleQueries& queries,
+                    const float* gradOut, int64_t channels, float* gradFeats) {
+    struct Part {
+        uint32_t entry;  // (query - first query) * corners + corner
+        float weight;
+    };
+    std::fill(gradFeats, gradFeats + n * channels, 0.0f);
+    const int perQuery = queries.options.nearest ? 1 : 8;
+    const std::unique_ptr<std::atomic<int64_t>[]> cursor(new std::atomic<int64_t>[n + 1]);
+    std::vector<int64_t> start(n + 1);
+    for (int64_t first = 0; first < queries.count(); first += kQueriesAtOnce) {
+        const int64_t count = std::min(kQueriesAtOnce, queries.count() - first);
+        int32_t* rows = workspace.allocate<int32_t>(count * perQuery);
+        float* weights = workspace.allocate<float>(count * perQuery);
+        parallelFor(n + 1, 1 << 18, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) cursor[row].store(0, std::memory_order_relaxed);
+        });
+        parallelFor(count, kGrain, [&](int64_t begin, int64_t end) {
+            int64_t row[8];
+            float weight[8] = {};
+            for (int64_t m = begin; m < end; ++m) {
+                corners(table, queries, first + m, row, weight);
+                for (int k = 0; k < perQuery; ++k) {
+                    rows[m * perQuery + k] = static_cast<int32_t>(row[k]);
+                    weights[m * perQuery + k] = weight[k];
+                    if (row[k] >= 0) cursor[row[k]].fetch_add(1, std::memory_order_relaxed);
+                }
+            }
+        });
+        int64_t total = 0;
+        for (int64_t row = 0; row <= n; ++row) {
+            start[row] = total;
+            total += cursor[row].load(std::memory_order_relaxed);
+            cursor[row].store(start[row], std::memory_order_relaxed);
+        }
+        auto* parts = workspace.allocate<Part>(total);
+        parallelFor(count * perQuery, kGrain * 8, [&](int64_t begin, int64_t end) {
+            for (int64_t e = begin; e < end; ++e)
+                if (rows[e] >= 0)
+                    parts[cursor[rows[e]].fetch_add(1, std::memory_order_relaxed)] = {static_cast<uint32_t>(e), weights[e]};
+        });
+        parallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) {
+                Part* last = parts + start[row + 1];
+                std::sort(parts + start[row], last, [](const Part& a, const Part& b) { return a.entry < b.entry; });
+                float* to = gradFeats + row * channels;
+                for (const Part* part = parts + start[row]; part != last; ++part) {
+                    const float* from = gradOut + (first + part->entry / perQuery) * channels;
+                    for (int64_t c = 0; c < channels; ++c) to[c] += part->weight * from[c];
+                }
+            }
+        });
+        workspace.release(rows);
+        workspace.release(weights);
+        workspace.release(parts);
+    }
 }
 
 }  // namespace ovoxel

@@ -1,48 +1,45 @@
-// Trilinear and nearest sampling of sparse voxels on CPU threads.
+// Trilinear and nearest sampling of sparse voxels and its gradient, on CPU threads and CUDA.
+//
+// The look-up table (common/voxel_table.h) is made once and may be used by many calls. Sums run over the corners in
+// order, in float32, the same on both targets; so do the sums of the gradient, over (query, corner) in ascending order.
 #pragma once
 
 #include <cstdint>
-#include <vector>
+
+#include "common/device.h"
+#include "sample/sample_body.h"
 
 namespace ovoxel {
 
-struct SparseShape {
-    int64_t batches, sizeX, sizeY, sizeZ;
+// Number formats of features on a GPU; the CPU takes float32.
+enum class Element { kFloat32, kFloat16, kBfloat16 };
+
+struct SampleQueries {
+    SparseShape shape;
+    SampleOptions options;
+    const float* points;  // [batches * perBatch, 3], voxel units
+    int64_t perBatch;
+    OVOXEL_HD int64_t count() const { return shape.batches * perBatch; }
 };
 
-// Look-up of voxel rows: columns along z, addressed densely by (batch, x, y); rows of a column ascend in z. Surfaces
-// put few voxels in a column, so a look-up is one table read and a short search.
-class ColumnIndex {
-public:
-    // coords [N, 4] (batch, x, y, z). Voxels outside `shape` are never found; of duplicates the first row is.
-    ColumnIndex(const int32_t* coords, int64_t numVoxels, const SparseShape& shape);
+// Slots of a table of coords [n, 4], for a VoxelTable of VoxelTable::capacityFor(n). Rows outside the shape are left
+// out; of equal rows the first is found.
+uint32_t* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape);
+uint32_t* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape);
 
-    // Rows of (batch, x, y, z) and (batch, x, y, z + 1), -1 where absent.
-    void find2(int64_t batch, int64_t x, int64_t y, int64_t z, int32_t& low, int32_t& high) const;
+// out [M, channels] = weighted sum of rows of feats [n, channels].
+void sampleFeatures(const VoxelTable& table, const SampleQueries& queries, const float* feats, int64_t channels,
+                    float* out);
+void sampleFeaturesOnDevice(Workspace& workspace, const VoxelTable& table, const SampleQueries& queries, Element element,
+                            const void* feats, int64_t channels, void* out);
 
-private:
-    struct Entry {
-        int32_t z, row;
-    };
+// gradFeats [n, channels] float32 from gradOut [M, channels]. On a GPU `ordered` sorts the contributions, so that sums
+// have one order; else they are added as they come (atomics).
+void sampleBackward(Workspace& workspace, const VoxelTable& table, int64_t n, const SampleQueries& queries,
+                    const float* gradOut, int64_t channels, float* gradFeats);
+void sampleBackwardOnDevice(Workspace& workspace, const VoxelTable& table, int64_t n, const SampleQueries& queries,
+                            Element element, const void* gradOut, int64_t channels, bool ordered, float* gradFeats);
 
-    SparseShape shape_;
-    std::vector<int32_t> start_;   // [columns + 1]
-    std::vector<Entry> entries_;   // sorted by (column, z, row)
-};
-
-struct SampleOptions {
-    bool nearest;    // the voxel that holds the point; else the eight around it
-    bool truncate;   // nearest only: round toward zero instead of down
-    bool normalize;  // divide by the sum of the weights that are there
-};
-
-// Rows and weights of every query: points [B, L, 3] in voxel units, index and weight [B * L, K], K = 1 or 8 (corner
-// bit 0 = x, bit 1 = y, bit 2 = z); absent corners have index -1 and weight 0.
-void locateSamples(const ColumnIndex& voxels, const SparseShape& shape, const float* points, int64_t pointsPerBatch,
-                   const SampleOptions& options, int32_t* index, float* weight);
-
-// out [B * L, C] = sum of weight * feats row, feats [N, C].
-void sampleFeatures(const ColumnIndex& voxels, const SparseShape& shape, const float* points, int64_t pointsPerBatch,
-                    const SampleOptions& options, const float* feats, int64_t channels, float* out);
+constexpr int64_t kQueriesAtOnce = int64_t{1} << 22;  // of an ordered gradient: bounds its memory to about 1 GB
 
 }  // namespace ovoxel
