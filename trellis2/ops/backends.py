@@ -2,8 +2,8 @@
 
 Every operation has a plain `reference` backend that runs everywhere and defines the result. A fast backend says why it
 cannot run on a device, or nothing; the one with the highest priority that can run is selected, unless
-`TRELLIS2_BACKEND_<OP>` names another. A verifier (the self-test) may be installed that judges a fast backend before its
-first use on a device; a backend that it refuses, or that `disable` names, is not selected again.
+`TRELLIS2_BACKEND_<OP>` names another. A verifier, by default the self-test, judges a fast backend before its first use
+on a device; a backend that it refuses, or that `disable` names, is not selected again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ __all__ = [
     "environment_variable",
     "op_names",
     "register",
+    "replaced",
     "selected",
     "set_verifier",
 ]
@@ -36,10 +38,14 @@ _log = logging.getLogger(__name__)
 REFERENCE = "reference"
 _PROVIDERS = (
     "trellis2.ops.attention",
+    "trellis2.ops.child_conv",
     "trellis2.ops.fused_mlp",
     "trellis2.ops.fused_norm",
     "trellis2.ops.fused_rope",
+    "trellis2.ops.low_precision",
+    "trellis2.ops.grid_sample",
     "trellis2.ops.neighbor_map",
+    "trellis2.ops.row_mlp",
     "trellis2.ops.sparse_conv",
 )
 """Modules that register operations when they are imported."""
@@ -112,13 +118,19 @@ def _find(op: str, name: str) -> Backend:
 
 def _verdict(backend: Backend, device: torch.device) -> str | None:
     """What the verifier says; not asked for the reference, nor while it is judging (it runs the operations itself)."""
-    if not _verifier or backend.name == REFERENCE or getattr(_local, "verifying", False):
+    if backend.name == REFERENCE or getattr(_local, "verifying", False):
         return None
     _local.verifying = True
     try:
-        return _verifier[-1](backend, device)
+        return (_verifier[-1] if _verifier else _self_test())(backend, device)
     finally:
         _local.verifying = False
+
+
+def _self_test() -> Verifier:
+    from .selftest import verify
+
+    return verify
 
 
 def selected(op: str, device: torch.device | str) -> Backend:
@@ -147,13 +159,17 @@ def selected(op: str, device: torch.device | str) -> Backend:
 
 
 def _first_usable(op: str, device: torch.device) -> Backend:
+    refused: list[str] = []
     for backend in backends(op):
         if backend.reason(device) is not None:
             continue
         verdict = _verdict(backend, device)
         if verdict is None:
+            if refused:
+                _log.warning("%s on %s: %s is used instead of %s", op, device, backend.name, ", ".join(refused))
             return backend
         disable(op, backend.name, verdict)
+        refused.append(backend.name)
     raise RuntimeError(f"no backend of {op} can run on {device}")
 
 
@@ -181,8 +197,25 @@ def disabled(op: str, name: str) -> str | None:
     return _disabled.get((op, name))
 
 
+@contextmanager
+def replaced(backend: Backend, run: Callable[..., Any]) -> Iterator[Backend]:
+    """Another implementation in the place of a backend's, for tests; choices are forgotten before and afterwards."""
+    substitute = replace(backend, run=run)
+    table = _ops[backend.op]
+    with _lock:
+        table[backend.name] = substitute
+        _forget(backend.op)
+    try:
+        yield substitute
+    finally:
+        with _lock:
+            table[backend.name] = backend
+            _disabled.pop((backend.op, backend.name), None)
+            _forget(backend.op)
+
+
 def set_verifier(verifier: Verifier | None) -> None:
-    """Install (or remove) the function that judges a fast backend before its first use on a device.
+    """Install the function that judges a fast backend before its first use on a device; None for the self-test.
 
     It gets the backend and the device and returns None to accept it, else the reason to refuse it. Operations that it
     calls do not ask it again. Choices made before are forgotten, so that they are judged too.

@@ -22,9 +22,11 @@ __all__ = [
     "find_neighbors",
     "kernel_offsets",
     "pack_coords",
+    "refine_neighbors",
 ]
 
 OP = "neighbor_map"
+OP_REFINED = "refined_neighbor_map"
 
 _BITS = 16
 _BIAS = MAX_REACH
@@ -148,5 +150,32 @@ def _run_hashed(coords: Tensor, kernel_size: tuple[int, ...], dilation: tuple[in
     return Neighborhood(table, masks)
 
 
+def refine_neighbors(
+    coarse: Neighborhood,  # 3³ map [M, 27] of the parents
+    coords: Tensor,  # [T, 4] int32 of the children
+    parents: Tensor,  # [T] int64
+    cells: Tensor,  # [M, 8] int32 row of each child, −1 if there is none; child x + 2y + 4z
+) -> Neighborhood:  # [T, 27]
+    """3³ neighbour map of a grid whose 2× coarser grid has one: the neighbours of a child are children of neighbours.
+
+    Nothing is checked: coords must be the children that `parents` and `cells` name.
+    """
+    if coarse.shape[1] != 27 or cells.shape != (coarse.shape[0], 8):
+        raise ValueError(f"need a 3³ map and cells [M, 8], got {tuple(coarse.shape)} and {tuple(cells.shape)}")
+    return backends.selected(OP_REFINED, coords.device).run(coarse, coords, parents, cells)
+
+
+def _run_refined(coarse: Neighborhood, coords: Tensor, parents: Tensor, cells: Tensor) -> Neighborhood:
+    from .triton_neighbors import build_from_parents
+
+    return Neighborhood(*build_from_parents(coords, parents, cells, coarse.table))
+
+
+def _run_anew(coarse: Neighborhood, coords: Tensor, parents: Tensor, cells: Tensor) -> Neighborhood:
+    return find_neighbors(coords, (3, 3, 3))
+
+
+backends.register(OP_REFINED, "triton", triton_unavailable, _run_refined, priority=10)
+backends.register(OP_REFINED, backends.REFERENCE, lambda device: None, _run_anew)
 backends.register(OP, "triton", triton_unavailable, _run_hashed, priority=10)
 backends.register(OP, "reference", lambda device: None, _run_sorted)

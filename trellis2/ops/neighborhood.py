@@ -10,7 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Arrangement", "Neighborhood", "Pairs"]
+__all__ = ["MAX_MASK_TAPS", "Arrangement", "ChildArrangement", "Neighborhood", "Pairs"]
+
+MAX_MASK_TAPS = 30
+"""Largest kernel volume for which sets of taps are kept as bits of an int32."""
 
 
 class Arrangement(NamedTuple):
@@ -22,6 +25,17 @@ class Arrangement(NamedTuple):
     order: Tensor  # [G, P] int32, row at each position, −1 past the end
     taps: Tensor  # [G, P / tile, V] int32, taps that some row of the tile has, ascending
     counts: Tensor  # [G, P / tile] int32, how many
+
+
+class ChildArrangement(NamedTuple):
+    """The children of the rows of a map, place by place, in the order of their parents. Letters: Q positions."""
+
+    base: Arrangement  # of the parents
+    order: Tensor  # [1, Q] int32, child row at each position, −1 where a tile is not full
+    taps: Tensor  # [1, Q / tile, V] int32
+    counts: Tensor  # [1, Q / tile] int32
+    places: Tensor  # [Q] int32, position of the parent in `base`, −1 where a tile is not full
+    slots: Tensor  # [Q / tile] int32, place in the parent that all children of a tile have
 
 
 class Pairs(NamedTuple):
@@ -73,6 +87,16 @@ class Neighborhood:
 
             self._arrangements[key] = arrange(self, tile, groups)
         return self._arrangements[key]
+
+    def tap_masks(self) -> Tensor:
+        """[M] int32, bit v set where tap v has a voxel. Raises ValueError for kernels with too many taps."""
+        volume = self.shape[1]
+        if volume > MAX_MASK_TAPS:
+            raise ValueError(f"masks hold at most {MAX_MASK_TAPS} taps, got {volume}")
+        if self.masks is None:
+            weights = 1 << torch.arange(volume, dtype=torch.int32, device=self.device)
+            self.masks = ((self.table < self.num_sources) * weights).sum(1, dtype=torch.int32)
+        return self.masks
 
     def pairs(self) -> Pairs:
         """The pair lists, ascending output row inside a tap. One host synchronisation at the first call."""

@@ -12,12 +12,13 @@ import triton
 from torch import Tensor
 
 from .conv_tuning import ConvConfig, WeightGradConfig, conv_config, weight_grad_config
-from .neighborhood import Neighborhood
+from .neighborhood import Arrangement, ChildArrangement, Neighborhood
 from .triton_kernels.conv_gemm import conv_gemm_kernel, reduce_slices_kernel
 from .triton_kernels.conv_weight_grad import reduce_taps_kernel, weight_grad_kernel
-from .triton_support import interpreting
+from .triton_neighbors import arrange_children
+from .triton_support import interpreting, on_device
 
-__all__ = ["SUPPORTED_DTYPES", "conv_rows", "triton_conv", "weight_gradient"]
+__all__ = ["SUPPORTED_DTYPES", "conv_children", "conv_rows", "triton_conv", "weight_gradient"]
 
 SUPPORTED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -63,23 +64,56 @@ def conv_rows(
     feats, weight = feats.contiguous(), weight.contiguous()
     cfg = config if config is not None else conv_config(feats.dtype, num_rows, ck, cn, volume, feats.device)
     arranged = hood.arranged(cfg.bm, cfg.groups)
-    tiles = arranged.counts.shape[1]
     parts = cfg.groups * cfg.slices
     partial = parts > 1
     target = out if not partial else torch.empty((parts, num_rows, cn), dtype=torch.float32, device=feats.device)
+    _launch(feats, weight, bias if not partial else None, target, arranged, cfg, cn, num_rows, mirror)
+    if partial:
+        block = 1024
+        reduce_slices_kernel[(triton.cdiv(out.numel(), block),)](
+            target,
+            bias if bias is not None else out,
+            out,
+            out.numel(),
+            cn,
+            SLICES=parts,
+            HAS_BIAS=bias is not None,
+            BLOCK=block,
+        )
+    return out
+
+
+def _launch(
+    feats: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    arranged: Arrangement | ChildArrangement,
+    cfg: ConvConfig,
+    cn: int,
+    num_rows: int,
+    mirror: bool,
+) -> None:
+    children = isinstance(arranged, ChildArrangement)
+    neighbors = arranged.base.neighbors if children else arranged.neighbors
+    parts = cfg.groups * cfg.slices
+    tiles, volume = arranged.counts.shape[1], weight.shape[1]
     use_tma = cfg.tma and _tma_possible(weight)
     strides = (weight.stride(2), weight.stride(0)) if mirror else (weight.stride(0), weight.stride(2))
+    ck = feats.shape[1]
     conv_gemm_kernel[(tiles * parts * triton.cdiv(cn, cfg.bn),)](
         feats,
         _weight_descriptor(weight, cfg, mirror) if use_tma else weight,
         bias if bias is not None else feats,
         target,
-        arranged.neighbors,
+        neighbors,
         arranged.order,
         arranged.taps,
         arranged.counts,
+        arranged.places if children else neighbors,
+        arranged.slots if children else neighbors,
         num_rows,
-        arranged.order.shape[1],
+        neighbors.shape[1],
         tiles,
         ck,
         cn,
@@ -93,28 +127,45 @@ def conv_rows(
         GROUPS=cfg.groups,
         SLICES=cfg.slices,
         MIRROR=mirror,
-        HAS_BIAS=bias is not None and not partial,
-        PARTIAL=partial,
+        HAS_BIAS=bias is not None,
+        PARTIAL=parts > 1,
         EVEN_K=ck % cfg.bk == 0,
         EVEN_N=cn % cfg.bn == 0,
         USE_TMA=use_tma,
         PRECISION=_precision(feats.dtype),
         CACHE=cfg.cache,
+        CHILDREN=children,
         num_stages=cfg.stages,
         num_warps=cfg.warps,
     )
-    if partial:
-        block = 1024
-        reduce_slices_kernel[(triton.cdiv(out.numel(), block),)](
-            target,
-            bias if bias is not None else out,
-            out,
-            out.numel(),
-            cn,
-            SLICES=parts,
-            HAS_BIAS=bias is not None,
-            BLOCK=block,
-        )
+
+
+def conv_children(
+    feats: Tensor,  # [M, Ci]
+    weight: Tensor,  # [8·C', V, Ci]
+    bias: Tensor | None,  # [8·C']
+    hood: Neighborhood,
+    cells: Tensor,  # [M, 8] int32 row of each child, −1 if there is none
+    num_children: int,
+    *,
+    config: ConvConfig | None = None,
+) -> Tensor:  # [T, C']
+    """Convolution to 8·C' channels of which a row keeps, for each child that exists, the C' that are the child's.
+
+    Only these are computed. Same bits in every run.
+    """
+    cn = weight.shape[0] // 8
+    out = feats.new_empty(num_children, cn)
+    if out.numel() == 0:
+        return out
+    feats, weight = feats.contiguous(), weight.contiguous()
+    cfg = config
+    if cfg is None:
+        cfg = conv_config(feats.dtype, num_children, feats.shape[1], cn, hood.shape[1], feats.device)
+        cfg = cfg._replace(groups=1, slices=1)
+    with on_device(feats):
+        arranged = arrange_children(hood, cells, num_children, cfg.bm)
+        _launch(feats, weight, bias, out, arranged, cfg, cn, num_children, False)
     return out
 
 
@@ -195,5 +246,5 @@ class _TritonConv(torch.autograd.Function):
 
 def triton_conv(feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
     """[N, Ci], [Co, K1, K2, K3, Ci], [Co] -> [N, Co]; differentiable in all three."""
-    with torch.cuda.device(feats.device) if feats.device.type == "cuda" else torch.device(feats.device):
+    with on_device(feats):
         return _TritonConv.apply(feats, weight, bias, hood)

@@ -6,13 +6,17 @@ import torch
 import triton
 from torch import Tensor
 
-from .neighborhood import Arrangement, Neighborhood
+from .neighborhood import MAX_MASK_TAPS, Arrangement, ChildArrangement, Neighborhood
 from .triton_kernels.neighbor_hash import block_links_kernel, insert_blocks_kernel, neighbor_rows_kernel
-from .triton_kernels.neighbor_order import arrange_kernel, sort_keys_kernel
+from .triton_kernels.neighbor_order import (
+    arrange_kernel,
+    place_children_kernel,
+    sort_keys_kernel,
+    tile_taps_kernel,
+)
 
-__all__ = ["arrange", "build_from_parents", "build_hashed"]
+__all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed"]
 
-_MAX_MASK_TAPS = 30
 _WINDOW_BITS = 5
 
 
@@ -72,16 +76,14 @@ def _rows_under_taps(
 def _permutation(hood: Neighborhood, groups: int) -> Tensor:
     """[G, N] int64 row at each position."""
     (num_rows, volume), device = hood.shape, hood.device
-    if volume > _MAX_MASK_TAPS:
+    if volume > MAX_MASK_TAPS:
         return torch.arange(num_rows, device=device).expand(groups, -1).contiguous()
-    if hood.masks is None:
-        weights = 1 << torch.arange(volume, dtype=torch.int32, device=device)
-        hood.masks = ((hood.table < hood.num_sources) * weights).sum(1, dtype=torch.int32)
+    masks = hood.tap_masks()
     width = volume - 1 if groups == 1 else -(-volume // groups)
     windows = min(1 << _WINDOW_BITS, max(1, num_rows // 65536)) if groups == 1 else 1
     keys = torch.empty((groups, num_rows), dtype=torch.int32, device=device)
     sort_keys_kernel[(triton.cdiv(num_rows, 1024), groups)](
-        hood.masks,
+        masks,
         keys,
         num_rows,
         -(-num_rows // windows),
@@ -124,3 +126,30 @@ def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
         num_warps=4,
     )
     return Arrangement(tile, groups, neighbors, order, taps, counts)
+
+
+def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile: int) -> ChildArrangement:
+    """Visiting order of a convolution that makes only the children that exist; V ≤ 30.
+
+    cells [M, 8] int32: row of each child of the M rows of the map, −1 if there is none; num_children of them exist.
+    Tiles hold children of one place, in the order in which `arranged` has their parents. Deterministic.
+    """
+    base = hood.arranged(tile)
+    parents = base.order[0]
+    num_positions, device = parents.shape[0], hood.device
+    exists = (cells >= 0)[parents.clamp(min=0).long()] & (parents >= 0)[:, None]  # [P, 8]
+    ranks = torch.cumsum(exists.T, 1, dtype=torch.int32)  # [8, P]
+    ends = torch.cumsum((ranks[:, -1].long() + tile - 1) // tile, 0)  # tiles up to and including a place
+    tiles = triton.cdiv(num_children, tile) + 8
+    places = torch.full((tiles * tile,), -1, dtype=torch.int32, device=device)
+    order = torch.full((1, tiles * tile), -1, dtype=torch.int32, device=device)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]]) * tile
+    place_children_kernel[(triton.cdiv(num_positions, 1024), 8)](
+        cells, parents, ranks, starts, places, order, num_positions, BLOCK=1024
+    )
+    # Tiles past the last child have no rows; any slot does.
+    slots = torch.searchsorted(ends, torch.arange(tiles, device=device), right=True).clamp_(max=7).int()
+    taps = torch.empty((1, tiles, hood.shape[1]), dtype=torch.int32, device=device)
+    counts = torch.empty((1, tiles), dtype=torch.int32, device=device)
+    tile_taps_kernel[(tiles,)](hood.tap_masks(), parents, places, taps, counts, V=hood.shape[1], TILE=tile)
+    return ChildArrangement(base, order, taps, counts, places, slots)

@@ -6,11 +6,13 @@ import functools
 import importlib.util
 import os
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["interpreting", "repair_interpreter", "triton_unavailable"]
+__all__ = ["interpreting", "on_device", "repair_interpreter", "triton_unavailable"]
 
 MINIMUM_CAPABILITY = (8, 0)
 
@@ -65,3 +67,8 @@ def repair_interpreter() -> None:
 
     patched.repaired = True  # type: ignore[attr-defined]
     interpreter._patch_lang_tensor = patched
+
+
+def on_device(x: Tensor) -> AbstractContextManager[Any]:
+    """Make the device of x current: Triton launches on the current device and stream."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()

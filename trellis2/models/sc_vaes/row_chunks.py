@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...modules.sparse import SparseTensor
+from ...modules.sparse.conv import neighbor_map_of, share_neighbors_with_children
 from ...modules.sparse.spatial.structure import FineStructure, up_tensor
+from ...ops.child_conv import add_child_skip_, child_cells, sparse_conv3d_children
+from ...ops.row_mlp import norm_mlp, norm_rows_silu
 from ...ops.rows import gather_rows
 
 if TYPE_CHECKING:
@@ -66,14 +67,17 @@ def apply_rows(function: Callable[[Tensor], Tensor], x: Tensor, channels: int | 
 def convnext_rows(block: SparseConvNeXtBlock3d, x: SparseTensor) -> SparseTensor:
     """x + MLP(norm(conv(x))); the MLP overwrites the convolution's output."""
     h = block.conv(x).feats
-    for rows in row_chunks(h.shape[0], block.channels):
-        torch.add(block.mlp(block.norm(h[rows])), x.feats[rows], out=h[rows])
-    return x.replace(h)
+    first, last = block.mlp[0], block.mlp[-1]
+    norm = block.norm
+    out = norm_mlp(
+        h, x.feats, norm.weight, norm.bias, first.weight, first.bias, last.weight, last.bias, norm.eps, out=h
+    )
+    return x.replace(out)
 
 
-def norm_silu_rows(norm: nn.Module, x: Tensor) -> Tensor:
-    """SiLU(norm(x)) [T, C]."""
-    return apply_rows(lambda rows: F.silu(norm(rows), inplace=True), x)
+def norm_silu_rows(norm: nn.LayerNorm, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """SiLU(norm(x)) [T, C], into `out` (which may be x) if given."""
+    return norm_rows_silu(x, norm.weight, norm.bias, norm.eps, out=out)
 
 
 def skip_of_children(block: SparseResBlockC2S3d, x: Tensor, children: Tensor) -> Tensor:
@@ -82,35 +86,20 @@ def skip_of_children(block: SparseResBlockC2S3d, x: Tensor, children: Tensor) ->
     return skip.repeat_interleave(block.out_channels * 8 // block.channels, dim=1)
 
 
-def _parent_order(structure: FineStructure, num_parents: int) -> tuple[Tensor | None, Tensor]:
-    """Fine rows sorted by parent (None if they are), and the first of each parent [M + 1] int64 on the host."""
-    counts = torch.bincount(structure.idx, minlength=num_parents)
-    offsets = F.pad(counts.cumsum(0), (1, 0))
-    ordered = bool((structure.idx[1:] >= structure.idx[:-1]).all())
-    return (None if ordered else torch.argsort(structure.idx, stable=True)), offsets
-
-
 def c2s_rows(
     block: SparseResBlockC2S3d, x: SparseTensor, structure: FineStructure, shared: bool, finish: Finish = None
 ) -> SparseTensor:
-    """The up-sampling block on a known structure; conv1 exists for a chunk of parents at a time."""
-    num_parents, num_children = x.feats.shape[0], structure.idx.shape[0]
-    order, offsets = _parent_order(structure, num_parents)
-    places = structure.idx * 8 + structure.subidx
-    normed = x.replace(norm_silu_rows(block.norm1, x.feats))
-    hidden = x.feats.new_empty((num_children, block.out_channels))
-    parts = list(row_chunks(num_parents, block.channels))
-    bounds = offsets[torch.tensor([p.start for p in parts] + [num_parents], device=offsets.device)].tolist()
-    for rows, begin, end in zip(parts, bounds, bounds[1:]):
-        members = slice(begin, end) if order is None else order[begin:end]
-        wide = block.conv1.rows(normed, rows).view(-1, block.out_channels)  # [m, 8·C'] -> [8·m, C']
-        kids = gather_rows(wide, places[members] - 8 * rows.start)
-        del wide
-        hidden[members] = F.silu(block.norm2(kids), inplace=True)
-        del kids
+    """The up-sampling block on a known structure; the wide result of conv1 never exists for all parents."""
+    conv1, num_children = block.conv1, structure.idx.shape[0]
+    cells = child_cells(structure.idx, structure.subidx, x.feats.shape[0])
+    normed = norm_silu_rows(block.norm1, x.feats)
+    hood = neighbor_map_of(x, conv1.kernel_size, conv1.dilation)
+    hidden = sparse_conv3d_children(normed, conv1.weight, conv1.bias, hood, cells, num_children, backend=conv1.backend)
     del normed
-    out = block.conv2(up_tensor(x, hidden, structure.coords, 2, shared))
-    del hidden
-    for rows in row_chunks(num_children, block.out_channels):
-        out.feats[rows] += skip_of_children(block, x.feats, places[rows])
+    hidden = norm_silu_rows(block.norm2, hidden, out=hidden)
+    fine = up_tensor(x, hidden, structure.coords, 2, shared)
+    share_neighbors_with_children(x, fine, structure.idx, cells)
+    out = block.conv2(fine)
+    del hidden, fine
+    add_child_skip_(out.feats, x.feats, structure.idx, structure.subidx)
     return out if finish is None else out.replace(apply_rows(finish, out.feats))

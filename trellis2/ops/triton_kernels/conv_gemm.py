@@ -22,6 +22,8 @@ def conv_gemm_kernel(
     order,  # [G, P] int32 row at a sorted position, −1 past the end
     taps,  # [G, tiles, V] int32 active taps of a row tile, ascending
     counts,  # [G, tiles] int32 number of active taps
+    places,  # [P'] int32 place in `neighbors` of every position; only with CHILDREN
+    slots,  # [tiles] int32 block of produced channels that a tile computes; only with CHILDREN
     num_rows,
     num_positions,
     num_tiles,
@@ -44,6 +46,7 @@ def conv_gemm_kernel(
     USE_TMA: tl.constexpr,
     PRECISION: tl.constexpr,  # input_precision of tl.dot
     CACHE: tl.constexpr,  # cache modifier of the gather
+    CHILDREN: tl.constexpr = False,  # rows of a tile produce one of several blocks of cn channels each
     ACC: tl.constexpr = tl.float32,
 ):
     """One program computes a [BM, BN] tile over the active taps of its rows; sums are kept in float32."""
@@ -69,12 +72,19 @@ def conv_gemm_kernel(
         first = tl.minimum(piece * width, steps)
         last = tl.minimum(first + width, steps)
 
+    first_col = pid_n * BN
+    from_place = position
+    if CHILDREN:
+        first_col += tl.load(slots + tile) * cn
+        from_place = tl.maximum(tl.load(places + position), 0).to(tl.int64)
+    w_col = first_col + tl.arange(0, BN)
+
     acc = tl.zeros((BM, BN), dtype=ACC)
     for step in range(first, last):
         k = (step % k_steps) * BK
         tap = tl.load(taps + list_at * V + step // k_steps)
         w_tap = V - 1 - tap if MIRROR else tap
-        source = tl.load(neighbors + tap.to(tl.int64) * num_positions + position)
+        source = tl.load(neighbors + tap.to(tl.int64) * num_positions + from_place)
         present = (source >= 0)[:, None]
         if not EVEN_K:
             present = present & ((k + offs_k) < ck)[None, :]
@@ -86,12 +96,12 @@ def conv_gemm_kernel(
         )
         if USE_TMA:
             if MIRROR:
-                b = weight.load([k, w_tap, pid_n * BN]).reshape(BK, BN)
+                b = weight.load([k, w_tap, first_col]).reshape(BK, BN)
             else:
-                b = weight.load([pid_n * BN, w_tap, k]).reshape(BN, BK).T
+                b = weight.load([first_col, w_tap, k]).reshape(BN, BK).T
         else:
             w_at = weight + w_tap.to(tl.int64) * wv_stride
-            w_at += (k + offs_k).to(tl.int64)[:, None] * wk_stride + col.to(tl.int64)[None, :] * wn_stride
+            w_at += (k + offs_k).to(tl.int64)[:, None] * wk_stride + w_col.to(tl.int64)[None, :] * wn_stride
             if EVEN_K and EVEN_N:
                 b = tl.load(w_at)
             else:
@@ -107,7 +117,7 @@ def conv_gemm_kernel(
         tl.store(out + part.to(tl.int64) * num_rows * cn + at, acc, mask=keep)
     else:
         if HAS_BIAS:
-            acc += tl.load(bias + col, mask=col < cn, other=0.0).to(ACC)[None, :]
+            acc += tl.load(bias + w_col, mask=col < cn, other=0.0).to(ACC)[None, :]
         tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["arrange_kernel", "sort_keys_kernel"]
+__all__ = ["arrange_kernel", "place_children_kernel", "sort_keys_kernel", "tile_taps_kernel"]
 
 
 @triton.jit(do_not_specialize=["num_rows", "window"])
@@ -76,3 +76,50 @@ def arrange_kernel(
             tl.store(taps + list_at * V + count, v)
             count += 1
     tl.store(counts + list_at, count)
+
+
+@triton.jit(do_not_specialize=["num_positions"])
+def place_children_kernel(
+    cells,  # [M, 8] int32 row of each child, −1 if there is none
+    order,  # [P] int32 parent row at a position, −1 past the end
+    ranks,  # [8, P] int32 how many children of that place there are up to and including a position
+    starts,  # [8] int64 first position of the children of each place
+    places,  # [P'] int32 out: position of the parent
+    rows,  # [P'] int32 out: row of the child
+    num_positions,
+    BLOCK: tl.constexpr,
+):
+    """Lay the children out place by place, each in the order of their parents."""
+    position = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    slot = tl.program_id(1)
+    valid = position < num_positions
+    parent = tl.load(order + position, mask=valid, other=-1)
+    child = tl.load(cells + parent.to(tl.int64) * 8 + slot, mask=parent >= 0, other=-1)
+    exists = child >= 0
+    rank = tl.load(ranks + slot.to(tl.int64) * num_positions + position, mask=exists, other=1)
+    to = tl.load(starts + slot) + rank - 1
+    tl.store(places + to, position.to(tl.int32), mask=exists)
+    tl.store(rows + to, child, mask=exists)
+
+
+@triton.jit
+def tile_taps_kernel(
+    masks,  # [M] int32
+    order,  # [P] int32 row at a position of the map
+    places,  # [P'] int32 position in the map, −1 where a tile is not full
+    taps,  # [tiles, V] int32 out
+    counts,  # [tiles] int32 out
+    V: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    """Taps that some row of a tile has."""
+    tile = tl.program_id(0).to(tl.int64)
+    place = tl.load(places + tile * TILE + tl.arange(0, TILE))
+    row = tl.load(order + place, mask=place >= 0, other=-1)
+    mask = tl.load(masks + row, mask=row >= 0, other=0)
+    count = 0
+    for v in range(V):
+        if tl.max((mask >> v) & 1, axis=0) > 0:
+            tl.store(taps + tile * V + count, v)
+            count += 1
+    tl.store(counts + tile, count)

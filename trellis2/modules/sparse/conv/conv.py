@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ....ops.neighbor_map import find_neighbors
+from ....ops.neighbor_map import find_neighbors, refine_neighbors
 from ....ops.neighborhood import Neighborhood
 from ....ops.sparse_conv import resolve_conv_backend, sparse_conv3d
 from ....ops.taps import kernel_offsets
 from .. import config
 from ..tensor import SparseTensor
 
-__all__ = ["SparseConv3d", "dense_weight_to_sparse", "neighbor_map_of"]
+__all__ = ["SparseConv3d", "dense_weight_to_sparse", "neighbor_map_of", "share_neighbors_with_children"]
 
 
 def _triple(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
@@ -25,14 +25,29 @@ def _triple(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
     return values[0], values[1], values[2]
 
 
+def _cache_key(kernel_size: tuple[int, int, int], dilation: tuple[int, int, int]) -> str:
+    return f"SubMConv3d_neighbor_cache_{'x'.join(str(k) for k in reversed(kernel_size))}_dilation{dilation}"
+
+
 def neighbor_map_of(x: SparseTensor, kernel_size: tuple[int, int, int], dilation: tuple[int, int, int]) -> Neighborhood:
     """The neighbour map of x, built once per coordinate set and kept in the spatial cache."""
-    key = f"SubMConv3d_neighbor_cache_{'x'.join(str(k) for k in reversed(kernel_size))}_dilation{dilation}"
+    key = _cache_key(kernel_size, dilation)
     cached = x.get_spatial_cache(key)
     if cached is None:
         cached = find_neighbors(x.coords, kernel_size, dilation)
         x.register_spatial_cache(key, cached)
     return cached
+
+
+def share_neighbors_with_children(x: SparseTensor, fine: SparseTensor, parents: Tensor, cells: Tensor) -> None:
+    """Derive the 3³ map of `fine` from that of x, its 2× coarser grid, and keep it, unless it is there already.
+
+    parents: [T] int64 row in x of every row of fine. cells: [M, 8] int32 row of each child, −1 if there is none.
+    """
+    kernel = (3, 3, 3), (1, 1, 1)
+    key = _cache_key(*kernel)
+    if fine.get_spatial_cache(key) is None:
+        fine.register_spatial_cache(key, refine_neighbors(neighbor_map_of(x, *kernel), fine.coords, parents, cells))
 
 
 def dense_weight_to_sparse(weight: Tensor) -> Tensor:

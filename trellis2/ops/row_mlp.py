@@ -1,0 +1,159 @@
+"""Row-wise parts of the convolutional blocks: layer norm with SiLU, and norm, MLP and residual.
+
+The fused backends keep the hidden rows of the MLP on the chip; they serve calls that record no gradient.
+Letters: N rows, C channels, H hidden channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import backends
+from .inference import inference_only
+from .triton_support import triton_unavailable
+
+__all__ = ["norm_mlp", "norm_mlp_reference", "norm_rows_silu", "norm_rows_silu_reference"]
+
+OP_NORM = "norm_silu"
+OP_MLP = "norm_mlp"
+_FUSED_MLP_WIDTHS = (64, 128)
+"""Channels for which the accumulators of both products fit in registers."""
+ELEMENTS = 1 << 23
+"""Values [rows, C] of one chunk."""
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def norm_rows_silu_reference(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool, out: Tensor | None = None
+) -> Tensor:
+    """Layer norm of rows [N, C] in float32, rounded to the type of x, then SiLU if asked."""
+    wide = (None if weight is None else weight.float(), None if bias is None else bias.float())
+    h = F.layer_norm(x.float(), x.shape[-1:], *wide, eps).to(x.dtype)
+    if silu:
+        h = F.silu(h)
+    return h if out is None else out.copy_(h)
+
+
+def _norm_triton(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool, out: Tensor | None = None
+) -> Tensor:
+    from .triton_rows import launch_norm_silu
+
+    return launch_norm_silu(x, weight, bias, eps, silu, out)
+
+
+def norm_rows_silu(
+    x: Tensor,  # [N, C]
+    weight: Tensor | None = None,  # [C]
+    bias: Tensor | None = None,  # [C]
+    eps: float = 1e-6,
+    *,
+    silu: bool = True,
+    out: Tensor | None = None,  # [N, C], may be x
+) -> Tensor:  # [N, C]
+    """SiLU(layer_norm(x)·weight + bias), the norm in float32; only the norm without `silu`.
+
+    Differentiable without `out`.
+    """
+    if x.dtype == torch.float64 or not inference_only(x, weight, bias):
+        return norm_rows_silu_reference(x, weight, bias, eps, silu, out)
+    backend = backends.selected(OP_NORM, x.device)
+    step = max(1, ELEMENTS // max(1, x.shape[1]))
+    if backend.name != backends.REFERENCE or x.shape[0] <= step:
+        return backend.run(x, weight, bias, eps, silu, out)
+    out = torch.empty_like(x) if out is None else out  # the reference has copies in float32: in chunks
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, start + step)
+        backend.run(x[rows], weight, bias, eps, silu, out[rows])
+    return out
+
+
+def norm_mlp_reference(
+    h: Tensor,
+    residual: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    eps: float,
+    out: Tensor | None = None,
+) -> Tensor:
+    """residual + W2 SiLU(W1 layer_norm(h) + b1) + b2 in plain operations."""
+    normed = norm_rows_silu_reference(h, norm_weight, norm_bias, eps, False)
+    branch = F.linear(F.silu(F.linear(normed, w1, b1)), w2, b2)
+    return branch + residual if out is None else torch.add(branch, residual, out=out)
+
+
+def _fuses(h: Tensor, w1: Tensor) -> bool:
+    """Whether the kernel that keeps the hidden rows on the chip takes these shapes."""
+    return h.shape[1] in _FUSED_MLP_WIDTHS and h.dtype in _HALF and w1.shape[0] % 64 == 0
+
+
+def _mlp_triton(
+    h: Tensor,
+    residual: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    eps: float,
+    out: Tensor | None = None,
+) -> Tensor:
+    """One kernel for narrow rows in 16-bit types; else the fused norm with products by the library."""
+    from .triton_rows import launch_norm_mlp, launch_norm_silu
+
+    if _fuses(h, w1):
+        return launch_norm_mlp(h, residual, norm_weight, norm_bias, w1, b1, w2, b2, eps, out)
+    normed = launch_norm_silu(h, norm_weight, norm_bias, eps, False)
+    branch = F.linear(F.silu(F.linear(normed, w1, b1), inplace=True), w2, b2)
+    return torch.add(branch, residual, out=branch if out is None else out)
+
+
+def norm_mlp(
+    h: Tensor,  # [N, C]
+    residual: Tensor,  # [N, C]
+    norm_weight: Tensor,  # [C]
+    norm_bias: Tensor,  # [C]
+    w1: Tensor,  # [H, C]
+    b1: Tensor,  # [H]
+    w2: Tensor,  # [C, H]
+    b2: Tensor,  # [C]
+    eps: float = 1e-6,
+    *,
+    out: Tensor | None = None,  # [N, C], may be h or residual
+) -> Tensor:  # [N, C]
+    """residual + W2 SiLU(W1 layer_norm(h) + b1) + b2, the norm in float32. Differentiable without `out`.
+
+    Where no gradient is recorded and the hidden rows do not stay on the chip, they exist for a chunk of rows at a time;
+    its length depends on C alone.
+    """
+    weights = (norm_weight, norm_bias, w1, b1, w2, b2)
+    if not inference_only(h, residual, *weights):
+        return norm_mlp_reference(h, residual, *weights, eps, out)
+    backend = backends.selected(OP_MLP, h.device)
+    run = backend.run if h.dtype != torch.float64 else norm_mlp_reference
+    num_rows, channels = h.shape
+    step = max(1, ELEMENTS // max(1, channels))
+    if num_rows <= step or (backend.name == "triton" and _fuses(h, w1)):
+        return run(h, residual, *weights, eps, out)
+    out = torch.empty_like(h) if out is None else out
+    for start in range(0, num_rows, step):
+        rows = slice(start, start + step)
+        run(h[rows], residual[rows], *weights, eps, out[rows])
+    return out
+
+
+def _register() -> None:
+    backends.register(OP_NORM, backends.REFERENCE, lambda device: None, norm_rows_silu_reference)
+    backends.register(OP_NORM, "triton", triton_unavailable, _norm_triton, priority=10)
+    backends.register(OP_MLP, backends.REFERENCE, lambda device: None, norm_mlp_reference)
+    backends.register(OP_MLP, "triton", triton_unavailable, _mlp_triton, priority=10)
+
+
+_register()

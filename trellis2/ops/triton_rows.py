@@ -1,0 +1,112 @@
+"""Launches of the row kernels. Letters: N rows, C channels, H hidden channels."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from .triton_kernels.row_mlp import child_skip_kernel, norm_mlp_kernel, norm_silu_kernel
+from .triton_support import on_device
+
+__all__ = ["launch_child_skip", "launch_norm_mlp", "launch_norm_silu"]
+
+
+def launch_norm_silu(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool, out: Tensor | None = None
+) -> Tensor:
+    """x [N, C] -> SiLU(layer norm), or the norm alone; into `out` if given."""
+    x = x.contiguous()
+    out = torch.empty_like(x) if out is None else out
+    num_rows, channels = x.shape
+    if x.numel() == 0:
+        return out
+    block = triton.next_power_of_2(channels)
+    rows = max(1, 2048 // block)
+    with on_device(x):
+        norm_silu_kernel[(triton.cdiv(num_rows, rows),)](
+            x,
+            x if weight is None else weight,
+            x if bias is None else bias,
+            out,
+            num_rows,
+            channels,
+            eps,
+            ROWS=rows,
+            BLOCK_C=block,
+            AFFINE=weight is not None,
+            SILU=silu,
+            num_warps=4,
+        )
+    return out
+
+
+def launch_norm_mlp(
+    h: Tensor,
+    residual: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    eps: float,
+    out: Tensor | None = None,
+    *,
+    block_rows: int = 128,
+    block_hidden: int = 64,
+    stages: int = 3,
+    warps: int = 8,
+) -> Tensor:
+    """residual + MLP(layer norm(h)) for C a power of two; see `row_mlp.norm_mlp`."""
+    h, residual = h.contiguous(), residual.contiguous()
+    out = torch.empty_like(h) if out is None else out
+    num_rows, channels = h.shape
+    if h.numel() == 0:
+        return out
+    with on_device(h):
+        norm_mlp_kernel[(triton.cdiv(num_rows, block_rows),)](
+            h,
+            residual,
+            norm_weight,
+            norm_bias,
+            w1.contiguous(),
+            b1,
+            w2.contiguous(),
+            b2,
+            out,
+            num_rows,
+            eps,
+            C=channels,
+            H=w1.shape[0],
+            BM=block_rows,
+            BH=block_hidden,
+            num_stages=stages,
+            num_warps=warps,
+        )
+    return out
+
+
+def launch_child_skip(out: Tensor, feats: Tensor, parents: Tensor, places: Tensor) -> Tensor:
+    """See `child_conv.add_child_skip_`."""
+    if out.numel() == 0:
+        return out
+    num_rows, channels = out.shape
+    block = triton.next_power_of_2(channels)
+    rows = max(1, 2048 // block)
+    feats = feats.contiguous()
+    with on_device(out):
+        child_skip_kernel[(triton.cdiv(num_rows, rows),)](
+            out,
+            feats,
+            parents,
+            places,
+            num_rows,
+            feats.shape[1],
+            channels,
+            channels // (feats.shape[1] // 8),
+            ROWS=rows,
+            BLOCK_C=block,
+            num_warps=4,
+        )
+    return out
