@@ -195,6 +195,23 @@ def _norm_mlp(rows: int, channels: int, dtype: torch.dtype) -> Any:
     return prepare
 
 
+def _grid_sample(size: int, points: int, mode: str, dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        coords = _surface(size, device, 2)
+        feats = _normal((coords.shape[0], 6), device, dtype, 1)
+        near = coords[torch.randint(coords.shape[0], (2, points), generator=_generator(2)).to(device), 1:]
+        grid = near + _normal((2, points, 3), device, torch.float32, 3)
+        shape = (2, 6, size, size, size)
+
+        def call(run: Run) -> Outputs:
+            leaves = {"feats": feats.detach().requires_grad_()}
+            return _with_gradients(lambda: run(leaves["feats"], coords, shape, grid, mode), leaves)
+
+        return call
+
+    return prepare
+
+
 def _typed(name: str, large: bool, dtype: torch.dtype, prepare: Any) -> Case:
     return Case(f"{name}, {str(dtype).removeprefix('torch.')}", large, TOLERANCES[dtype], prepare)
 
@@ -238,6 +255,12 @@ CASES: dict[str, list[Case]] = {
         _typed("wide", False, _F16, _norm_mlp(100, 192, _F16)),
         _typed("odd width", False, _F32, _norm_mlp(50, 20, _F32)),
         _typed("more than 2²⁰ rows", True, _F16, _norm_mlp(_LARGE, 64, _F16)),
+    ],
+    "grid_sample": [
+        _typed("trilinear", False, _F32, _grid_sample(24, 500, "trilinear", _F32)),
+        _typed("nearest", False, _F32, _grid_sample(24, 500, "nearest", _F32)),
+        _typed("trilinear", False, _F16, _grid_sample(24, 500, "trilinear", _F16)),
+        _typed("more than 2²⁰ rows", True, _F32, _grid_sample(420, _LARGE // 2, "trilinear", _F32)),
     ],
     "linear_gelu": [
         _typed("small", False, _BF16, _linear_gelu(77, (96, 160), _BF16)),

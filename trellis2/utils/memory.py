@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-__all__ = ["MemoryBudget", "device_limit", "free_memory"]
+__all__ = ["MemoryBudget", "MemoryTier", "device_limit", "free_memory", "memory_tier"]
 
 
 def device_limit(device: torch.device | str) -> int | None:
@@ -48,3 +50,25 @@ class MemoryBudget:
         if self.device.type != "cuda":
             return float(self.limit)
         return float(max(0, self.limit - (torch.cuda.memory_allocated(self.device) - self._start)))
+
+
+class MemoryTier(NamedTuple):
+    """What a device of some size can do with the full-size system."""
+
+    name: str
+    least: float  # 10⁹ bytes of device memory
+    meaning: str
+
+
+_TIERS = (
+    MemoryTier("resident", 30, "all networks stay on the device"),
+    MemoryTier("swapped", 14, "networks take turns on the device"),
+    MemoryTier("streamed", 7.5, "weights are streamed block by block"),
+    MemoryTier("streamed int8", 5.5, "8-bit weights are streamed block by block"),
+    MemoryTier("small", 0, "below what 1024³ needs; 512³, or the CPU"),
+)
+
+
+def memory_tier(total: int) -> MemoryTier:
+    """The tier of a device with `total` bytes; a device's memory is a little less than its nominal size."""
+    return next(tier for tier in _TIERS if total / 1e9 >= tier.least)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...ops.grid_sample import grid_sample_3d
 from ..voxel import Voxel
 from .plain import Mesh
 
@@ -71,8 +72,6 @@ class MeshWithVoxel(Mesh, Voxel):
 
         Trilinear over the voxels that exist (weights renormalised over them); zero where none is near.
         """
-        from o_voxel.sampling import grid_sample_3d
-
         if xyz.shape[-1:] != (3,):
             raise ValueError(f"xyz must have shape [..., 3], got {tuple(xyz.shape)}")
         coords, attrs = self._coords(), self._attrs().float()

@@ -1,0 +1,111 @@
+"""The compiled core of o_voxel: whether it is there, and whether its operations agree with their references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["core_report"]
+
+_BOX = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
+
+
+def _mesh(device: torch.device) -> tuple[Tensor, Tensor]:
+    """A wavy torus, vertices [V, 3] and faces [F, 3]."""
+    n, m = 60, 30
+    u, v = torch.meshgrid(torch.arange(n) * 2 * torch.pi / n, torch.arange(m) * 2 * torch.pi / m, indexing="ij")
+    r = 0.12 + 0.02 * torch.sin(5 * u)
+    points = torch.stack([(0.3 + r * v.cos()) * u.cos(), (0.3 + r * v.cos()) * u.sin(), r * v.sin()], -1)
+    i, j = torch.meshgrid(torch.arange(n), torch.arange(m), indexing="ij")
+    a, b = i * m + j, (i + 1) % n * m + j
+    c, d = (i + 1) % n * m + (j + 1) % m, i * m + (j + 1) % m
+    faces = torch.cat([torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([a, c, d], -1).reshape(-1, 3)])
+    return points.reshape(-1, 3).float().to(device), faces.int().to(device)
+
+
+def _curves(device: torch.device, backend: Any) -> list[Tensor]:
+    from o_voxel.serialize import decode_seq, encode_seq
+
+    coords = torch.randint(0, 512, (20_000, 3), generator=torch.Generator().manual_seed(0)).int().to(device)
+    out = []
+    for mode in ("z_order", "hilbert"):
+        codes = encode_seq(coords, mode=mode, backend=backend)
+        out += [codes, decode_seq(codes, mode=mode, backend=backend)]
+    return out
+
+
+def _sort_rows(coords: Tensor, *others: Tensor) -> list[Tensor]:
+    order = torch.unique(coords, dim=0, return_inverse=True)[1].argsort()
+    return [coords[order], *(t[order] for t in others)]
+
+
+def _to_dual_grid(device: torch.device, backend: Any) -> list[Tensor]:
+    from o_voxel.convert import mesh_to_flexible_dual_grid
+
+    grid = mesh_to_flexible_dual_grid(*_mesh(device), grid_size=48, aabb=_BOX, backend=backend)
+    return _sort_rows(*grid)
+
+
+def _to_mesh(device: torch.device, backend: Any) -> list[Tensor]:
+    from o_voxel.convert import flexible_dual_grid_to_mesh, mesh_to_flexible_dual_grid
+
+    coords, dual, flags = mesh_to_flexible_dual_grid(*_mesh(torch.device("cpu")), grid_size=48, aabb=_BOX)
+    inside = ((dual + 0.5) * 48 - coords).clamp(0, 1)
+    arguments = [t.to(device) for t in (coords, inside, flags)]
+    out = flexible_dual_grid_to_mesh(*arguments, None, aabb=_BOX, grid_size=48, backend=backend)
+    return [out[0], out[1]]
+
+
+_CHECKS: dict[str, Callable[[torch.device, str], list[Tensor]]] = {
+    "curve codes": _curves,
+    "mesh to dual grid": _to_dual_grid,
+    "dual grid to mesh": _to_mesh,
+}
+_TOLERANCE = 1e-4
+"""Bound on absolute differences of positions in a unit box: solves of 3×3 systems in float32."""
+
+
+def _compare(name: str, device: torch.device) -> dict[str, Any]:
+    """Native against reference on one device."""
+    check = _CHECKS[name]
+    row: dict[str, Any] = {"operation": name, "device": str(device), "state": "ok", "message": "as the reference"}
+    try:
+        expected = check(torch.device("cpu"), "reference")
+        check(device, "native")
+        start = time.perf_counter()
+        actual = check(device, "native")
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        row["milliseconds"] = (time.perf_counter() - start) * 1e3
+    except Exception as error:  # the finding
+        line = (str(error).strip() or repr(error)).splitlines()[0]
+        return row | {"state": "broken", "message": f"{type(error).__name__}: {line}"}
+    for a, b in zip(actual, expected, strict=True):
+        if a.shape != b.shape or a.device.type != device.type:
+            return row | {"state": "broken", "message": f"shape {tuple(a.shape)} instead of {tuple(b.shape)}"}
+        worst = float((a.cpu().double() - b.cpu().double()).abs().max()) if a.numel() else 0.0
+        if not worst <= (_TOLERANCE if a.dtype.is_floating_point else 0):
+            return row | {"state": "broken", "message": f"differs from the reference by {worst:.2g}"}
+    return row
+
+
+def core_report(devices: list[torch.device]) -> dict[str, Any]:
+    """State of the core (`ok`, `absent`, `broken`), whether it holds CUDA code, and its checks."""
+    from o_voxel._native import native_module
+
+    report: dict[str, Any] = {"state": "ok", "message": "", "with_cuda": False, "checks": []}
+    try:
+        module = native_module()
+    except ImportError as error:
+        return report | {"state": "broken", "message": str(error)}
+    if module is None:
+        return report | {"state": "absent", "message": "the reference path is used"}
+    report["with_cuda"] = bool(getattr(module, "with_cuda", False))
+    for device in devices:
+        if device.type == "cpu" or report["with_cuda"]:
+            report["checks"] += [_compare(name, device) for name in _CHECKS]
+    return report
