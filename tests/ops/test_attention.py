@@ -56,3 +56,40 @@ def test_window_partition_groups_by_sample_and_window():
     assert part.ragged.lengths == (2, 1, 1, 1)
     shifted = window_partition(coords, (2, 2, 2), (1, 1, 1))
     assert shifted.keys[0].tolist() == [0, 0, 0, 0] and shifted.keys[1].tolist() == [0, 1, 1, 1]
+
+
+def test_windows_attend_within_themselves_and_keep_the_order_of_rows():
+    g = torch.Generator().manual_seed(0)
+    coords = torch.cat([torch.zeros(40, 1), torch.randint(0, 6, (40, 3), generator=g)], dim=1).int()
+    q, k, v = _qkv(40, 40)
+    part = window_partition(coords, (2, 3, 2), (1, 0, 1))
+    out = attention(q, k, v, part, part)
+    label = torch.div(coords[:, 1:] + torch.tensor([1, 0, 1]), torch.tensor([2, 3, 2]), rounding_mode="floor")
+    for i in range(40):
+        near = (label == label[i]).all(1)
+        want = attention_reference(q[i][None, None], k[near][None], v[near][None])[0, 0]
+        torch.testing.assert_close(out[i], want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((1, 4, 2, 8), (2, 4, 2, 8), (2, 4, 2, 8)), "do not fit together"),
+        (((1, 4, 2, 8), (1, 4, 2, 4), (1, 4, 2, 4)), "do not fit together"),
+        (((4, 2, 8), (4, 2, 8), (4, 2, 8)), "do not fit together"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        attention(*(torch.zeros(s) for s in shapes))
+
+
+def test_one_index_alone_is_refused():
+    q, k, v = _qkv(4, 4)
+    with pytest.raises(ValueError, match="given together"):
+        attention(q, k, v, RaggedIndex.build([4], "cpu"))
+
+
+def test_no_keys_give_zeros():
+    q, k, v = (t[None] for t in _qkv(3, 0))
+    assert attention(q, k, v).abs().sum() == 0

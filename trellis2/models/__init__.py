@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .cond_model import build_image_cond_model
     from .image_encoder import ImageEncoder
     from .loading import build_model, from_pretrained, load_weights, save_pretrained
+    from .quantization import QuantizationReport, quantize
     from .sc_vaes.fdg_vae import FlexiDualGridVaeDecoder, FlexiDualGridVaeEncoder
     from .sc_vaes.sparse_unet_vae import SparseUnetVaeDecoder, SparseUnetVaeEncoder
     from .sparse_structure_flow import SparseStructureFlowModel
@@ -24,6 +25,7 @@ __all__ = [
     "FlexiDualGridVaeDecoder",
     "FlexiDualGridVaeEncoder",
     "ImageEncoder",
+    "QuantizationReport",
     "SLatFlowModel",
     "SparseStructureDecoder",
     "SparseStructureEncoder",
@@ -35,6 +37,7 @@ __all__ = [
     "from_pretrained",
     "get_model_class",
     "load_weights",
+    "quantize",
     "save_pretrained",
 ]
 
@@ -55,6 +58,8 @@ _FUNCTIONS = {
     "build_model": "loading",
     "from_pretrained": "loading",
     "load_weights": "loading",
+    "quantize": "quantization",
+    "QuantizationReport": "quantization",
     "save_pretrained": "loading",
 }
 
