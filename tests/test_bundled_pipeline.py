@@ -33,7 +33,7 @@ def test_shapes_of_held_out_assets(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.slow
 def test_cuda_makes_the_same_asset_as_the_cpu(monkeypatch):
-    """One seed, two devices: float32 sums differ in the last bits, which may move the cells whose logit is near zero."""
+    """One seed, two devices: float32 sums differ in the last bits, which may move cells whose logit is near zero."""
     import torch
 
     if not torch.cuda.is_available():
