@@ -42,7 +42,7 @@ def _oracle(x, branch, gate, weight, bias, shift, scale, rows, eps, norm):
     """The formula with numbers of the given precision, every row by hand."""
     wide = [None if t is None else t.double() for t in (x, branch, gate, weight, bias, shift, scale)]
     x, branch, gate, weight, bias, shift, scale = wide
-    at = rows.index if rows is not None else torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    at = rows.sample if rows is not None else torch.zeros(len(x), dtype=torch.int64, device=x.device)
     if branch is not None:
         x = x + (branch if gate is None else gate[at] * branch)
     if not norm:

@@ -23,7 +23,7 @@ OP = "residual_norm"
 class RowSamples(NamedTuple):
     """Which sample a row of a ragged batch belongs to."""
 
-    index: Tensor  # [T] int64, sample of each row, ascending
+    sample: Tensor  # [T] int64, sample of each row, ascending
     lengths: Tensor  # [N] int64, rows per sample
 
 
@@ -33,7 +33,7 @@ def _per_row(value: Tensor, x: Tensor, rows: RowSamples | None) -> Tensor:
         return value.unsqueeze(1)
     if value.shape[0] == 1 or rows is None:
         return value
-    return expand_rows(value, rows.index, rows.lengths)
+    return expand_rows(value, rows.sample, rows.lengths)
 
 
 def residual_norm_reference(
@@ -78,7 +78,7 @@ def residual_norm_triton(
     flat = x.contiguous().view(-1, x.shape[-1])
     other = None if branch is None else branch.contiguous().view_as(flat)
     per_sample = x.shape[1] if x.ndim == 3 else x.shape[0]
-    ragged = rows.index if rows is not None and x.ndim == 2 and rows.lengths.shape[0] > 1 else None
+    ragged = rows.sample if rows is not None and x.ndim == 2 and rows.lengths.shape[0] > 1 else None
     total, out, _ = launch_residual_norm(
         flat, other, gate, weight, bias, shift, scale, ragged, per_sample, eps, norm=norm
     )
