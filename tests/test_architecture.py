@@ -31,7 +31,7 @@ TIERS = {
     "data_toolkit": 6,
 }
 # Helpers named `utils` by the published interface that sit above the renderers.
-TIER_OF_MODULE = {"trellis2.utils.render_utils": 4, "trellis2.utils.vis_utils": 4}
+TIER_OF_MODULE = {"trellis2.render": 6, "trellis2.utils.render_utils": 4, "trellis2.utils.vis_utils": 4}
 
 # Optional, non-commercial or gated: never reached by importing the packages.
 FORBIDDEN = (

@@ -32,11 +32,13 @@ __all__ = [
     "get_renderer",
     "iter_frames",
     "make_pbr_vis_frames",
+    "pbr_sheet",
     "render_frames",
     "render_multiview",
     "render_snapshot",
     "render_turntable",
     "render_video",
+    "to_bytes",
     "turntable_cameras",
     "yaw_pitch_r_fov_to_extrinsics_intrinsics",
 ]
@@ -136,7 +138,7 @@ def iter_frames(
         missing = [name for name in names if name not in drawn]
         if missing:
             raise ValueError(f"no buffers {missing}, choose from: {', '.join(drawn)}")
-        yield {name: _to_bytes(drawn[name]) for name in names}
+        yield {name: to_bytes(drawn[name]) for name in names}
 
 
 def render_frames(
@@ -200,7 +202,7 @@ def render_turntable(
     wanted = None if layout == "pbr" else [layout]
     with open_video(path, fps) as writer:
         for frame in iter_frames(sample, extrinsics, intrinsics, options, wanted, verbose, **kwargs):
-            writer.append(_pbr_sheet(frame, resolution) if layout == "pbr" else frame[layout])
+            writer.append(pbr_sheet(frame, resolution) if layout == "pbr" else frame[layout])
 
 
 def render_multiview(
@@ -244,12 +246,13 @@ def make_pbr_vis_frames(result: Mapping[str, Sequence[np.ndarray]], resolution: 
     if "shaded" not in result:
         raise ValueError("result needs the buffer 'shaded': render with one environment, not a mapping of them")
     return [
-        _pbr_sheet({name: frames[i] for name, frames in result.items()}, resolution)
+        pbr_sheet({name: frames[i] for name, frames in result.items()}, resolution)
         for i in range(len(result["shaded"]))
     ]
 
 
-def _pbr_sheet(frame: Mapping[str, np.ndarray], resolution: int) -> np.ndarray:
+def pbr_sheet(frame: Mapping[str, np.ndarray], resolution: int) -> np.ndarray:
+    """One sheet of `make_pbr_vis_frames` from buffers `[R, R, 3]` uint8."""
     half = resolution // 2
 
     def tile(name: str, size: int) -> np.ndarray:
@@ -263,11 +266,11 @@ def _pbr_sheet(frame: Mapping[str, np.ndarray], resolution: int) -> np.ndarray:
     return np.concatenate([top, bottom], axis=0)
 
 
-def _to_bytes(buffer: Tensor) -> np.ndarray:
-    """[R, R] or [C, R, R] float in [0, 1] to uint8 [R, R, 3]; extra channels are dropped."""
+def to_bytes(buffer: Tensor, channels: int = 3) -> np.ndarray:
+    """[R, R] or [C, R, R] float in [0, 1] to uint8 [R, R, channels]: too few become the first, more are dropped."""
     if buffer.ndim == 2:
         buffer = buffer[None]
-    if buffer.shape[0] in (1, 2):
-        buffer = buffer[:1].expand(3, -1, -1)
-    picture = (buffer[:3].detach().permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
+    if buffer.shape[0] < channels:
+        buffer = buffer[:1].expand(channels, -1, -1)
+    picture = (buffer[:channels].detach().permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
     return picture.cpu().numpy()
