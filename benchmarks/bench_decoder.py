@@ -1,0 +1,115 @@
+"""Time and peak memory of the texture SC-VAE decoder (f16c32, fp16, random weights) on the voxels of `surface_voxels`.
+
+    python benchmarks/bench_decoder.py --output benchmarks/results/decoder_h200.json
+
+Sizes: 3,898 latent tokens that grow to 1.11 M voxels, and 16,842 that grow to 4.45 M. --profile prints where the time
+goes. `TRELLIS2_BACKEND_<OP>=reference` gives the figures of the plain PyTorch path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from ceilings import gpu_ceilings
+from measure import machine, milliseconds, write_results
+from surface_voxels import coarsen, guides, surface_coords
+
+from trellis2.models import SparseUnetVaeDecoder
+from trellis2.modules.sparse import SparseTensor
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "scvae" / "tex_vae_next_dc_f16c32_fp16.json"
+
+
+def build_decoder(device: torch.device, seed: int = 0) -> SparseUnetVaeDecoder:
+    """The published texture decoder with random weights; zero-initialised layers get random ones too."""
+    torch.manual_seed(seed)
+    with torch.device(device):
+        model = SparseUnetVaeDecoder(**json.loads(CONFIG.read_text())["models"]["decoder"]["args"]).eval()
+        for module in model.modules():
+            if hasattr(module, "weight") and module.weight is not None and not module.weight.any():
+                torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+    return model
+
+
+def latent(coords: torch.Tensor, levels: int = 4) -> tuple[SparseTensor, list[SparseTensor]]:
+    """A random latent under fine coords [T, 4] and the guides that make the decoder grow them."""
+    chain = [coords]
+    for _ in range(levels):
+        chain.append(coarsen(chain[-1]))
+    chain.reverse()
+    bits = guides(chain)
+    feats = torch.randn(chain[0].shape[0], 32, generator=torch.Generator().manual_seed(1)).to(coords.device)
+    x = SparseTensor(feats, chain[0], torch.Size([1, 32]))
+    rows = chain[0]
+    subs = []
+    for b in bits:
+        # Only the features of a guide are read, by row.
+        subs.append(SparseTensor(b.float() - 0.5, rows[:1].expand(b.shape[0], 4), torch.Size([1, 8])))
+    return x, subs
+
+
+def run(model: SparseUnetVaeDecoder, x: SparseTensor, subs: list[SparseTensor]) -> SparseTensor:
+    """One decode from scratch: nothing derived from the coordinates is kept from call to call."""
+    fresh = SparseTensor(x.feats, x.coords, x.shape)
+    with torch.no_grad():
+        return model(fresh, guide_subs=subs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--resolution", type=int, default=1024, help="of the larger size; the other is half of it")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    model = build_decoder(device)
+    coords = surface_coords(options.resolution).to(device)
+    rows = []
+    print(f"{'tokens':>8} {'voxels':>9} {'ms':>8} {'peak GB':>8}")
+    for fine in (coarsen(coords), coords):
+        x, subs = latent(fine)
+        out = run(model, x, subs)
+        peak = None
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            base = torch.cuda.memory_allocated(device)
+            del out
+            out = run(model, x, subs)
+            peak = torch.cuda.max_memory_allocated(device) / 1e9
+        ms = milliseconds(lambda x=x, subs=subs: run(model, x, subs), device, options.repeats, 1)
+        row = {"tokens": x.feats.shape[0], "voxels": out.feats.shape[0], "ms": ms, "peak_gb": peak}
+        if device.type == "cuda":
+            row["resident_gb"] = base / 1e9
+        rows.append(row)
+        print(f"{row['tokens']:>8} {row['voxels']:>9} {ms:>8.2f} {peak or 0:>8.2f}", flush=True)
+        if not torch.isfinite(out.feats).all():
+            print("NOT FINITE")
+        if options.profile:
+            profile(model, x, subs)
+    result = {"benchmark": "decoder", **machine(device), "rows": rows}
+    if device.type == "cuda":
+        result["ceilings"] = gpu_ceilings(device)
+    if options.output:
+        write_results(options.output, result)
+
+
+def profile(model: SparseUnetVaeDecoder, x: SparseTensor, subs: list[SparseTensor], top: int = 18) -> None:
+    """Kernels by device time."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
+        run(model, x, subs)
+        torch.cuda.synchronize()
+    events = sorted(recorded.key_averages(), key=lambda e: -e.device_time_total)
+    total = sum(e.device_time_total for e in events)
+    print(f"device time {total / 1e3:.2f} ms")
+    for e in events[:top]:
+        print(f"{e.device_time_total / 1e3:>9.3f} ms {e.count:>5}×  {e.key[:100]}")
+
+
+if __name__ == "__main__":
+    main()
