@@ -212,11 +212,115 @@ def _grid_sample(size: int, points: int, mode: str, dtype: torch.dtype) -> Any:
     return prepare
 
 
+def _children(coords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """About half of the children of every voxel: coordinates [T, 4] int32, parent rows [T], places [T] int64."""
+    bits = torch.rand(coords.shape[0], 8, generator=_generator(9)).to(coords.device) < 0.5
+    parents, places = torch.nonzero(bits, as_tuple=True)
+    local = torch.stack([places & 1, places >> 1 & 1, places >> 2], 1).int()
+    fine = torch.cat([coords[parents, :1], coords[parents, 1:] * 2 + local], 1)
+    return fine, parents, places
+
+
+def _refined_map(size: int) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from . import neighbor_map as maps
+        from .child_conv import child_cells
+        from .neighborhood import Neighborhood
+
+        coords = _surface(size, device, 2)
+        fine, parents, places = _children(coords)
+        coarse = Neighborhood(maps.build_neighbor_map(coords, (3, 3, 3)))
+        cells = child_cells(parents, places, coords.shape[0])
+
+        def call(run: Run) -> Outputs:
+            if run is maps._run_anew:  # which may use another fast backend
+                return {"map": maps.build_neighbor_map(fine, (3, 3, 3))}
+            return {"map": run(coarse, fine, parents, cells).table}
+
+        return call
+
+    return prepare
+
+
+def _conv_children(size: int, channels: tuple[int, int], dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from .child_conv import child_cells, sparse_conv3d_children_reference
+        from .neighbor_map import build_neighbor_map
+        from .neighborhood import Neighborhood
+
+        ci, co = channels
+        coords = _surface(size, device)
+        fine, parents, places = _children(coords)
+        cells = child_cells(parents, places, coords.shape[0])
+        table = build_neighbor_map(coords, (3, 3, 3))
+        feats = _normal((coords.shape[0], ci), device, dtype, 1)
+        weight = _normal((8 * co, 3, 3, 3, ci), device, dtype, 2, (9 * ci) ** -0.5)
+        bias = _normal((8 * co,), device, dtype, 3)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            plain = {"backend": "reference"} if run is sparse_conv3d_children_reference else {}
+            return {"output": run(feats, weight, bias, Neighborhood(table), cells, fine.shape[0], **plain)}
+
+        return call
+
+    return prepare
+
+
+def _child_skip(size: int, channels: tuple[int, int], dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        coords = _surface(size, device)
+        fine, parents, places = _children(coords)
+        feats = _normal((coords.shape[0], channels[0]), device, dtype, 1)
+        out = _normal((fine.shape[0], channels[1]), device, dtype, 2)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"output": run(out.clone(), feats, parents, places)}
+
+        return call
+
+    return prepare
+
+
+def _quantize_rows(rows: int, channels: int, gelu: bool) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        x = _normal((rows, channels), device, torch.bfloat16, 1)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            codes, scale = run(x, gelu)
+            return {"values": codes.float() * scale, "scale": scale}
+
+        return call
+
+    return prepare
+
+
+def _fp8_linear(rows: int, channels: tuple[int, int], gelu: bool) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from .low_precision import quantize_fp8
+
+        x = _normal((rows, channels[0]), device, torch.bfloat16, 1)
+        codes, scale = quantize_fp8(_normal((channels[1], channels[0]), device, torch.float32, 2, channels[0] ** -0.5))
+        bias = _normal((channels[1],), device, torch.float32, 3)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"output": run(x, codes, scale, bias, gelu)}
+
+        return call
+
+    return prepare
+
+
 def _typed(name: str, large: bool, dtype: torch.dtype, prepare: Any) -> Case:
     return Case(f"{name}, {str(dtype).removeprefix('torch.')}", large, TOLERANCES[dtype], prepare)
 
 
 _F32, _F16, _BF16 = torch.float32, torch.float16, torch.bfloat16
+_FP8 = 2e-2
+"""Codes of 3 mantissa bits on the boundary between two may fall either way."""
 CASES: dict[str, list[Case]] = {
     "sparse_conv": [
         _typed("64 to 64 channels", False, _F16, _conv(20, 2, (64, 64), _F16)),
@@ -261,6 +365,29 @@ CASES: dict[str, list[Case]] = {
         _typed("nearest", False, _F32, _grid_sample(24, 500, "nearest", _F32)),
         _typed("trilinear", False, _F16, _grid_sample(24, 500, "trilinear", _F16)),
         _typed("more than 2²⁰ rows", True, _F32, _grid_sample(420, _LARGE // 2, "trilinear", _F32)),
+    ],
+    "refined_neighbor_map": [
+        Case("small", False, EXACT, _refined_map(16)),
+        Case("more than 2²⁰ rows", True, EXACT, _refined_map(216)),
+    ],
+    "sparse_conv_children": [
+        _typed("128 to 64 channels", False, _F16, _conv_children(16, (128, 64), _F16)),
+        _typed("20 to 12 channels", False, _F32, _conv_children(12, (20, 12), _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _conv_children(300, (128, 64), _F16)),
+    ],
+    "child_skip": [
+        _typed("small", False, _F16, _child_skip(20, (64, 32), _F16)),
+        _typed("small", False, _F32, _child_skip(20, (24, 15), _F32)),
+        _typed("more than 2²⁰ rows", True, _F16, _child_skip(300, (128, 64), _F16)),
+    ],
+    "quantize_rows": [
+        Case("with GELU", False, _FP8, _quantize_rows(77, 96, True)),
+        Case("odd width", False, _FP8, _quantize_rows(50, 37, False)),
+        Case("more than 2²⁰ rows", True, _FP8, _quantize_rows(_LARGE, 128, False)),
+    ],
+    "fp8_linear": [
+        Case("with GELU", False, _FP8, _fp8_linear(77, (96, 160), True)),
+        Case("more than 2²⁰ rows", True, _FP8, _fp8_linear(_LARGE, (64, 96), False)),
     ],
     "linear_gelu": [
         _typed("small", False, _BF16, _linear_gelu(77, (96, 160), _BF16)),
