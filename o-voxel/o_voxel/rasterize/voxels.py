@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.reference.voxel_render import render_voxels_reference
 
@@ -115,7 +116,8 @@ class VoxelRenderer:
     ) -> AttrDict:
         """Render `attr [C, H, W]`, `depth [H, W]`, `alpha [H, W]`, zeros where no voxel is seen.
 
-        `attr` is differentiable in `attrs`; nothing else is. Depth is measured where the ray enters the box (or crosses
+        Runs on the device of `position` (float32). `attr` is differentiable in `attrs`; nothing else is. Hits of a pixel
+        compare by float32 depth, then by row. Depth is measured where the ray enters the box (or crosses
         the near plane inside it); with `ssaa` > 1 colour and alpha are averaged, depth over the covered part only.
         `quirks="published"`: order by depth of the box centres, drop boxes whose centre is within 0.2 of the camera,
         ignore near, far and the principal point, average depth over the background too.
@@ -150,16 +152,20 @@ class VoxelRenderer:
         origin = -to_world @ view[:3, 3]
         half = _edge_lengths(voxel_size) / 2
         cull = _PUBLISHED_CULL_DEPTH if published else float("-inf")
-        if resolve_backend(backend) == "native":
-            native = native_module()
-            assert native is not None
-            limits = torch.tensor([max(near, 1e-6), far, cull], dtype=torch.float64)
+        near = max(near, 1e-6)
+        native = native_module() if resolve_backend(backend) == "native" else None
+        if native is not None:
+            limits = torch.tensor([near, far, cull], dtype=torch.float64)
             matrices = [pixel_to_ray.T.reshape(-1), view[:3].reshape(-1), to_pixel[:2].reshape(-1)]
-            camera = torch.cat([origin, *matrices, limits])
-            index = torch.empty(height, width, dtype=torch.int32)
-            depth = torch.empty(height, width)
-            points = position.detach().to("cpu", torch.float32).contiguous()
-            native.render_voxels(points, half, camera.contiguous(), published, index, depth)
+            camera = torch.cat([origin, *matrices, limits]).tolist()
+            arguments = half.tolist(), camera, published, height, width
+            points = position.detach().float().contiguous()
+            if points.is_cuda and cuda_core() is not None:
+                memory = native.render_voxels_cuda(points, *arguments, launch(points.device))
+            else:
+                memory = [torch.from_numpy(m) for m in native.render_voxels(points.cpu(), *arguments)]
+            index = as_tensor(memory[0], torch.int32, (height, width))
+            depth = as_tensor(memory[1], torch.float32, (height, width))
         else:
             pixels = _pixel_centres(height, width).reshape(-1, 3)
             points = position.detach().to("cpu", torch.float32).double()
@@ -169,20 +175,25 @@ class VoxelRenderer:
                 origin,
                 pixels @ pixel_to_ray.T,
                 points @ view[2, :3] + view[2, 3],
-                near=max(near, 1e-6),
+                near=near,
                 far=far,
                 cull_depth=cull,
                 order_by_centre=published,
             )
             index, depth = index.reshape(height, width), depth.reshape(height, width)
+        index, depth = index.to(attrs.device).long(), depth.to(attrs.device)
         if options.depth_type == "ray":
-            depth = depth * self._ray_lengths(to_pixel, height, width)
-        return self._resolve(index.to(attrs.device).long(), depth.to(attrs.device), attrs, ssaa, published)
+            depth = depth * self._ray_lengths(to_pixel, height, width, attrs.device)
+        return self._resolve(index, depth, attrs, ssaa, published)
 
     @staticmethod
-    def _ray_lengths(to_pixel: Tensor, height: int, width: int) -> Tensor:
+    def _ray_lengths(to_pixel: Tensor, height: int, width: int, device: torch.device) -> Tensor:
         """Length [H, W] of the camera rays with z = 1."""
-        return (_pixel_centres(height, width) @ torch.linalg.inv(to_pixel).T).norm(dim=-1).float()
+        to_ray = torch.linalg.inv(to_pixel).to(device)
+        columns = torch.arange(width, dtype=torch.float64, device=device) + 0.5
+        rows = torch.arange(height, dtype=torch.float64, device=device)[:, None] + 0.5
+        x, y = (to_ray[a, 0] * columns + to_ray[a, 1] * rows + to_ray[a, 2] for a in (0, 1))
+        return (x.square() + y.square() + 1).sqrt().float()
 
     @staticmethod
     def _resolve(index: Tensor, depth: Tensor, attrs: Tensor, ssaa: int, published: bool) -> AttrDict:

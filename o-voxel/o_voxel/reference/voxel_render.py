@@ -24,7 +24,7 @@ def render_voxels_reference(
 ) -> tuple[Tensor, Tensor]:
     """Row of the box seen per ray int64 [P] (-1: none) and the camera depth of entry float32 [P] (0: none)."""
     inverse = torch.where(rays == 0, 1e30, 1 / rays)[:, None]  # [P, 1, 3]
-    best = torch.full((len(rays),), torch.inf, dtype=torch.float64, device=rays.device)
+    best = torch.full((len(rays),), torch.inf, device=rays.device)
     index = torch.full((len(rays),), -1, device=rays.device)
     depth = torch.zeros(len(rays), device=rays.device)
     usable = ((centre_depth > cull_depth) & position.isfinite().all(1)).nonzero()[:, 0]
@@ -34,7 +34,7 @@ def render_voxels_reference(
         high = (position[rows] - origin + half) * inverse
         enter = torch.minimum(low, high).amax(-1).clamp(min=near)
         leave = torch.maximum(low, high).amin(-1).clamp(max=far)
-        key = centre_depth[rows].float().double().expand_as(enter) if order_by_centre else enter
+        key = (centre_depth[rows].expand_as(enter) if order_by_centre else enter).float()  # hits compare in float32
         key = torch.where(enter < leave, key, torch.inf)
         nearest = key.amin(1)
         first = torch.where(key == nearest[:, None], rows, torch.iinfo(torch.int64).max).amin(1)

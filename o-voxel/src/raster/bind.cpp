@@ -1,29 +1,32 @@
-// Bindings of the rasterisers. Arrays are C-contiguous CPU views; results go into a preallocated output.
+// Bindings of the voxel rasteriser; those of the triangle rasteriser are in bind_triangles.cpp.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 
-#include <stdexcept>
+#include <array>
 
+#include "common/host_workspace.h"
 #include "raster/voxel_render.h"
+#ifdef OVOXEL_WITH_CUDA
+#include "common/tensor_workspace.h"
+#endif
 
 namespace nb = nanobind;
 
 namespace ovoxel {
 namespace {
 
-template <class T, int N>
-using View = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+template <class Device>
+using Positions = nb::ndarray<const float, nb::c_contig, Device, nb::shape<-1, 3>>;
 
 // camera: origin 3, rays 9, world to camera 12, projection 6, near, far, cull depth (33 doubles).
-void renderVoxelsBinding(const View<const float, 2>& position, const View<const double, 1>& half,
-                         const View<const double, 1>& camera, bool orderByCentre, const View<int32_t, 2>& index,
-                         const View<float, 2>& depth) {
-    if (position.shape(1) != 3 || half.shape(0) != 3 || camera.shape(0) != 33 || index.shape(0) != depth.shape(0) ||
-        index.shape(1) != depth.shape(1))
-        throw std::invalid_argument("render_voxels: expected position [N, 3], half [3], camera [33], index, depth [H, W]");
-    if (position.shape(0) >= (size_t{1} << 31) || index.shape(0) > 32768 || index.shape(1) > 32768)
-        throw std::invalid_argument("render_voxels: too many voxels or pixels");
-    VoxelCamera c{};
+VoxelScene makeScene(const float* position, size_t n, const std::array<double, 3>& half,
+                     const std::array<double, 33>& camera, bool orderByCentre, int64_t height, int64_t width) {
+    if (n >= (size_t{1} << 31) || height < 0 || width < 0 || height > 32768 || width > 32768)
+        throw nb::value_error("render_voxels: too many voxels or pixels");
+    VoxelScene scene{position, static_cast<int64_t>(n), {half[0], half[1], half[2]}, {}, static_cast<int32_t>(height),
+                     static_cast<int32_t>(width)};
+    VoxelCamera& c = scene.camera;
     const double* value = camera.data();
     for (double* field : {c.origin, c.rayX, c.rayY, c.rayZ})
         for (int i = 0; i < 3; ++i) field[i] = *value++;
@@ -33,10 +36,19 @@ void renderVoxelsBinding(const View<const float, 2>& position, const View<const 
     c.far = *value++;
     c.cullDepth = *value++;
     c.orderByCentre = orderByCentre;
-    const double extent[3] = {half.data()[0], half.data()[1], half.data()[2]};
-    const nb::gil_scoped_release release;
-    renderVoxels(position.data(), static_cast<int64_t>(position.shape(0)), extent, c,
-                 static_cast<int32_t>(index.shape(0)), static_cast<int32_t>(index.shape(1)), index.data(), depth.data());
+    return scene;
+}
+
+template <class Space, class Run>
+nb::tuple render(Space& workspace, const VoxelScene& scene, Run run) {
+    const int64_t pixels = static_cast<int64_t>(scene.height) * scene.width;
+    int32_t* index = workspace.template allocate<int32_t>(pixels);
+    float* depth = workspace.template allocate<float>(pixels);
+    {
+        const nb::gil_scoped_release release;
+        run(workspace, scene, index, depth);
+    }
+    return nb::make_tuple(workspace.take(index), workspace.take(depth));
 }
 
 }  // namespace
@@ -45,9 +57,24 @@ void bindTriangles(nb::module_& m);  // bind_triangles.cpp
 
 void bindRaster(nb::module_& m) {
     bindTriangles(m);
-    m.def("render_voxels", &renderVoxelsBinding, nb::arg("position"), nb::arg("half"), nb::arg("camera"),
-          nb::arg("order_by_centre"), nb::arg("index"), nb::arg("depth"),
-          "First box hit per pixel: index [H,W] (-1 none) and camera depth [H,W].");
+    using namespace nb::literals;
+    m.def("render_voxels", [](Positions<nb::device::cpu> position, std::array<double, 3> half,
+                              std::array<double, 33> camera, bool orderByCentre, int64_t height, int64_t width) {
+        HostWorkspace workspace;
+        return render(workspace, makeScene(position.data(), position.shape(0), half, camera, orderByCentre, height, width),
+                      renderVoxels);
+    }, "position"_a.noconvert(), "half"_a, "camera"_a, "order_by_centre"_a, "height"_a, "width"_a,
+       "First box hit per pixel: bytes of index int32 [H, W] (-1 none) and of camera depth float32 [H, W].");
+#ifdef OVOXEL_WITH_CUDA
+    m.def("render_voxels_cuda", [](Positions<nb::device::cuda> position, std::array<double, 3> half,
+                                   std::array<double, 33> camera, bool orderByCentre, int64_t height, int64_t width,
+                                   nb::tuple launch) {
+        TensorWorkspace workspace(launch);
+        return render(workspace, makeScene(position.data(), position.shape(0), half, camera, orderByCentre, height, width),
+                      renderVoxelsOnDevice);
+    }, "position"_a.noconvert(), "half"_a, "camera"_a, "order_by_centre"_a, "height"_a, "width"_a, "launch"_a,
+       "render_voxels on a GPU.");
+#endif
 }
 
 }  // namespace ovoxel
