@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from o_voxel.io import read_npz, read_ply, read_vxz, read_vxz_info, write_npz, write_ply, write_vxz
+from o_voxel.io import iter_vxz, read_npz, read_ply, read_vxz, read_vxz_info, write_npz, write_ply, write_vxz
 from o_voxel.io.codecs import compress, decompress
 
 Reader = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
@@ -235,8 +237,86 @@ def test_npz_refuses_pickles_bombs_and_false_shapes() -> None:
         read_npz(stream)
 
 
-def test_ply_false_counts_do_not_allocate() -> None:
-    data = PLY[0].replace(f"element vertex {len(_voxels()[0])}".encode(), b"element vertex 999999999999")
-    assert data != PLY[0]
+def _peak(reader: Callable[[], object]) -> int:
+    """Largest memory in use while reading, in bytes; the reader must refuse."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError):
+            reader()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_false_counts_do_not_allocate(tmp_path: Path) -> None:
+    """A hundred bytes that claim gigabytes: each claim is believed only as far as the file goes."""
+    count = len(_voxels()[0])
+    ply = PLY[0].replace(f"element vertex {count}".encode(), b"element vertex 400000000")
     with pytest.raises(ValueError, match="ends early"):
-        read_ply(io.BytesIO(data))
+        read_ply(io.BytesIO(ply))
+    with pytest.raises(ValueError, match=r"at most 1000 are allowed"):
+        read_ply(io.BytesIO(ply), max_bytes=1000)
+    before = ply.replace(b"element vertex", b"element other 99999999999\nproperty double a\nelement vertex")
+    header = b"VXZ\0" + struct.pack(">I", 1 << 28)
+
+    def many(fields: dict[str, Any]) -> None:
+        fields["num_voxel"] = 1 << 27
+        fields["compressed_size"] = 1 << 40
+        fields["chunks"][0]["ptr"] = [0, 1 << 39]
+
+    files = {"a.ply": ply, "b.ply": before, "a.vxz": header, "b.vxz": _with_header(VXZ[0], many)}
+    for name, data in files.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        reader: Any = read_ply if name.endswith("ply") else read_vxz
+        assert _peak(lambda path=path, reader=reader: reader(path)) < 32 << 20, name  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("codec", ["deflate", "lzma", "zstd"])
+def test_bombs_stay_within_the_limit(codec: str) -> None:
+    """Streams that unpack to 64 MiB, one of them without saying so, where 1 MiB is expected."""
+    level = {"deflate": 9, "lzma": 9, "zstd": 3}[codec]
+    bomb = compress(bytes(1 << 26), codec, level)
+    limit = 1 << 20
+    assert _peak(lambda: decompress(bomb, codec, level, limit)) < 4 * limit
+    if codec == "zstd":
+        silent = zstandard.ZstdCompressor(level=22, write_content_size=False).compress(bytes(1 << 26))
+        assert zstandard.get_frame_parameters(silent).content_size == zstandard.CONTENTSIZE_UNKNOWN
+        assert _peak(lambda: decompress(silent, codec, level, limit)) < 4 * limit
+        small = zstandard.ZstdCompressor(write_content_size=False).compress(b"abc" * 1000)
+        assert decompress(small, codec, level, 3000) == b"abc" * 1000
+
+
+def test_chunks_come_one_at_a_time() -> None:
+    coord, attr = _voxels()
+    for data in VXZ:
+        whole, whole_attr = read_vxz(io.BytesIO(data))
+        parts = list(iter_vxz(io.BytesIO(data)))
+        assert len(parts) == len(read_vxz_info(io.BytesIO(data))["chunks"]) > 1
+        assert torch.equal(torch.cat([part[0] for part in parts]), whole)
+        for name in attr:
+            assert torch.equal(torch.cat([part[1][name] for part in parts]), whole_attr[name])
+        box = [[2, 0, 3], [9, 12, 12]]
+        inside = list(iter_vxz(io.BytesIO(data), region=box))
+        assert torch.equal(torch.cat([part[0] for part in inside]), read_vxz(io.BytesIO(data), region=box)[0])
+    with pytest.raises(ValueError, match="ends early"):
+        list(iter_vxz(io.BytesIO(VXZ[0][:-3])))
+    assert len(coord) == len(whole)
+
+
+def test_one_chunk_in_memory() -> None:
+    """A file of 64 chunks is read in a fraction of the memory of the whole."""
+    grid = torch.cartesian_prod(*[torch.arange(64)] * 3)
+    stream = io.BytesIO()
+    write_vxz(stream, grid, {"a": torch.zeros(len(grid), 6, dtype=torch.uint8)}, chunk_size=16, compression="none")
+    tracemalloc.start()
+    total = sum(len(coord) for coord, _ in iter_vxz(stream_from(stream)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == len(grid)
+    assert peak < len(grid) * 18 / 4
+
+
+def stream_from(stream: io.BytesIO) -> io.BytesIO:
+    stream.seek(0)
+    return stream

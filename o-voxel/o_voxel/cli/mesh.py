@@ -67,11 +67,12 @@ class MeshTask:
             load_asset(source, self.resolution, self.aabb), orient=self.orient, restore=self.restore,
             y_up=kind in ("glb", "obj"),
         )  # fmt: skip
-        if kind == "glb" and mesh.visual.defined:  # COLOR_0 is linear
-            rgba = np.asarray(mesh.visual.vertex_colors).copy()
+        visual: Any = mesh.visual
+        if kind == "glb" and visual.defined:  # COLOR_0 is linear
+            rgba = np.asarray(visual.vertex_colors).copy()
             rgba[:, :3] = np.rint(srgb_to_linear(rgba[:, :3] / 255.0) * 255)
-            mesh.visual.vertex_colors = rgba
-        payload = mesh.export(file_type=kind)
+            visual.vertex_colors = rgba
+        payload: Any = mesh.export(file_type=kind)
         with open_to_write(target) as stream:
             stream.write(payload.encode() if isinstance(payload, str) else payload)
 

@@ -22,12 +22,14 @@ __all__ = [
     "names_its_file",
     "open_to_read",
     "open_to_write",
+    "read_exactly",
     "to_tensor",
 ]
 
 ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Tensor"
 FileLike: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
 Result = TypeVar("Result")
+_PIECE = 1 << 22
 
 
 def _as_numpy(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
@@ -70,6 +72,20 @@ def to_tensor(name: str, array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array)
     except TypeError as error:
         raise ValueError(f"{name!r} has the unsupported type {array.dtype}") from error
+
+
+def read_exactly(stream: IO[bytes], size: int, what: str) -> bytearray:
+    """The next `size` bytes; ValueError beginning with `what` where the file has fewer.
+
+    Reads piecewise, so that a false size allocates nothing.
+    """
+    data = bytearray()
+    while len(data) < size:
+        piece = stream.read(min(size - len(data), _PIECE))
+        if not piece:
+            raise ValueError(f"{what}: {len(data)} of {size} bytes are there")
+        data += piece
+    return data
 
 
 @contextlib.contextmanager

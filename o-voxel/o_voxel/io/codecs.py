@@ -14,6 +14,7 @@ Codec = Literal["none", "deflate", "lzma", "zstd"]
 CODECS: tuple[str, ...] = get_args(Codec)
 
 _DEFAULT_LEVEL = {"none": 0, "deflate": 9, "lzma": 9, "zstd": 22}
+_SMALLEST_WINDOW = 1 << 17
 _LEVELS = {"none": (0, 0), "deflate": (1, 9), "lzma": (1, 9), "zstd": (-131072, 22)}
 
 
@@ -31,14 +32,11 @@ def check_level(codec: str, level: int | None) -> int:
     return level
 
 
-def _lzma_filters(level: int, size: int | None = None) -> list[dict[str, int]]:
-    settings = {"id": lzma.FILTER_LZMA2, "preset": level}
-    if size is not None:
-        # A dictionary no larger than the data: any decoder of the preset reads it, and the encoder need not clear
-        # hundreds of megabytes of tables for a few kilobytes.
-        preset = {1: 20, 2: 21, 3: 22, 4: 22, 5: 23, 6: 23, 7: 24, 8: 25, 9: 26}[level]
-        settings["dict_size"] = min(1 << preset, max(1 << 16, 1 << max(0, size - 1).bit_length()))
-    return [settings]
+def _lzma_filters(level: int, size: int) -> list[dict[str, int]]:
+    """The preset with a dictionary no larger than the data needs: any decoder of the preset reads it, neither side has
+    to hold tens of megabytes for a few kilobytes, and a dictionary as long as the output reaches everything."""
+    preset = {1: 20, 2: 21, 3: 22, 4: 22, 5: 23, 6: 23, 7: 24, 8: 25, 9: 26}[level]
+    return [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": min(1 << preset, max(1 << 16, size))}]
 
 
 def compress(data: bytes, codec: str, level: int) -> bytes:
@@ -55,21 +53,31 @@ def compress(data: bytes, codec: str, level: int) -> bytes:
     raise ValueError(f"compression must be one of {CODECS}, got {codec!r}")
 
 
+def _inflate_zstd(data: bytes, limit: int) -> bytes:
+    frame = zstandard.get_frame_parameters(data)
+    if frame.content_size not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+        if frame.content_size > limit:
+            raise ValueError(f"zstd stream holds more than the expected {limit - 1} bytes")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
+    window = 1 << max(limit - 1, _SMALLEST_WINDOW - 1).bit_length()  # what is further back than this cannot be meant
+    with zstandard.ZstdDecompressor(max_window_size=min(window, 1 << 31)).stream_reader(data) as reader:
+        return reader.read(limit)
+
+
 def _inflate(data: bytes, codec: str, level: int, limit: int) -> bytes:
+    if codec == "zstd":
+        return _inflate_zstd(data, limit)
     if codec == "deflate":
         inflater = zlib.decompressobj(-15)
         out = inflater.decompress(data, limit)
-        if not inflater.eof and len(out) < limit:
-            raise ValueError("deflate stream ends early")
-        return out
-    if codec == "lzma":
-        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_lzma_filters(level))
+        complete = inflater.eof
+    else:
+        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_lzma_filters(level, limit))
         out = decoder.decompress(data, limit)
-        if not decoder.eof and len(out) < limit:
-            raise ValueError("lzma stream ends early")
-        return out
-    with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
-        return reader.read(limit)
+        complete = decoder.eof
+    if not complete and len(out) < limit:
+        raise ValueError(f"{codec} stream ends early")
+    return out
 
 
 def decompress(data: bytes, codec: str, level: int, max_size: int) -> bytes:

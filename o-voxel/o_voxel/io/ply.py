@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import IO, Any
@@ -17,6 +18,7 @@ from o_voxel.io.arrays import (
     names_its_file,
     open_to_read,
     open_to_write,
+    read_exactly,
     to_tensor,
 )
 
@@ -38,6 +40,9 @@ _SIZED_NAMES = {"uint8": "u1", "int8": "i1", "uint16": "u2", "int16": "i2", "uin
 _TYPES = {name: code for code, name in _TYPE_NAMES.items()} | _SIZED_NAMES | {"float32": "f4", "float64": "f8"}
 _BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _MAX_HEADER = 1 << 20
+_MAX_BYTES = 1 << 33
+_MAX_LINE = 1 << 16
+_ASCII_LINES = 4096
 _EXACT_FLOAT = 1 << 24
 
 
@@ -118,57 +123,81 @@ def _parse_header(lines: list[str]) -> tuple[str, int, int, list[tuple[str, str]
     raise ValueError("PLY file has no element 'vertex'")
 
 
-def _read_table(stream: IO[bytes]) -> Array:
+def _skip(stream: IO[bytes], size: int) -> None:
+    while size > 0:
+        piece = stream.read(min(size, 1 << 22))
+        if not piece:
+            raise ValueError("PLY file ends before its vertices")
+        size -= len(piece)
+
+
+def _read_ascii(stream: IO[bytes], skip: int, count: int, dtype: np.dtype[Any]) -> Array:
+    """Vertices of an ASCII file, some thousand lines at a time."""
+    names = list(dtype.names or ())
+    parts: list[Array] = []
+    done = -skip
+    while done < count:
+        wanted = min(_ASCII_LINES, (count - done) if done >= 0 else -done)
+        lines = list(itertools.islice(iter(lambda: stream.readline(_MAX_LINE), b""), wanted))
+        if len(lines) < wanted:
+            raise ValueError(f"PLY file ends early: {max(done, 0) + len(lines)} of {count} vertices")
+        if done >= 0:
+            rows = [line.decode("ascii", errors="replace").split() for line in lines]
+            if any(len(row) != len(names) for row in rows):
+                raise ValueError(f"PLY vertices must have {len(names)} values each")
+            part = np.empty(len(rows), dtype)
+            for i, name in enumerate(names):
+                number = float if dtype[name].kind == "f" else int
+                try:
+                    part[name] = np.array([number(row[i]) for row in rows], dtype=dtype[name])
+                except OverflowError as error:
+                    raise ValueError(f"PLY property {name!r} does not fit its type {dtype[name]}") from error
+            parts.append(part)
+        done += wanted
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def _read_table(stream: IO[bytes], max_bytes: int) -> Array:
     style, skip, count, properties = _parse_header(_read_header(stream))
     names = [name for name, _ in properties]
     if len(set(names)) != len(names):
         raise ValueError("PLY vertex properties must have distinct names")
     dtype = np.dtype([(name, _BYTE_ORDERS[style] + code) for name, code in properties])
+    if count * dtype.itemsize > max_bytes:
+        raise ValueError(f"PLY file claims {count * dtype.itemsize} bytes of vertices, at most {max_bytes} are allowed")
     if style == "ascii":
-        rows = stream.read().decode("ascii", errors="replace").splitlines()[skip:]
-        if len(rows) < count:
-            raise ValueError(f"PLY file ends early: {len(rows)} of {count} vertices")
-        table = np.empty(count, dtype)
-        values = [row.split() for row in rows[:count]]
-        if any(len(row) != len(names) for row in values):
-            raise ValueError(f"PLY vertices must have {len(names)} values each")
-        for i, name in enumerate(names):
-            number = float if dtype[name].kind == "f" else int
-            try:
-                table[name] = np.array([number(row[i]) for row in values], dtype=dtype[name])
-            except OverflowError as error:
-                raise ValueError(f"PLY property {name!r} does not fit its type {dtype[name]}") from error
-        return table
-    if skip and len(stream.read(skip)) != skip:
-        raise ValueError("PLY file ends before its vertices")
-    needed = count * dtype.itemsize
-    data = bytearray()
-    while len(data) < needed:  # piecewise: a false count must not allocate more than the file holds
-        piece = stream.read(min(needed - len(data), 1 << 24))
-        if not piece:
-            raise ValueError(f"PLY file ends early: {len(data)} of {needed} bytes of vertices")
-        data += piece
-    return np.frombuffer(bytes(data), dtype)
+        return _read_ascii(stream, skip, count, dtype)
+    _skip(stream, skip)
+    return np.frombuffer(read_exactly(stream, count * dtype.itemsize, "PLY file ends early"), dtype)
+
+
+def _positions(table: Array) -> Array:
+    """Coordinates int32 [N, 3]: x, y, z rounded."""
+    coord = np.empty((len(table), 3), np.int32)
+    for axis, name in enumerate("xyz"):
+        with np.errstate(invalid="ignore"):  # signalling NaNs; refused below
+            values = table[name].astype(np.float64)
+        if not bool((np.abs(values) < 2**31 - 1).all()):  # false for NaN too
+            raise ValueError("PLY coordinates must be finite and fit int32")
+        coord[:, axis] = np.rint(values, out=values)
+    return coord
 
 
 @names_its_file
-def read_ply(file: FileLike) -> tuple[Tensor, dict[str, Tensor]]:
+def read_ply(file: FileLike, *, max_bytes: int = _MAX_BYTES) -> tuple[Tensor, dict[str, Tensor]]:
     """Read `(coord int32 [N, 3], {name: values [N, C] as stored})` from a binary or ASCII PLY file.
 
     Properties `<name>_<channel>` are joined to one attribute, channels in order of their number; a property without a
-    number is an attribute of one channel. Raises ValueError on malformed files, mixed types, and coordinates that are
-    not finite or leave int32.
+    number is an attribute of one channel. Raises ValueError on malformed files, more than `max_bytes` of vertices,
+    mixed types, and coordinates that are not finite or leave int32.
     """
     with open_to_read(file) as stream:
-        table = _read_table(stream)
+        table = _read_table(stream, max_bytes)
     names = list(table.dtype.names or ())
     missing = [axis for axis in "xyz" if axis not in names]
     if missing:
         raise ValueError(f"PLY vertices lack the properties {missing}")
-    with np.errstate(invalid="ignore"):  # signalling NaNs; refused below
-        position = np.stack([table[axis].astype(np.float64) for axis in "xyz"], 1)
-    if not np.isfinite(position).all() or (np.abs(position) >= 2**31 - 1).any():
-        raise ValueError("PLY coordinates must be finite and fit int32")
+    coord = _positions(table)
     groups: dict[str, dict[int, str]] = {}
     for name in names:
         if name in ("x", "y", "z"):
@@ -186,4 +215,4 @@ def read_ply(file: FileLike) -> tuple[Tensor, dict[str, Tensor]]:
         if len({part.dtype for part in parts}) != 1:
             raise ValueError(f"PLY attribute {base!r} mixes types")
         attrs[base] = to_tensor(base, np.stack(parts, 1))
-    return to_tensor("coord", np.rint(position).astype(np.int32)), attrs
+    return to_tensor("coord", coord), attrs

@@ -43,7 +43,10 @@ def coords_to_codes(coords: Array) -> Array:
 
 def codes_to_coords(codes: Array) -> Array:
     """Coordinates [N, 3] of z-order codes [N], same dtype."""
-    return np.stack([_gather(codes >> 2), _gather(codes >> 1), _gather(codes)], 1)
+    coords = np.empty((len(codes), 3), codes.dtype)
+    for axis in range(3):
+        coords[:, axis] = _gather(codes >> (2 - axis))
+    return coords
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,12 @@ def build_octree(codes: Array, depth: int) -> Octree:
 
 
 def decode_octree(data: bytes, depth: int, max_leaves: int) -> Array:
-    """Ascending leaf codes int64 [N] of pre-order octree bytes.
+    """Ascending leaf codes int32 [N] of pre-order octree bytes.
 
     Raises ValueError if the bytes end early, are too many, hold a node without children, or give more than
     `max_leaves`.
     """
     native = native_module()
     if native is None:
-        return decode_octree_reference(data, depth, max_leaves)
-    return cast(Array, native.decode_octree(data, depth, max_leaves).astype(np.int64))
+        return decode_octree_reference(data, depth, max_leaves).astype(np.int32)
+    return cast(Array, native.decode_octree(data, depth, max_leaves))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, TypeVar
 
@@ -19,6 +19,7 @@ from o_voxel.io.arrays import (
     names_its_file,
     open_to_read,
     open_to_write,
+    read_exactly,
     to_tensor,
 )
 from o_voxel.io.codecs import Codec, check_level, compress, decompress
@@ -35,7 +36,7 @@ from o_voxel.io.vxz_header import (
     read_header,
 )
 
-__all__ = ["read_vxz", "read_vxz_info", "write_vxz"]
+__all__ = ["iter_vxz", "read_vxz", "read_vxz_info", "write_vxz"]
 
 MAX_VOXELS = 1 << 28
 
@@ -181,7 +182,8 @@ def _read_chunk(blob: bytes, chunk: Chunk, header: Header, budget: int) -> tuple
             if len(data) != len(codes) * channels:
                 raise ValueError(f"stream {key!r} holds {len(data)} bytes, expected {len(codes)} x {channels}")
             parts.append(np.frombuffer(data, np.uint8).reshape(len(codes), channels))
-        prediction = None if header.filter == "none" else predict(header.filter, build_octree(codes, depth))
+        tree = None if header.filter == "none" else build_octree(codes.astype(np.int64), depth)
+        prediction = None if tree is None else predict(header.filter, tree)
         if header.interleave == "as_is":
             arrays = [undo_filter(part, prediction) for part in parts]
         else:
@@ -190,29 +192,67 @@ def _read_chunk(blob: bytes, chunk: Chunk, header: Header, budget: int) -> tuple
             arrays = np.split(table, splits, axis=1) if header.attr else []
     except ValueError as error:
         raise ValueError(f"chunk {list(chunk.idx)}: {error}") from error
-    coords = codes_to_coords(codes) + np.array(chunk.idx, dtype=np.int64) * header.chunk_size
-    return coords.astype(np.int32), arrays
+    coords = codes_to_coords(codes)
+    coords += np.array(chunk.idx, dtype=np.int32) * np.int32(header.chunk_size)
+    return coords, arrays
 
 
 def _chunk_blobs(stream: IO[bytes], header: Header, chunks: list[Chunk]) -> list[bytes]:
     """The bytes of chunks; the whole section at once if all are wanted, else ranged reads."""
     if len(chunks) == len(header.chunks):
         end = max((chunk.ptr[0] + chunk.ptr[1] for chunk in chunks), default=0)
-        data = stream.read(end)
-        if len(data) != end:
-            raise ValueError(f"file ends early: the binary section has {len(data)} of {end} bytes")
+        data = memoryview(read_exactly(stream, end, "file ends early: the binary section"))
         crc = header.raw.get("crc32")
         if isinstance(crc, int) and end == header.raw["compressed_size"] and zlib.crc32(data) != crc:
             raise ValueError("the binary section does not match its crc32")
-        return [data[chunk.ptr[0] : chunk.ptr[0] + chunk.ptr[1]] for chunk in chunks]
+        return [bytes(data[chunk.ptr[0] : chunk.ptr[0] + chunk.ptr[1]]) for chunk in chunks]
     base = stream.tell()
-    blobs = []
-    for chunk in chunks:
-        stream.seek(base + chunk.ptr[0])
-        blobs.append(stream.read(chunk.ptr[1]))
-        if len(blobs[-1]) != chunk.ptr[1]:
-            raise ValueError(f"file ends early: chunk {list(chunk.idx)} has {len(blobs[-1])} of {chunk.ptr[1]} bytes")
-    return blobs
+    return [_chunk_blob(stream, base, chunk) for chunk in chunks]
+
+
+def _chunk_blob(stream: IO[bytes], base: int, chunk: Chunk) -> bytes:
+    stream.seek(base + chunk.ptr[0])
+    return bytes(read_exactly(stream, chunk.ptr[1], f"file ends early: chunk {list(chunk.idx)}"))
+
+
+def _named(arrays: list[Array], header: Header, keep: Any) -> dict[str, Tensor]:
+    return {name: to_tensor(name, array[keep]) for (name, _), array in zip(header.attr, arrays)}
+
+
+def _in_region(chunks: list[Chunk], box: Array | None, size: int) -> list[Chunk]:
+    """The chunks that meet a box of voxels."""
+    if box is None:
+        return chunks
+    cells = np.array([chunk.idx for chunk in chunks], dtype=np.int64).reshape(-1, 3) * size
+    wanted = ((cells < box[1]) & (cells + size > box[0])).all(1)
+    return [chunk for chunk, keep in zip(chunks, wanted) if keep]
+
+
+def _rows_in(coord: Array, box: Array | None) -> Any:
+    return slice(None) if box is None else ((coord >= box[0]) & (coord < box[1])).all(1)
+
+
+def iter_vxz(
+    file: FileLike, *, region: Any | None = None, max_voxels: int = MAX_VOXELS
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Read a `.vxz` file chunk by chunk: `(coord int32 [n, 3], {name: uint8 [n, C]})` of each, in file order.
+
+    Only one chunk is in memory at a time. `region` and errors as in `read_vxz`; an error may come after some chunks.
+    The file must allow seeking.
+    """
+    box = None if region is None else _region(region)
+    with open_to_read(file) as stream:
+        header = read_header(stream, max_voxels)
+        base = stream.tell()
+        count = 0
+        wanted = _in_region(header.chunks, box, header.chunk_size)
+        for chunk in wanted:
+            coord, arrays = _read_chunk(_chunk_blob(stream, base, chunk), chunk, header, header.num_voxels - count)
+            count += len(coord)
+            keep = _rows_in(coord, box)
+            yield to_tensor("coord", coord[keep]), _named(arrays, header, keep)
+        if len(wanted) == len(header.chunks) and count != header.num_voxels:
+            raise ValueError(f"the chunks hold {count} voxels, the header says {header.num_voxels}")
 
 
 def _region(region: Any) -> Array:
@@ -238,12 +278,7 @@ def read_vxz(
     box = None if region is None else _region(region)
     with open_to_read(file) as stream:
         header = read_header(stream, max_voxels)
-        chunks = header.chunks
-        if box is not None:
-            size = header.chunk_size
-            cells = np.array([chunk.idx for chunk in chunks], dtype=np.int64).reshape(-1, 3) * size
-            wanted = ((cells < box[1]) & (cells + size > box[0])).all(1)
-            chunks = [chunk for chunk, keep in zip(chunks, wanted) if keep]
+        chunks = _in_region(header.chunks, box, header.chunk_size)
         blobs = _chunk_blobs(stream, header, chunks)
     remaining = header.num_voxels
 
@@ -260,7 +295,7 @@ def read_vxz(
     complete = len(chunks) == len(header.chunks)
     if len(coord) > header.num_voxels or (complete and len(coord) != header.num_voxels):
         raise ValueError(f"the chunks hold {len(coord)} voxels, the header says {header.num_voxels}")
-    keep = slice(None) if box is None else ((coord >= box[0]) & (coord < box[1])).all(1)
+    keep = _rows_in(coord, box)
     attrs = {}
     for i, (name, channels) in enumerate(header.attr):
         rows = np.concatenate([part[1][i] for part in parts]) if parts else np.zeros((0, channels), np.uint8)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal, get_args
 
+from o_voxel.io.arrays import read_exactly
 from o_voxel.io.codecs import CODECS, check_level
 from o_voxel.io.filters import FILTERS
 
@@ -175,10 +176,7 @@ def read_header(stream: IO[bytes], max_voxels: int) -> Header:
     (offset,) = struct.unpack(">I", head[4:])
     if not 8 < offset <= _MAX_HEADER + 8:
         raise ValueError(f"offset of the binary section must lie in 9..{_MAX_HEADER + 8}, got {offset}")
-    text = stream.read(offset - 8)
-    if len(text) != offset - 8:
-        raise ValueError(f"file ends inside its header ({len(text)} of {offset - 8} bytes)")
-    fields = _parse_json(text)
+    fields = _parse_json(bytes(read_exactly(stream, offset - 8, "file ends inside its header")))
     num_voxels = _integer(fields.get("num_voxel"), "num_voxel", 0, max_voxels)
     chunk_size = _integer(fields.get("chunk_size"), "chunk_size", 4, 1024)
     check_chunk_size(chunk_size)
