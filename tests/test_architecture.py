@@ -150,7 +150,7 @@ print("ok")
 # Where the name of a module is not that of its distribution.
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "imageio_ffmpeg": "imageio-ffmpeg"}
 # Imported inside functions that say what to install.
-ON_DEMAND = {"trellis2": {"lpips", "pandas"}, "o_voxel": set(), "data_toolkit": set()}
+ON_DEMAND = {"trellis2": {"lpips", "pandas", "triton"}, "o_voxel": set(), "data_toolkit": set()}
 
 
 def _declared(pyproject: Path) -> set[str]:
