@@ -43,8 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         chosen += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     if any(d.type == "cuda" for d in chosen) and not torch.cuda.is_available():
         parser.error("PyTorch finds no CUDA device")
-    logging.getLogger("trellis2").setLevel(logging.ERROR)  # the report says what the log would
-    found = collect(chosen, quick=options.quick)
+    log = logging.getLogger("trellis2")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the report says what the log would
+    try:
+        found = collect(chosen, quick=options.quick)
+    finally:
+        log.setLevel(level)
     print(json.dumps(_finite(found), indent=1) if options.json else as_text(found))
     return 1 if found["problems"] else 0
 
