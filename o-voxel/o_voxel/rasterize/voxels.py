@@ -116,11 +116,12 @@ class VoxelRenderer:
     ) -> AttrDict:
         """Render `attr [C, H, W]`, `depth [H, W]`, `alpha [H, W]`, zeros where no voxel is seen.
 
-        Runs on the device of `position` (float32). `attr` is differentiable in `attrs`; nothing else is. Hits of a pixel
-        compare by float32 depth, then by row. Depth is measured where the ray enters the box (or crosses
-        the near plane inside it); with `ssaa` > 1 colour and alpha are averaged, depth over the covered part only.
-        `quirks="published"`: order by depth of the box centres, drop boxes whose centre is within 0.2 of the camera,
-        ignore near, far and the principal point, average depth over the background too.
+        Runs on the device of `position`, in float32. `attr` is differentiable in `attrs`; nothing else is. Hits of a
+        pixel compare by float32 depth, then by row, so that every backend draws the same picture. Depth is measured
+        where the ray enters the box (or crosses the near plane inside it); with `ssaa` > 1 colour and alpha are
+        averaged, depth over the covered part only. `quirks="published"`: order by depth of the box centres, drop boxes
+        whose centre is within 0.2 of the camera, ignore near, far and the principal point, average depth over the
+        background too.
         Raises TypeError or ValueError on wrong types, shapes and options.
         """
         height, width, ssaa = self._size()
