@@ -29,12 +29,12 @@ class _Antialias(torch.autograd.Function):
     """The compiled antialiasing."""
 
     @staticmethod
-    def forward(ctx, color, pos, rast, tri, opposite):  # type: ignore[no-untyped-def]
+    def forward(ctx, color, pos, rast, tri, opposite):
         ctx.save_for_backward(color, pos, rast, tri, opposite)
         return core.antialias(color, rast, pos, tri, opposite)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         color, pos, rast, tri, opposite = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
         return *core.antialias_grad(color, rast, pos, tri, opposite, grad, wanted), None, None, None

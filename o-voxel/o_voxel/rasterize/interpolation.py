@@ -31,14 +31,14 @@ class _Interpolate(torch.autograd.Function):
     """The compiled interpolation."""
 
     @staticmethod
-    def forward(ctx, attr, rast, rast_db, tri, chosen):  # type: ignore[no-untyped-def]
+    def forward(ctx, attr, rast, rast_db, tri, chosen):
         ctx.save_for_backward(attr, rast, rast_db, tri)
         ctx.chosen = chosen
         ctx.set_materialize_grads(False)
         return core.interpolate(attr, rast, tri, rast_db, chosen)
 
     @staticmethod
-    def backward(ctx, grad_out, grad_da):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_out, grad_da):
         attr, rast, rast_db, tri = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         grads = core.interpolate_grad(attr, rast, tri, rast_db, ctx.chosen, grad_out, grad_da, wanted)

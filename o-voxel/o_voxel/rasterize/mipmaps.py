@@ -40,12 +40,12 @@ class _BuildMips(torch.autograd.Function):
     """The compiled box filter."""
 
     @staticmethod
-    def forward(ctx, tex, count):  # type: ignore[no-untyped-def]
+    def forward(ctx, tex, count):
         ctx.shape = tex.shape
         return tuple(core.build_mips(tex, count))
 
     @staticmethod
-    def backward(ctx, *grads):  # type: ignore[no-untyped-def]
+    def backward(ctx, *grads):
         return core.build_mips_grad(
             ctx.shape, [grad.clone(memory_format=torch.contiguous_format) for grad in grads]
         ), None

@@ -23,8 +23,8 @@ def select_backend(
     """The backend for a call on the device of `tensor`.
 
     "auto" takes the environment variable `O_VOXEL_RASTER_BACKEND` if it is set, else the compiled core where it serves
-    the device (with `through_cpu` a core without CUDA serves CUDA tensors, by copying), else plain PyTorch. Raises ValueError on an unknown name and RuntimeError if "native" is asked for but
-    not built for the device.
+    the device (with `through_cpu` a core without CUDA serves CUDA tensors, by copying), else plain PyTorch. Raises
+    ValueError on an unknown name and RuntimeError if "native" is asked for but not built for the device.
     """
     source = "backend"
     if backend == "auto" and os.environ.get(BACKEND_VARIABLE):
@@ -37,4 +37,4 @@ def select_backend(
         return "native" if served else "reference"
     if backend == "native" and not served:
         raise RuntimeError(f"backend='native' needs the compiled core for {tensor.device.type}: pip install ./o-voxel")
-    return backend  # type: ignore[return-value]
+    return backend

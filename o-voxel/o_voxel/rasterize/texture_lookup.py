@@ -58,18 +58,19 @@ class _Texture(torch.autograd.Function):
     """The compiled look-up."""
 
     @staticmethod
-    def forward(ctx, uv, uv_da, bias, filter_mode, boundary, *levels):  # type: ignore[no-untyped-def]
+    def forward(ctx, uv, uv_da, bias, filter_mode, boundary, *levels):
         ctx.save_for_backward(uv, uv_da, bias, *levels)
         ctx.modes = (filter_mode, boundary)
         return core.texture(levels, uv, uv_da, bias, filter_mode, boundary)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         uv, uv_da, bias, *levels = ctx.saved_tensors
         need = ctx.needs_input_grad
-        wanted = (any(need[5:]), *need[:3])
-        to_levels, *grads = core.texture_grad(levels, uv, uv_da, bias, *ctx.modes, grad, wanted)
-        return *grads, None, None, *(to_levels or [None] * len(levels))
+        mode, boundary = ctx.modes
+        wanted = (any(need[5:]), need[0], need[1], need[2])
+        to_levels, *grads = core.texture_grad(levels, uv, uv_da, bias, mode, boundary, grad, wanted)
+        return *grads, None, None, *(to_levels if wanted[0] else (None for _ in levels))
 
 
 def texture(
@@ -98,9 +99,9 @@ def texture(
     understood too. Raises TypeError or ValueError on wrong types, shapes and modes.
     """
     if isinstance(uv_da, str):
-        uv_da, filter_mode = None, uv_da  # type: ignore[assignment]
+        uv_da, filter_mode = None, uv_da
         if isinstance(mip_level_bias, str):
-            mip_level_bias, boundary_mode = None, mip_level_bias  # type: ignore[assignment]
+            mip_level_bias, boundary_mode = None, mip_level_bias
     table = check_texture(tex)
     if not isinstance(uv, Tensor) or uv.ndim != 4 or uv.shape[-1] != 2:
         raise ValueError(f"uv must have shape [B, h, w, 2], got {list(getattr(uv, 'shape', []))}")
@@ -132,5 +133,5 @@ def texture(
         return _Texture.apply(uv, *(fine or (None, None)), mode, boundary_mode, *levels)
     level = None
     if "mipmap" in mode:
-        level = mip_level_reference(*table.shape[1:3], uv_da, mip_level_bias, len(levels) - 1)
+        level = mip_level_reference(table.shape[1], table.shape[2], uv_da, mip_level_bias, len(levels) - 1)
     return texture_reference(levels, uv, level, mode, boundary_mode)

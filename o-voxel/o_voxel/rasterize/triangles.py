@@ -6,7 +6,7 @@ B batch, V vertices, F triangles, H rows, W columns. Row 0 is NDC y = -1, column
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -64,14 +64,14 @@ class _Rasterize(torch.autograd.Function):
     """The compiled rasteriser; the id of a pixel is a constant, (u, v, z/w) and rast_db follow the corners."""
 
     @staticmethod
-    def forward(ctx, pos, tri, size, peel, with_db):  # type: ignore[no-untyped-def]
+    def forward(ctx, pos, tri, size, peel, with_db):
         rast, rast_db = core.rasterize(pos, tri, size, peel, with_db)
         ctx.save_for_backward(pos, tri, rast)
         ctx.set_materialize_grads(False)
         return rast, rast_db
 
     @staticmethod
-    def backward(ctx, grad_rast, grad_db):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_rast, grad_db):
         pos, tri, rast = ctx.saved_tensors
         grad = core.rasterize_grad(pos, tri, rast, grad_rast, grad_db) if ctx.needs_input_grad[0] else None
         return grad, None, None, None, None
@@ -187,9 +187,9 @@ class DepthPeeler:
     def _remember(self, rast: Tensor) -> None:
         self._depth = torch.where(rast[..., 3] > 0, rast[..., 2], torch.inf)
 
-    def rasterize_next_layer(self):  # type: ignore[no-untyped-def]
+    def rasterize_next_layer(self) -> Any:
         """The next layer as from `rasterize`; all zeros once every layer has been drawn."""
-        call = {"peel_depth": self._depth, "grad_db": self._grad_db, "backend": self._backend}
-        layer = rasterize(self._pos, self._tri, self._resolution, **call)  # type: ignore[call-overload]
+        call: dict[str, Any] = {"peel_depth": self._depth, "grad_db": self._grad_db, "backend": self._backend}
+        layer = rasterize(self._pos, self._tri, self._resolution, **call)
         self._remember(layer[0] if self._grad_db else layer)
         return layer

@@ -39,4 +39,4 @@ def interpolate_reference(
     db = rast_db[at].to(attr.dtype)  # (du/dX, du/dY, dv/dX, dv/dY)
     to_u, to_v = (a0 - a2)[:, chosen, None], (a1 - a2)[:, chosen, None]  # [P, K, 1]
     slope = db[:, None, :2] * to_u + db[:, None, 2:] * to_v  # [P, K, 2]
-    return out, attr.new_zeros(*face.shape, 2 * len(chosen)).index_put(at, slope.reshape(len(b), -1))
+    return out, attr.new_zeros(*face.shape, 2 * len(chosen)).index_put(at, slope.reshape(len(b), 2 * len(chosen)))

@@ -31,7 +31,7 @@ def _halve(values: Tensor, dim: int) -> Tensor:
 
 
 def downsample_reference(tex: Tensor) -> Tensor:
-    """The next mip level `[B, max(1, H // 2), max(1, W // 2), C]` of `[B, H, W, C]`: exact box filter. Differentiable."""
+    """The next mip level `[B, max(1, H // 2), max(1, W // 2), C]` of `[B, H, W, C]` by an exact box filter."""
     return _halve(_halve(tex, 1), 2)
 
 
