@@ -75,8 +75,8 @@ def sparse_conv3d_children(
     feats: Tensor,  # [M, Ci]
     weight: Tensor,  # [8·C', K1, K2, K3, Ci]
     bias: Tensor | None,  # [8·C']
-    hood: Neighborhood,  # of the parents
-    cells: Tensor,  # [M, 8] int32 from child_cells
+    hood: Neighborhood,  # of the parents, or some rows [M', V] of it
+    cells: Tensor,  # [M, 8] int32 from child_cells, or of those rows [M', 8]
     num_children: int,
     *,
     backend: str = "auto",  # of the convolution, as in sparse_conv3d
@@ -93,10 +93,11 @@ def sparse_conv3d_children(
     if feats.dtype != weight.dtype:
         raise ValueError(f"feats and weight must have one dtype, got {feats.dtype} and {weight.dtype}")
     volume = weight.shape[1] * weight.shape[2] * weight.shape[3]
-    if hood.shape != (feats.shape[0], volume) or cells.shape != (feats.shape[0], 8):
+    rows = hood.shape[0]
+    if hood.num_sources != feats.shape[0] or hood.shape != (rows, volume) or cells.shape != (rows, 8):
         raise ValueError(
-            f"hood must be [{feats.shape[0]}, {volume}] and cells [{feats.shape[0]}, 8], "
-            f"got {tuple(hood.shape)} and {tuple(cells.shape)}"
+            f"hood must be [M', {volume}] into {feats.shape[0]} rows and cells [M', 8], "
+            f"got {tuple(hood.shape)} into {hood.num_sources} and {tuple(cells.shape)}"
         )
     with torch.no_grad():
         if backend not in ("auto", "triton"):

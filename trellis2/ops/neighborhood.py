@@ -51,21 +51,30 @@ class Neighborhood:
 
     Usually the table has a row for each of the N voxels; a part of its rows is a neighbourhood too.
     masks [M] int32, bit v set where tap v has a voxel, if the builder made them (V ≤ 30).
-    Raises ValueError for other shapes and types.
+    whole_rows: rows of the map that this is a part of. Kernels choose the order of their sums by it, so that a part
+    of the rows gives the bits that the whole would. Raises ValueError for other shapes and types.
     """
 
-    def __init__(self, table: Tensor, masks: Tensor | None = None, num_sources: int | None = None) -> None:
+    def __init__(
+        self,
+        table: Tensor,
+        masks: Tensor | None = None,
+        num_sources: int | None = None,
+        whole_rows: int | None = None,
+    ) -> None:
         if table.ndim != 2 or table.dtype != torch.int32:
             raise ValueError(f"table must be int32 [M, V], got {table.dtype} {tuple(table.shape)}")
         self.table = table
         self.masks = masks
         self.num_sources = table.shape[0] if num_sources is None else num_sources
+        self.whole_rows = table.shape[0] if whole_rows is None else whole_rows
         self._arrangements: dict[tuple[int, int], Arrangement] = {}
         self._pairs: Pairs | None = None
 
     def __getitem__(self, rows: slice) -> Neighborhood:
         """Some rows of the map."""
-        return Neighborhood(self.table[rows], None if self.masks is None else self.masks[rows], self.num_sources)
+        masks = None if self.masks is None else self.masks[rows]
+        return Neighborhood(self.table[rows], masks, self.num_sources, self.whole_rows)
 
     @property
     def shape(self) -> torch.Size:

@@ -62,7 +62,7 @@ def conv_rows(
     if out.numel() == 0:
         return out
     feats, weight = feats.contiguous(), weight.contiguous()
-    cfg = config if config is not None else conv_config(feats.dtype, num_rows, ck, cn, volume, feats.device)
+    cfg = config if config is not None else conv_config(feats.dtype, hood.whole_rows, ck, cn, volume, feats.device)
     arranged = hood.arranged(cfg.bm, cfg.groups)
     parts = cfg.groups * cfg.slices
     partial = parts > 1
