@@ -30,44 +30,48 @@ class Grid:
     grid_size: Tensor  # [3] int32, cells per axis
 
 
-def _as_tensor(value: Any, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def _as_array(value: Any, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """Checked values as NumPy: a call converts a small grid, which tensor operations would make its largest cost."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.double() if value.is_floating_point() else value).numpy()
     try:
-        tensor = torch.as_tensor(np.asarray(value) if isinstance(value, (list, tuple)) else value)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} must be numeric of shape {list(shape)}, got {value!r}") from error
-    tensor = tensor.detach().cpu()
-    if tensor.ndim == 0 and len(shape) == 1:
-        tensor = tensor.expand(shape)
-    if tuple(tensor.shape) != shape:
-        raise ValueError(f"{name} must have shape {list(shape)}, got {list(tensor.shape)}")
-    if tensor.dtype == torch.bool or tensor.is_complex():
-        raise ValueError(f"{name} must be a real number type, got {tensor.dtype}")
-    if not bool(torch.isfinite(tensor.double()).all()):
-        raise ValueError(f"{name} must be finite, got {tensor.tolist()}")
-    if not dtype.is_floating_point and not bool((tensor.double() == tensor.double().round()).all()):
-        raise ValueError(f"{name} must hold whole numbers, got {tensor.tolist()}")
-    return tensor.to(dtype).contiguous()
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be a real number type of shape {list(shape)}, got {value!r}")
+    wide = array.astype(np.float64)
+    if wide.ndim == 0 and len(shape) == 1:
+        wide = np.broadcast_to(wide, shape)
+    if wide.shape != shape:
+        raise ValueError(f"{name} must have shape {list(shape)}, got {list(wide.shape)}")
+    if not np.isfinite(wide).all():
+        raise ValueError(f"{name} must be finite, got {wide.tolist()}")
+    if issubclass(dtype, np.integer) and (wide != np.rint(wide)).any():
+        raise ValueError(f"{name} must hold whole numbers, got {wide.tolist()}")
+    return wide.astype(dtype)
 
 
-def _fit_box(points: Tensor, voxel_size: Tensor | None, grid_size: Tensor | None) -> Tensor:
+def _fit_box(points: Tensor, voxel_size: np.ndarray | None, grid_size: np.ndarray | None) -> np.ndarray:
     """Box around points [V, 3]: whole voxels of the given size, or half a voxel of margin on each side."""
     if points.shape[0] == 0:
         raise ValueError("aabb must be given for a mesh without vertices")
-    lower, upper = points.double().amin(0), points.double().amax(0)
+    lower, upper = points.double().amin(0).numpy(), points.double().amax(0).numpy()
     extent = upper - lower
     if voxel_size is not None:
-        size = voxel_size.double()
-        pad = torch.ceil(extent / size).clamp(min=1) * size - extent
+        size = voxel_size.astype(np.float64)
+        pad = np.maximum(np.ceil(extent / size), 1) * size - extent
     else:
         assert grid_size is not None
-        if bool((grid_size < 2).any()):
+        if (grid_size < 2).any():
             raise ValueError(f"grid_size must be at least 2 to choose aabb automatically, got {grid_size.tolist()}")
-        pad = extent / (grid_size.double() - 1)
-        if not bool((pad > 0).any()):
-            raise ValueError("aabb must be given for a mesh whose vertices coincide")
+        pad = extent / (grid_size - 1)
         flat = pad <= 0  # a flat axis takes the smallest voxel of the others
-        pad = torch.where(flat, pad[~flat].min() * grid_size, pad)
-    return torch.stack([lower - pad / 2, upper + pad / 2]).float()
+        if flat.all():
+            raise ValueError("aabb must be given for a mesh whose vertices coincide")
+        pad = np.where(flat, pad[~flat].min() * grid_size, pad)
+    return np.stack([lower - pad / 2, upper + pad / 2]).astype(np.float32)
 
 
 def resolve_grid(
@@ -90,39 +94,35 @@ def resolve_grid(
     """
     if voxel_size is None and grid_size is None:
         raise ValueError("voxel_size or grid_size must be given, got neither")
-    size = None if voxel_size is None else _as_tensor(voxel_size, "voxel_size", torch.float32, (3,))
-    if size is not None and not bool((size > 0).all()):
+    size = None if voxel_size is None else _as_array(voxel_size, "voxel_size", np.float32, (3,))
+    if size is not None and not (size > 0).all():
         raise ValueError(f"voxel_size must be positive, got {size.tolist()}")
-    if grid_size is not None:
-        wide = _as_tensor(grid_size, "grid_size", torch.int64, (3,))
-        if bool((wide < 1).any()) or bool((wide > MAX_GRID_SIZE).any()):
-            raise ValueError(f"grid_size must lie in [1, {MAX_GRID_SIZE}], got {wide.tolist()}")
-        count: Tensor | None = wide.int()
-    else:
-        count = None
+    count = None if grid_size is None else _as_array(grid_size, "grid_size", np.int64, (3,))
+    if count is not None and ((count < 1).any() or (count > MAX_GRID_SIZE).any()):
+        raise ValueError(f"grid_size must lie in [1, {MAX_GRID_SIZE}], got {count.tolist()}")
     if aabb is None:
         if vertices is None:
             raise ValueError("aabb must be given, as [[xmin, ymin, zmin], [xmax, ymax, zmax]]")
         box = _fit_box(vertices.detach().cpu(), size, count)
     else:
-        box = _as_tensor(aabb, "aabb", torch.float32, (2, 3))
+        box = _as_array(aabb, "aabb", np.float32, (2, 3))
     extent = box[1] - box[0]
-    if not bool((extent > 0).all()):
+    if not (extent > 0).all():
         raise ValueError(f"aabb must have its upper corner above its lower one on every axis, got {box.tolist()}")
     if size is None:
         assert count is not None
-        size = extent / count
-        if not bool((size > 0).all()):
+        size = extent / count.astype(np.float32)
+        if not (size > 0).all():
             raise ValueError(f"grid_size {count.tolist()} is too fine for aabb {box.tolist()}")
     elif count is None or prefer_voxel_size:
-        cells = torch.round(extent / size)
-        if bool((cells < 1).any()) or bool((cells > MAX_GRID_SIZE).any()):
+        cells = np.rint(extent / size)
+        if (cells < 1).any() or (cells > MAX_GRID_SIZE).any():
             raise ValueError(
                 f"voxel_size {size.tolist()} cuts aabb {box.tolist()} into {cells.tolist()} cells, "
                 f"must be 1 to {MAX_GRID_SIZE} per axis"
             )
-        count = cells.int()
-    return Grid(box, size, count)
+        count = cells.astype(np.int64)
+    return Grid(torch.from_numpy(box), torch.from_numpy(size), torch.from_numpy(count.astype(np.int32)))
 
 
 def box_to_local(points: Tensor, coords: Tensor, grid: Grid) -> Tensor:

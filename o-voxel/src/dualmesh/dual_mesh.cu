@@ -1,116 +1,104 @@
 #include "dualmesh/dual_mesh.h"
 
+#include <cstring>
 #include <stdexcept>
 
 #include "common/launch.h"
-#include "common/tile_prefix.h"
+#include "common/primitives.h"
 
 namespace ovoxel {
 namespace {
 
 constexpr int kThreads = 256;  // voxels a tile
+constexpr int kMaxQuads = 3 * kThreads;
 
 struct Counters {
-    unsigned long long flags, tiles, quads;
     unsigned int outside, repeated;
 };
 
-// Enters the voxels into the table, places their vertices and counts the flags (a bound on the number of quads).
+// Enters the voxels into the table and places their vertices, if there is memory for them yet.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     insertKernel(VoxelTable table, DualGridView<T> grid, T* vertices, Counters* counters) {
     const int64_t row = int64_t{kThreads} * blockIdx.x + threadIdx.x;
-    int flags = 0;
-    if (row < grid.n) {
-        for (int a = 0; a < 3; ++a) flags += grid.flags[3 * row + a] ? 1 : 0;
-        placeVertex(grid, row, vertices + 3 * row);
-        if (!insideGrid(grid, row))
-            counters->outside = 1;
-        else if (!table.insert(row))
-            counters->repeated = 1;
-    }
-    __shared__ int sums[kThreads / 32];
-    for (int step = 16; step > 0; step /= 2) flags += __shfl_xor_sync(0xffffffffu, flags, step);
-    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = flags;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        unsigned long long sum = 0;
-        for (int w = 0; w < kThreads / 32; ++w) sum += static_cast<unsigned>(sums[w]);
-        if (sum) atomicAdd(&counters->flags, sum);
-    }
+    if (row >= grid.n) return;
+    if (vertices) placeVertex(grid, row, vertices + 3 * row);
+    if (!insideGrid(grid, row))
+        counters->outside = 1;
+    else if (!table.insert(row))
+        counters->repeated = 1;
 }
 
-// Finds the quads of a tile of voxels, learns how many there are before it, and writes them. One pass: every voxel is
-// looked up once, every result written once.
-template <class T, bool kTrain>
+// Finds the quads of a tile of voxels; they wait in the tile's part of `found` until all tiles are counted.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    emitKernel(VoxelTable table, DualGridView<T> grid, Split split, DualMesh<T> mesh, uint64_t* states,
-               Counters* counters) {
-    __shared__ int4 quads[3 * kThreads];
+    findKernel(VoxelTable table, DualGridView<T> grid, int4* found, int32_t* counts, uint32_t* first, uint8_t* owns) {
+    __shared__ int4 quads[kMaxQuads];
     __shared__ unsigned sums[kThreads / 32];
-    __shared__ unsigned long long sharedTile, sharedPrefix;
-    __shared__ bool along02[kTrain ? 1 : 3 * kThreads];
-    if (threadIdx.x == 0) sharedTile = atomicAdd(&counters->tiles, 1ull);
-    __syncthreads();
-    const int64_t tile = static_cast<int64_t>(sharedTile), row = tile * kThreads + threadIdx.x;
+    const int64_t tile = blockIdx.x, row = tile * kThreads + threadIdx.x;
     int32_t rows[kNumAround];
     const unsigned complete = row < grid.n ? findQuads(table, grid, row, rows) : 0u;
-    const unsigned own = __popc(complete);
+    const unsigned own = __popc(complete), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     unsigned inclusive = own;
-    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (unsigned step = 1; step < 32; step *= 2) {
         const unsigned other = __shfl_up_sync(0xffffffffu, inclusive, step);
         inclusive += lane >= step ? other : 0u;
     }
     if (lane == 31) sums[warp] = inclusive;
     __syncthreads();
-    unsigned before = inclusive - own, total = 0;
+    unsigned slot = inclusive - own, total = 0;
     for (unsigned w = 0; w < kThreads / 32; ++w) {
-        before += w < warp ? sums[w] : 0u;
+        slot += w < warp ? sums[w] : 0u;
         total += sums[w];
     }
-    if (warp == 0) {
-        const uint64_t prefix = tilePrefix(states, tile, total);
-        if (lane == 0) {
-            sharedPrefix = prefix;
-            if (tile == gridDim.x - 1) counters->quads = prefix + total;
-        }
+    if (first && row < grid.n) {
+        first[row] = slot;  // within the tile
+        owns[row] = static_cast<uint8_t>(complete);
     }
-    unsigned slot = before;
+    if (threadIdx.x == 0) counts[tile] = static_cast<int32_t>(total);
 #pragma unroll
     for (int axis = 0; axis < 3; ++axis)
         if (complete >> axis & 1)
             quads[slot++] = {rows[quadCorner(axis, 0)], rows[quadCorner(axis, 1)], rows[quadCorner(axis, 2)],
                              rows[quadCorner(axis, 3)]};
     __syncthreads();
-    const int64_t base = static_cast<int64_t>(sharedPrefix);
-    if constexpr (kTrain) {
-        if (row < grid.n) {
-            mesh.first[row] = static_cast<uint32_t>(base + before);
-            mesh.complete[row] = static_cast<uint8_t>(complete);
+    for (unsigned q = threadIdx.x; q < total; q += kThreads) found[tile * kMaxQuads + q] = quads[q];
+}
+
+// Cuts the quads of a tile and writes them to their place, neighbouring threads to neighbouring memory.
+template <class T, bool kTrain>
+__global__ void __launch_bounds__(kThreads)
+    writeKernel(DualGridView<T> grid, Split split, DualMesh<T> mesh, const int4* found, const int64_t* starts) {
+    __shared__ int4 quads[kMaxQuads];
+    __shared__ bool along02[kTrain ? 1 : kMaxQuads];
+    const int64_t tile = blockIdx.x, row = tile * kThreads + threadIdx.x;
+    const int64_t base = starts[tile];
+    const auto total = static_cast<unsigned>(starts[tile + 1] - base);
+    if (kTrain && row < grid.n) mesh.first[row] += static_cast<uint32_t>(base);
+    for (unsigned q = threadIdx.x; q < total; q += kThreads) {
+        const int4 quad = quads[q] = found[tile * kMaxQuads + q];
+        const int32_t rows[4] = {quad.x, quad.y, quad.z, quad.w};
+        if constexpr (kTrain) {
+            reinterpret_cast<int4*>(mesh.quads)[base + q] = quad;
+            quadCentre(rows, mesh.vertices, grid.weight, mesh.vertices + 3 * (grid.n + base + q));
+        } else {
+            along02[q] = cutAlong02(split, rows, mesh.vertices, grid.weight);
         }
-        for (unsigned q = threadIdx.x; q < total; q += kThreads) {
-            reinterpret_cast<int4*>(mesh.quads)[base + q] = quads[q];
-            quadCentre(&quads[q].x, mesh.vertices, grid.weight, mesh.vertices + 3 * (grid.n + base + q));
-        }
-        for (unsigned t = threadIdx.x; t < 3 * total; t += kThreads) {
-            const int4 quad = quads[t / 3];
-            const int32_t centre = static_cast<int32_t>(grid.n + base + t / 3);
-            const int4 parts[3] = {{quad.x, quad.y, centre, quad.y},
-                                   {quad.z, centre, quad.z, quad.w},
-                                   {centre, quad.w, quad.x, centre}};
-            reinterpret_cast<int4*>(mesh.triangles)[3 * base + t] =
-                t % 3 == 0 ? parts[0] : (t % 3 == 1 ? parts[1] : parts[2]);
-        }
-    } else {
-        for (unsigned q = threadIdx.x; q < total; q += kThreads)
-            along02[q] = cutAlong02(split, &quads[q].x, mesh.vertices, grid.weight);
-        __syncthreads();
-        for (unsigned t = threadIdx.x; t < 3 * total; t += kThreads) {
-            const int32_t* quad = &quads[t / 3].x;
-            const bool cut = along02[t / 3];
-            const int k = 2 * static_cast<int>(t % 3);
-            reinterpret_cast<int2*>(mesh.triangles)[3 * base + t] = {quad[cutCorner(cut, k)], quad[cutCorner(cut, k + 1)]};
+    }
+    __syncthreads();
+    for (unsigned t = threadIdx.x; t < 3 * total; t += kThreads) {
+        const unsigned q = t / 3, part = t % 3;
+        if constexpr (kTrain) {
+            const int4 quad = quads[q];
+            const auto centre = static_cast<int32_t>(grid.n + base + q);
+            const int4 head{quad.x, quad.y, centre, quad.y}, middle{quad.z, centre, quad.z, quad.w},
+                tail{centre, quad.w, quad.x, centre};
+            reinterpret_cast<int4*>(mesh.triangles)[3 * base + t] = part == 0 ? head : (part == 1 ? middle : tail);
+        } else {
+            const int32_t* quad = &quads[q].x;
+            const int k = 2 * static_cast<int>(part);
+            reinterpret_cast<int2*>(mesh.triangles)[3 * base + t] = {quad[cutCorner(along02[q], k)],
+                                                                    quad[cutCorner(along02[q], k + 1)]};
         }
     }
 }
@@ -120,51 +108,50 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 DualMesh<T> dualMeshOnDevice(Workspace& workspace, const DualGridView<T>& grid, Split split, bool train) {
     const int64_t n = grid.n, tiles = (n + kThreads - 1) / kThreads, capacity = VoxelTable::capacityFor(n);
+    const auto blocks = static_cast<unsigned>(tiles);
+    CUstream_st* stream = workspace.stream();
     DualMesh<T> mesh;
     mesh.slots = workspace.allocate<uint32_t>(capacity);
     if (train) {
         mesh.first = workspace.allocate<uint32_t>(n);
         mesh.complete = workspace.allocate<uint8_t>(n);
+    } else {
+        mesh.vertices = workspace.allocate<T>(3 * n);  // the training form appends to them, once it knows how many
     }
-    if (n == 0) {
-        mesh.vertices = workspace.allocate<T>(0);
-        mesh.triangles = workspace.allocate<int32_t>(0);
-        if (train) mesh.quads = workspace.allocate<int32_t>(0);
-        return mesh;
-    }
-    checkCuda(cudaMemsetAsync(mesh.slots, 0xff, sizeof(uint32_t) * capacity, workspace.stream()), "memset");
-    constexpr int64_t kHeader = sizeof(Counters) / sizeof(uint64_t);
-    static_assert(sizeof(Counters) % sizeof(uint64_t) == 0);
-    auto* memory = workspace.allocate<uint64_t>(kHeader + tiles);
-    fillZero(workspace, memory, kHeader + tiles);
-    auto* counters = reinterpret_cast<Counters*>(memory);
-    uint64_t* states = memory + kHeader;
-
+    checkCuda(cudaMemsetAsync(mesh.slots, 0xff, sizeof(uint32_t) * capacity, stream), "memset");
+    int64_t* starts = workspace.allocate<int64_t>(tiles + 2);  // and, last, the counters: one copy brings both back
+    auto* counters = reinterpret_cast<Counters*>(starts + tiles + 1);
+    static_assert(sizeof(Counters) == sizeof(int64_t));
+    fillZero(workspace, counters, 1);
+    int32_t* counts = workspace.allocate<int32_t>(tiles);
+    int4* found = workspace.allocate<int4>(tiles * kMaxQuads);
     const VoxelTable table(grid.coords, 3, mesh.slots, capacity);
-    // The training form appends the centres to the vertices, so the flags are counted before there is memory for both.
-    T* vertices = train ? workspace.allocate<T>(3 * n) : (mesh.vertices = workspace.allocate<T>(3 * n));
-    insertKernel<<<static_cast<unsigned>(tiles), kThreads, 0, workspace.stream()>>>(table, grid, vertices, counters);
-    checkLaunch("entering voxels");
-    const Counters counted = readBack(workspace, counters);
+    if (n > 0) {
+        insertKernel<<<blocks, kThreads, 0, stream>>>(table, grid, mesh.vertices, counters);
+        checkLaunch("entering voxels");
+        findKernel<<<blocks, kThreads, 0, stream>>>(table, grid, found, counts, mesh.first, mesh.complete);
+        checkLaunch("finding quads");
+    }
+    exclusiveSum(workspace, counts, starts, tiles);
+    int64_t result[2];
+    readBack(workspace, starts + tiles, result, 2);
+    Counters counted;
+    std::memcpy(&counted, result + 1, sizeof(counted));
     if (counted.outside) throw std::invalid_argument("coords must lie in [0, grid_size)");
     if (counted.repeated) throw std::invalid_argument("coords must have unique rows, some repeat");
 
-    const int64_t bound = static_cast<int64_t>(counted.flags);
-    mesh.triangles = workspace.allocate<int32_t>((train ? 12 : 6) * bound);
+    mesh.numQuads = result[0];
+    mesh.triangles = workspace.allocate<int32_t>((train ? 12 : 6) * mesh.numQuads);
     if (train) {
-        mesh.vertices = workspace.allocate<T>(3 * (n + bound));
-        checkCuda(cudaMemcpyAsync(mesh.vertices, vertices, sizeof(T) * 3 * n, cudaMemcpyDeviceToDevice,
-                                  workspace.stream()), "copy");
-        workspace.release(vertices);
-        mesh.quads = workspace.allocate<int32_t>(4 * bound);
-        emitKernel<T, true><<<static_cast<unsigned>(tiles), kThreads, 0, workspace.stream()>>>(table, grid, split, mesh,
-                                                                                              states, counters);
-    } else {
-        emitKernel<T, false><<<static_cast<unsigned>(tiles), kThreads, 0, workspace.stream()>>>(table, grid, split, mesh,
-                                                                                               states, counters);
+        mesh.vertices = workspace.allocate<T>(3 * (n + mesh.numQuads));
+        mesh.quads = workspace.allocate<int32_t>(4 * mesh.numQuads);
+        T* vertices = mesh.vertices;
+        launchFor(workspace, n, [=] __device__(int64_t row) { placeVertex(grid, row, vertices + 3 * row); }, "vertices");
+        if (n > 0) writeKernel<T, true><<<blocks, kThreads, 0, stream>>>(grid, split, mesh, found, starts);
+    } else if (n > 0) {
+        writeKernel<T, false><<<blocks, kThreads, 0, stream>>>(grid, split, mesh, found, starts);
     }
     checkLaunch("writing quads");
-    mesh.numQuads = static_cast<int64_t>(readBack(workspace, &counters->quads));
     return mesh;
 }
 

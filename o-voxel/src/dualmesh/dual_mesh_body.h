@@ -56,11 +56,11 @@ OVOXEL_HD inline void placeVertex(const DualGridView<T>& grid, int64_t row, T* o
 template <class T>
 OVOXEL_HD inline unsigned findQuads(const VoxelTable& table, const DualGridView<T>& grid, int64_t row, int32_t* rows) {
     const bool* flag = grid.flags + 3 * row;
+    const Cell here = table.cell(row);
     constexpr unsigned kNeeds[3] = {0x0e, 0x32, 0x54};  // bit k: cell k
     unsigned needed = 0;
     for (int axis = 0; axis < 3; ++axis) needed |= flag[axis] ? kNeeds[axis] : 0u;
     if (needed == 0) return 0;
-    const Cell here = table.cell(row);
     uint32_t held[kNumAround];
     VoxelTable::Probe probe[kNumAround];
 #ifdef __CUDA_ARCH__
