@@ -1,13 +1,7 @@
-"""Mesh and material dumps on disk: our open container, and a safe reader of published pickles.
-
-Container `<sha>.npz`: member `structure` is UTF-8 JSON (as uint8) holding the dump with each array or byte string
-replaced by {"$": name}; the other members are those arrays (byte strings as uint8). Nothing in it can run code.
-Published `<sha>.pickle` files are read by an unpickler that admits plain containers and NumPy arrays only.
-"""
+"""Mesh and material dumps on disk; the formats are described where they are read, `trellis2.datasets.dump_file`."""
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 from pathlib import Path
@@ -16,31 +10,11 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from data_toolkit.files import atomic_write
+from trellis2.datasets.dump_file import DUMP_FORMAT, find_dump, load_dump
 
 __all__ = ["DumpFormat", "find_dump", "load_dump", "mesh_part", "save_dump"]
 
 DumpFormat = Literal["npz", "pickle"]
-_FORMAT = "trellis2-dump/1"
-_ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits what an array needs; everything else is refused before it is imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a dump")
-        return super().find_class(module, name)
 
 
 def mesh_part(dump: dict[str, Any]) -> dict[str, Any]:
@@ -68,66 +42,9 @@ def save_dump(path: Path, dump: dict[str, Any]) -> None:
             return {"$": name, "bytes": isinstance(value, bytes)}
         return value
 
-    structure = json.dumps({"format": _FORMAT, "dump": strip(dump)}).encode()
+    structure = json.dumps({"format": DUMP_FORMAT, "dump": strip(dump)}).encode()
 
     def write(file: IO[bytes]) -> None:
         np.savez_compressed(file, structure=np.frombuffer(structure, np.uint8), **arrays)  # type: ignore[arg-type]
 
     atomic_write(path, write)
-
-
-def load_dump(path: Path) -> dict[str, Any]:
-    """Read a dump of either format. Raises ValueError if the file is damaged or not a dump."""
-    try:
-        dump = _load_pickle(path) if path.suffix == ".pickle" else _load_npz(path)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OSError,
-        ImportError,
-    ) as e:
-        raise ValueError(f"{path} is not a readable dump: {e}") from e
-    if not isinstance(dump, dict) or not isinstance(dump.get("objects"), list):
-        raise ValueError(f"{path} must hold a dict with the list 'objects'")
-    return dump
-
-
-def _load_pickle(path: Path) -> Any:
-    with open(path, "rb") as file:
-        return _PlainUnpickler(io.BufferedReader(file)).load()
-
-
-def _load_npz(path: Path) -> Any:
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as store:
-            head = json.loads(store["structure"].tobytes().decode())
-            if head["format"] != _FORMAT:
-                raise ValueError(f"{path} has format {head['format']!r}, expected {_FORMAT!r}")
-            arrays = {name: store[name] for name in store.files if name != "structure"}
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{path} is not a readable dump: {error}") from error
-
-    def restore(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$" in value:
-                array = arrays[value["$"]]
-                return array.tobytes() if value["bytes"] else array
-            return {k: restore(v) for k, v in value.items()}
-        return [restore(v) for v in value] if isinstance(value, list) else value
-
-    return restore(head["dump"])
-
-
-def find_dump(folder: Path, sha: str) -> Path | None:
-    """The dump of an asset in a stage folder, ours before a published one."""
-    for suffix in (".npz", ".pickle"):
-        path = folder / f"{sha}{suffix}"
-        if path.is_file():
-            return path
-    return None

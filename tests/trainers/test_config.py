@@ -165,6 +165,6 @@ def test_tryrun_builds_and_does_not_train(tmp_path, mini_args):
     assert not list((tmp_path / "ckpts").iterdir())
 
 
-def test_rendering_losses_are_refused_clearly(tmp_path, mini_args, caplog):
+def test_rendering_losses_say_what_they_need(tmp_path, mini_args, caplog):
     assert main(mini_args("shape_vae", tmp_path, "trainer.max_steps=1", "trainer.lambda_depth=10")) == 1
-    assert "lambda_depth" in caplog.text and "differentiable rasteriser" in caplog.text
+    assert "lambda_depth > 0 needs meshes" in caplog.text and "'mesh_dump'" in caplog.text

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..utils.data_utils import load_balanced_group_indices
+from .dump_file import find_dump, load_dump
 from .metadata import Filter, read_metadata
 from .packed import Packed, gather_rows, load_packed, pack, save_packed
 from .reading import read_parallel
@@ -95,6 +96,28 @@ class StandardDatasetBase(Dataset):
             self._keep(list(range(min(max_items, len(self.instances)))))
 
     LOAD_COLUMN: ClassVar[str | None] = None
+    MESH_ROOT: ClassVar[str | None] = None  # role of the folders with mesh dumps
+    reads_meshes = False
+
+    def require_meshes(self, reason: str) -> None:
+        """Add `mesh` to every batch, a list with one mesh an item; ValueError if the folders lack the dumps."""
+        if self.MESH_ROOT is None:
+            raise ValueError(f"{reason} needs meshes, which {type(self).__name__} does not have")
+        missing = sorted({str(folders) for folders, _ in self.instances if self.MESH_ROOT not in folders})
+        if missing:
+            raise ValueError(f"{reason} needs meshes: the role {self.MESH_ROOT!r} is missing in data_dir, {missing[0]}")
+        self.reads_meshes = True
+
+    def mesh_of_dump(self, dump: dict[str, Any]) -> Any:
+        """The mesh of an item for `mesh` in a batch."""
+        raise TypeError(f"{type(self).__name__} does not say how to read a mesh")
+
+    def _read_mesh(self, index: int) -> Any:
+        folders, sha = self.instances[index]
+        path = find_dump(folders[self.MESH_ROOT], sha)
+        if path is None:
+            raise FileNotFoundError(f"no mesh dump of {sha} in {folders[self.MESH_ROOT]}")
+        return self.mesh_of_dump(load_dump(path))
 
     @property
     def loads(self) -> list[float]:
@@ -220,7 +243,13 @@ class StandardDatasetBase(Dataset):
 
     def batch(self, indices: Sequence[int], rng: torch.Generator, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Model inputs for the items `indices`, on `device`."""
-        return self.assemble(self.gather(indices, device), rng)
+        batch = self.assemble(self.gather(indices, device), rng)
+        if self.reads_meshes:
+            meshes, failed = read_parallel(self._read_mesh, list(indices), min(self.num_workers, len(indices)))
+            if failed:
+                raise ItemError(failed)
+            batch["mesh"] = [meshes[i].to(device) for i in indices]
+        return batch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))

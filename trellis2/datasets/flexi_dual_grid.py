@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .base import StandardDatasetBase
+from .dump_mesh import mesh_of_dump
 from .metadata import Filter, at_least, at_most, is_true
 from .packed import Packed
 from .projection import draw_voxels
@@ -22,11 +23,12 @@ __all__ = ["FlexiDualGridDataset"]
 class FlexiDualGridDataset(StandardDatasetBase):
     """Batches {`vertices`, `intersected`}: row-aligned SparseTensors, float32 [R, 3] in [0, 1] and bool [R, 3].
 
-    Meshes are not read: only rendering losses would use them.
+    `mesh`, a list of `Mesh`, is added for rendering losses (`require_meshes`).
     """
 
     ROOTS = ("dual_grid",)
     RAGGED = ("coords", "vertices", "intersected")
+    MESH_ROOT = "mesh_dump"
     LOAD_COLUMN = "dual_grid_size"
 
     def __init__(
@@ -48,7 +50,12 @@ class FlexiDualGridDataset(StandardDatasetBase):
         roots = {"base": folder, "dual_grid": folder / f"dual_grid_{self.resolution}"}
         if (folder / "asset_stats" / "metadata.csv").is_file():
             roots["asset_stats"] = folder / "asset_stats"
+        if (folder / "mesh_dumps" / "metadata.csv").is_file():
+            roots["mesh_dump"] = folder / "mesh_dumps"
         return roots
+
+    def mesh_of_dump(self, dump: dict[str, Any]) -> Any:
+        return mesh_of_dump(dump)
 
     def filters(self) -> list[Filter]:
         out = [is_true("dual_grid_converted", "Dual Grid Converted")]

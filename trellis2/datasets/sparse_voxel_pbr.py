@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .base import StandardDatasetBase
+from .dump_mesh import pbr_mesh_of_dump
 from .metadata import Filter, at_least, at_most, is_true
 from .packed import Packed
 from .projection import draw_voxels
@@ -36,11 +37,13 @@ def pbr_layout(attrs: Sequence[str]) -> dict[str, slice]:
 class SparseVoxelPbrDataset(StandardDatasetBase):
     """Batches {`x`}: SparseTensor float32 [R, ΣC], values mapped from [0, 255] to [-1, 1].
 
-    `with_mesh` is a published argument; meshes are not read: only rendering losses would use them.
+    `mesh`, a list of `MeshWithPbrMaterial`, is added for rendering losses (`require_meshes`) unless `with_mesh` is
+    false.
     """
 
     ROOTS = ("pbr_voxel",)
     RAGGED = ("coords", "attrs")
+    MESH_ROOT = "pbr_dump"
     LOAD_COLUMN = "num_pbr_voxels"
     value_range = (-1.0, 1.0)
 
@@ -68,7 +71,17 @@ class SparseVoxelPbrDataset(StandardDatasetBase):
         roots = {"base": folder, "pbr_voxel": folder / f"pbr_voxels_{self.resolution}"}
         if (folder / "asset_stats" / "metadata.csv").is_file():
             roots["asset_stats"] = folder / "asset_stats"
+        if (folder / "pbr_dumps" / "metadata.csv").is_file():
+            roots["pbr_dump"] = folder / "pbr_dumps"
         return roots
+
+    def require_meshes(self, reason: str) -> None:
+        if not self.with_mesh:
+            raise ValueError(f"{reason} needs meshes, which dataset.with_mesh=false leaves out")
+        super().require_meshes(reason)
+
+    def mesh_of_dump(self, dump: dict[str, Any]) -> Any:
+        return pbr_mesh_of_dump(dump)
 
     def filters(self) -> list[Filter]:
         out = [is_true("pbr_voxelized", "PBR Voxelized")]

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
+
+from trellis2.utils.srgb import linear_to_srgb, srgb_to_linear
 
 __all__ = ["Transfer", "decode", "encode", "linear_to_srgb", "srgb_to_linear", "tone_map"]
 
 Transfer = Literal["srgb", "gamma2.2"]
-
-
-def srgb_to_linear(x: Tensor) -> Tensor:
-    """IEC 61966-2-1 decoding of values in [0, 1]; any shape."""
-    return torch.where(x <= 0.04045, x / 12.92, ((x.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(x: Tensor) -> Tensor:
-    """IEC 61966-2-1 encoding of linear values in [0, 1]; any shape."""
-    return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def decode(x: Tensor, transfer: Transfer = "srgb") -> Tensor:

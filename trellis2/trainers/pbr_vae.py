@@ -1,4 +1,4 @@
-"""Texture VAE: material attributes on a given voxel structure."""
+"""Texture VAE: material attributes on a given voxel structure, supervised on voxels and on rendered pictures."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils.loss_utils import kl_divergence
+from .attribute_rendering import look_at_surface, read_voxels, textured_attributes
 from .base import BasicTrainer
-from .rasteriser import require_differentiable_rasteriser
+from .rendering import draw_cameras, picture_terms, read_radius_range, require_lpips
 
 __all__ = ["PbrVaeTrainer"]
+
+ATTRIBUTES = ("base_color", "metallic", "roughness", "alpha")  # in the order of `textured_attributes`
 
 
 class PbrVaeTrainer(BasicTrainer):
     """L = |y − x| (or squared) + λ_kl·KL; the decoder follows the encoder's structure.
 
-    The rendering terms need `lambda_render` > 0 and a differentiable rasteriser.
+    With `lambda_render` > 0 the true mesh (the dataset's `pbr_dump`) is seen from one random camera a sample, once with
+    its textures and once with the decoded voxels: + λ_render·Σ (λ_ssim·(1 − SSIM) + λ_lpips·LPIPS) over the pictures of
+    base colour and of metallic, roughness and alpha as three channels. LPIPS needs the package `lpips`.
     """
 
     MODEL_KEYS = ("encoder", "decoder")
@@ -45,20 +50,53 @@ class PbrVaeTrainer(BasicTrainer):
         self.lambda_lpips = lambda_lpips
         self.lambda_render = lambda_render
         self.render_resolution = render_resolution
-        self.camera_randomization_config = dict(camera_randomization_config or {"radius_range": [2, 100]})
+        self.radius_range = read_radius_range(camera_randomization_config)
         if lambda_render > 0:
-            require_differentiable_rasteriser("lambda_render")
+            require_lpips(lambda_lpips)
         super().__init__(*args, **kwargs)
+        if lambda_render > 0:
+            self.dataset.require_meshes("lambda_render > 0")
+            missing = [name for name in ATTRIBUTES if name not in self.dataset.layout]
+            if missing:
+                raise ValueError(f"lambda_render > 0 needs dataset.attrs with {', '.join(missing)}")
 
-    def training_losses(self, x: Any, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`x` SparseTensor [B, C] in [-1, 1]."""
+    def training_losses(self, x: Any, mesh: list[Any] | None = None, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`x` SparseTensor [B, C] in [-1, 1]; `mesh` the textured truth, for rendering."""
         z, mean, logvar = self.training_models["encoder"](x, sample_posterior=True, return_raw=True)
         y = self.training_models["decoder"](z)
         prediction, target = y.feats.float(), x.feats.float()
         direct = F.l1_loss(prediction, target) if self.loss_type == "l1" else F.mse_loss(prediction, target)
         kl = kl_divergence(mean.float(), logvar.float())
-        terms = {self.loss_type: direct, "kl": kl, "loss": direct + self.lambda_kl * kl}
+        terms = {self.loss_type: direct, "kl": kl}
+        total = direct + self.lambda_kl * kl
+        if self.lambda_render > 0:
+            assert mesh is not None
+            rendered = self._render_terms(y, mesh)
+            terms |= rendered
+            weights = {"ssim": self.lambda_ssim, "lpips": self.lambda_lpips}
+            for key, value in rendered.items():
+                total = total + self.lambda_render * weights[key.rsplit("/", 1)[1]] * value
+        terms["loss"] = total
         return terms, {"voxels": float(len(target)), "tokens": float(len(mean))}
+
+    def _render_terms(self, y: Any, meshes: list[Any]) -> dict[str, Tensor]:
+        """Terms of pictures of the true surfaces, with their textures and with the decoded voxels."""
+        cameras = draw_cameras(len(meshes), self.radius_range)
+        columns = [i for name in ATTRIBUTES for i in range(*self.dataset.layout[name].indices(y.feats.shape[1]))]
+        drawn, expected = [], []
+        with torch.autocast(y.feats.device.type, enabled=False):
+            for mesh, camera, rows in zip(meshes, cameras, y.layout):
+                surface = look_at_surface(mesh, camera, self.render_resolution)
+                expected.append(textured_attributes(mesh, surface))
+                values = y.feats[rows].float()[:, columns] * 0.5 + 0.5
+                drawn.append(read_voxels(y.coords[rows, 1:], values, self.dataset.resolution, surface))
+            a, b = torch.stack(drawn), torch.stack(expected)
+            weights = {"ssim": self.lambda_ssim, "lpips": self.lambda_lpips}
+            terms = {}
+            for name, part in (("base_color", slice(0, 3)), ("mra", slice(3, 6))):
+                for kind, value in picture_terms(a[:, part], b[:, part], weights).items():
+                    terms[f"render/{name}/{kind}"] = value
+        return terms
 
     def run_snapshot(self, num_samples: int, batch_size: int = 4, verbose: bool = False) -> dict[str, Tensor]:
         """`gt_<attribute>` and `pred_<attribute>` views."""

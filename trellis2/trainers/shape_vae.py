@@ -1,4 +1,4 @@
-"""Shape VAE on flexible dual grids, supervised directly on voxels."""
+"""Shape VAE on flexible dual grids, supervised on voxels and on rendered pictures of the decoded meshes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..utils.loss_utils import kl_divergence
 from .base import BasicTrainer
-from .rasteriser import require_differentiable_rasteriser
+from .rendering import draw_cameras, picture_terms, read_radius_range, require_lpips, stack_geometry
 
 __all__ = ["DirectDecoder", "ShapeVaeTrainer", "shape_vae_total"]
 
@@ -54,7 +54,9 @@ def shape_vae_total(terms: Mapping[str, Any], weights: Mapping[str, float]) -> A
 class ShapeVaeTrainer(BasicTrainer):
     """L = λ_int·BCE(flags) + λ_vert·MSE(dual vertices) + λ_sub·Σ BCE(children) + rendering terms + λ_kl·KL.
 
-    Rendering terms (`lambda_mask`, `lambda_depth`, `lambda_normal` > 0) need a differentiable rasteriser.
+    Rendering terms, where one of `lambda_mask`, `lambda_depth`, `lambda_normal` is positive: each sample's mesh and the
+    true one (the dataset's `mesh_dump`) from one random camera at `render_resolution`; L1 of coverage, depth and
+    normals, and of the normals λ_ssim·(1 − SSIM) + λ_lpips·LPIPS (which needs the package `lpips`).
     """
 
     MODEL_KEYS = ("encoder", "decoder")
@@ -88,19 +90,28 @@ class ShapeVaeTrainer(BasicTrainer):
             "lpips": lambda_lpips,
         }
         self.render_resolution = render_resolution
-        self.camera_randomization_config = dict(camera_randomization_config or {"radius_range": [2, 100]})
+        self.radius_range = read_radius_range(camera_randomization_config)
         asked = [f"lambda_{name}" for name in ("mask", "depth", "normal") if self.weights[name] > 0]
-        if asked:
-            require_differentiable_rasteriser(*asked)
+        self.renders = bool(asked)
+        if self.weights["normal"] > 0:
+            require_lpips(lambda_lpips)
         super().__init__(*args, **kwargs)
+        if self.renders:
+            self.dataset.require_meshes(" or ".join(asked) + " > 0")
 
     def training_module(self, key: str, model: nn.Module) -> Any:
-        return DirectDecoder(model) if key == "decoder" else model
+        return DirectDecoder(model) if key == "decoder" and not self.renders else model
 
-    def training_losses(self, vertices: Any, intersected: Any, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`vertices` [R, 3] in [0, 1] and `intersected` [R, 3] bool, row-aligned SparseTensors."""
+    def training_losses(
+        self, vertices: Any, intersected: Any, mesh: list[Any] | None = None, **_: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`vertices` [R, 3] in [0, 1] and `intersected` [R, 3] bool, row-aligned SparseTensors; `mesh` the truth."""
         z, mean, logvar = self.training_models["encoder"](vertices, intersected, sample_posterior=True, return_raw=True)
-        pred_vertices, pred_flags, subs_gt, subs = self.training_models["decoder"](z)
+        decoder = self.training_models["decoder"]
+        if self.renders:
+            meshes, pred_vertices, pred_flags, subs_gt, subs = decoder(z, intersected)
+        else:
+            pred_vertices, pred_flags, subs_gt, subs = decoder(z)
         flags = intersected.feats.float()
         terms: dict[str, Any] = {}
         if self.weights["intersected"] > 0:
@@ -109,6 +120,9 @@ class ShapeVaeTrainer(BasicTrainer):
             terms["direct/vertice"] = F.mse_loss(pred_vertices.feats.float(), vertices.feats.float())
         for i, (target, logits) in enumerate(zip(subs_gt, subs)):
             terms[f"bce_sub{i}"] = F.binary_cross_entropy_with_logits(logits.feats.float(), target.feats.float())
+        if self.renders:
+            assert mesh is not None
+            terms.update(self._render_terms(meshes, mesh))
         terms["kl"] = kl_divergence(mean.float(), logvar.float())
         terms["loss"] = shape_vae_total(terms, self.weights)
         with torch.no_grad():
@@ -122,6 +136,25 @@ class ShapeVaeTrainer(BasicTrainer):
                 wrong = (subs[-1].feats > 0) != subs_gt[-1].feats.bool()
                 status["finest_sub_wrong"] = wrong.float().mean()
         return terms, status
+
+    def _render_terms(self, meshes: list[Any], truth: list[Any]) -> dict[str, Tensor]:
+        """Terms of the pictures of decoded and true meshes from one random camera a sample."""
+        cameras = draw_cameras(len(meshes), self.radius_range)
+        with torch.no_grad():
+            expected = stack_geometry(truth, cameras, self.render_resolution)
+        with torch.autocast(expected.device.type, enabled=False):
+            drawn = stack_geometry(meshes, cameras, self.render_resolution)
+            terms = {}
+            if self.weights["mask"] > 0:
+                terms["render/mask"] = F.l1_loss(drawn[:, 0], expected[:, 0])
+            if self.weights["depth"] > 0:
+                terms["render/depth"] = F.l1_loss(drawn[:, 1], expected[:, 1])
+            if self.weights["normal"] > 0:
+                normals, true_normals = drawn[:, 2:], expected[:, 2:]
+                terms["render/normal/l1"] = F.l1_loss(normals, true_normals)
+                for name, value in picture_terms(normals, true_normals, self.weights).items():
+                    terms[f"render/normal/{name}"] = value
+        return terms
 
     def run_snapshot(self, num_samples: int, batch_size: int = 4, verbose: bool = False) -> dict[str, Tensor]:
         """`gt`, `rec` (true structure) and `rec2` (structure as predicted) voxel views."""
