@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -24,6 +26,11 @@ from o_voxel.io.arrays import (
 __all__ = ["read_npz", "write_npz"]
 
 _MAX_BYTES = 1 << 33
+_MAX_HEADER = 1 << 14
+_HEADER = re.compile(
+    r"\{'descr': *'(?P<descr>[<>=|]?[?a-zA-Z][0-9]{0,3})', *'fortran_order': *(?P<order>True|False), *"
+    r"'shape': *\((?P<shape>(?:[0-9]{1,19}, *)*(?:[0-9]{1,19})?)\),? *\} *\n?"
+)
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -55,20 +62,35 @@ def write_npz(file: FileLike, coord: ArrayLike, attr: Mapping[str, ArrayLike], c
         save(stream, coord=positions.astype(np.uint16), **arrays)  # type: ignore[arg-type]
 
 
+def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+    """Type, column-major order and shape from the head of a `.npy` member.
+
+    The header is matched, not evaluated: it comes from an untrusted file.
+    """
+    start = stream.read(8)
+    if start[:6] != b"\x93NUMPY" or len(start) < 8 or start[6] not in (1, 2, 3):
+        raise ValueError(f"member {name!r} is no .npy array of version 1 to 3")
+    length = int.from_bytes(stream.read(2 if start[6] == 1 else 4), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"member {name!r} has a header of {length} bytes")
+    text = stream.read(length).decode("latin-1")
+    match = _HEADER.fullmatch(text)
+    if match is None:
+        raise ValueError(f"member {name!r} has an unreadable header, or one of a type that is not read: {text[:80]!r}")
+    try:
+        dtype = np.dtype(match["descr"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"member {name!r} has the unknown type {match['descr']!r}") from error
+    shape = tuple(int(extent) for extent in match["shape"].split(",") if extent.strip())
+    return dtype, match["order"] == "True", shape
+
+
 def _read_array(stream: IO[bytes], name: str, size: int) -> np.ndarray[Any, Any]:
     """One `.npy` member; its header must account for exactly the bytes that follow."""
-    start = stream.read(8)
-    if start[:6] != b"\x93NUMPY" or len(start) < 8 or start[6] not in (1, 2):
-        raise ValueError(f"member {name!r} is no .npy array of version 1 or 2")
-    read_header = np.lib.format.read_array_header_1_0 if start[6] == 1 else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(stream)
-    if dtype.hasobject or dtype.itemsize == 0:
+    dtype, fortran, shape = _read_header(stream, name)
+    if dtype.kind not in "biufc" or dtype.itemsize == 0:
         raise ValueError(f"member {name!r} has the type {dtype}, only plain numbers are read")
-    count = 1
-    for extent in shape:
-        if not isinstance(extent, int) or extent < 0:
-            raise ValueError(f"member {name!r} has the shape {shape}")
-        count *= extent
+    count = math.prod(shape)
     if count * dtype.itemsize > size:
         raise ValueError(f"member {name!r} claims shape {shape}, more than its {size} bytes")
     data = stream.read(count * dtype.itemsize + 1)

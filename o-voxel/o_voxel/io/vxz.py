@@ -39,6 +39,8 @@ from o_voxel.io.vxz_header import (
 __all__ = ["iter_vxz", "read_vxz", "read_vxz_info", "write_vxz"]
 
 MAX_VOXELS = 1 << 28
+MAX_BYTES = 1 << 34
+_WORK_BYTES = 40  # of one voxel while its chunk is decoded: a quarter of what indices and filters take at their peak
 
 Array = np.ndarray[Any, Any]
 Item = TypeVar("Item")
@@ -233,7 +235,7 @@ def _rows_in(coord: Array, box: Array | None) -> Any:
 
 
 def iter_vxz(
-    file: FileLike, *, region: Any | None = None, max_voxels: int = MAX_VOXELS
+    file: FileLike, *, region: Any | None = None, max_voxels: int = MAX_VOXELS, max_bytes: int = MAX_BYTES
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Read a `.vxz` file chunk by chunk: `(coord int32 [n, 3], {name: uint8 [n, C]})` of each, in file order.
 
@@ -243,6 +245,7 @@ def iter_vxz(
     box = None if region is None else _region(region)
     with open_to_read(file) as stream:
         header = read_header(stream, max_voxels)
+        _check_size(header, max_bytes)
         base = stream.tell()
         count = 0
         wanted = _in_region(header.chunks, box, header.chunk_size)
@@ -253,6 +256,12 @@ def iter_vxz(
             yield to_tensor("coord", coord[keep]), _named(arrays, header, keep)
         if len(wanted) == len(header.chunks) and count != header.num_voxels:
             raise ValueError(f"the chunks hold {count} voxels, the header says {header.num_voxels}")
+
+
+def _check_size(header: Header, max_bytes: int) -> None:
+    size = header.num_voxels * max(12 + sum(channels for _, channels in header.attr), _WORK_BYTES)
+    if size > max_bytes:
+        raise ValueError(f"the file claims {header.num_voxels} voxels or {size} bytes, at most {max_bytes} are allowed")
 
 
 def _region(region: Any) -> Array:
@@ -269,15 +278,19 @@ def read_vxz(
     *,
     region: Any | None = None,
     max_voxels: int = MAX_VOXELS,
+    max_bytes: int = MAX_BYTES,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Read `(coord int32 [N, 3], {name: uint8 [N, C]})`, chunks in file order, z-order inside a chunk.
 
     With `region` = `[[x0, y0, z0], [x1, y1, z1]]` (half-open) only voxels inside are returned and only chunks that meet
-    the region are read. Raises ValueError on any malformed file, and on one that claims more than `max_voxels`.
+    the region are read. Raises ValueError on any malformed file, and on one that claims more than `max_voxels` voxels
+    or `max_bytes` of data (a voxel counts 12 bytes and its channels, at least 40); never is more than four times that
+    in use.
     """
     box = None if region is None else _region(region)
     with open_to_read(file) as stream:
         header = read_header(stream, max_voxels)
+        _check_size(header, max_bytes)
         chunks = _in_region(header.chunks, box, header.chunk_size)
         blobs = _chunk_blobs(stream, header, chunks)
     remaining = header.num_voxels
