@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="sampling steps")
     parser.add_argument("--output", help="JSON file for the result")
     options = parser.parse_args()
-    device = torch.device("cuda")
+    device = torch.device("cuda", torch.cuda.current_device())
     torch.zeros(1, device=device)
     settings = [parse_setting(text) for text in options.caps]
     grids = [make_grid(r, device) for r in options.resolutions]

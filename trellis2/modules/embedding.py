@@ -24,8 +24,9 @@ class TimestepEmbedder(nn.Module):
     def timestep_embedding(t: Tensor, dim: int, max_period: float = 10000) -> Tensor:
         """[N] -> [N, dim] float32: cos(t·ω_j), then sin(t·ω_j), ω_j = max_period^(−j/half); a zero if dim is odd."""
         half = dim // 2
-        steps = torch.arange(half, dtype=torch.float32, device=t.device)
-        angles = t[:, None].float() * torch.exp(-math.log(max_period) * steps / half)[None]
+        steps = torch.arange(half, dtype=torch.float32, device="cpu")
+        frequencies = torch.exp(-math.log(max_period) * steps / half)  # one ulp of which t = 1000 would magnify
+        angles = t[:, None].float() * frequencies.to(t.device)[None]
         embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
         return nn.functional.pad(embedding, (0, dim % 2))
 
@@ -49,7 +50,8 @@ class AbsolutePositionEmbedder(nn.Module):
         """[T, in_channels] -> [T, channels] float32."""
         if positions.shape[-1] != self.in_channels:
             raise ValueError(f"positions must be [T, {self.in_channels}], got {tuple(positions.shape)}")
-        steps = torch.arange(self.num_freqs, dtype=torch.float32, device=positions.device)
-        angles = positions[..., None].float() * (10000.0 ** (-steps / self.num_freqs))  # [T, axes, F]
+        steps = torch.arange(self.num_freqs, dtype=torch.float32, device="cpu")
+        frequencies = (10000.0 ** (-steps / self.num_freqs)).to(positions.device)  # the same on every device
+        angles = positions[..., None].float() * frequencies  # [T, axes, F]
         embedding = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
         return nn.functional.pad(embedding, (0, self.channels - embedding.shape[-1]))

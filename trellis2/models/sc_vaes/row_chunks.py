@@ -11,7 +11,7 @@ Letters: T fine rows, M coarse rows, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -20,7 +20,6 @@ from ...modules.sparse.conv import neighbor_map_of, share_neighbors_with_childre
 from ...modules.sparse.spatial.structure import FineStructure, up_tensor
 from ...ops.child_conv import add_child_skip_, child_cells, sparse_conv3d_children
 from ...ops.row_mlp import norm_mlp, norm_rows_silu
-from ...ops.rows import gather_rows
 
 if TYPE_CHECKING:
     from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d
@@ -33,7 +32,6 @@ __all__ = [
     "convnext_rows",
     "norm_silu_rows",
     "row_chunks",
-    "skip_of_children",
 ]
 
 Finish = Callable[[Tensor], Tensor] | None
@@ -67,7 +65,8 @@ def apply_rows(function: Callable[[Tensor], Tensor], x: Tensor, channels: int | 
 def convnext_rows(block: SparseConvNeXtBlock3d, x: SparseTensor) -> SparseTensor:
     """x + MLP(norm(conv(x))); the MLP overwrites the convolution's output."""
     h = block.conv(x).feats
-    first, last = block.mlp[0], block.mlp[-1]
+    first: Any = block.mlp[0]
+    last: Any = block.mlp[-1]
     norm = block.norm
     out = norm_mlp(
         h, x.feats, norm.weight, norm.bias, first.weight, first.bias, last.weight, last.bias, norm.eps, out=h
@@ -78,12 +77,6 @@ def convnext_rows(block: SparseConvNeXtBlock3d, x: SparseTensor) -> SparseTensor
 def norm_silu_rows(norm: nn.LayerNorm, x: Tensor, out: Tensor | None = None) -> Tensor:
     """SiLU(norm(x)) [T, C], into `out` (which may be x) if given."""
     return norm_rows_silu(x, norm.weight, norm.bias, norm.eps, out=out)
-
-
-def skip_of_children(block: SparseResBlockC2S3d, x: Tensor, children: Tensor) -> Tensor:
-    """Skip connection of the children [t] int64, places in the [M, 8] children of x [M, C] -> [t, out_channels]."""
-    skip = gather_rows(x.reshape(x.shape[0] * 8, block.channels // 8), children)
-    return skip.repeat_interleave(block.out_channels * 8 // block.channels, dim=1)
 
 
 def c2s_rows(
@@ -102,4 +95,8 @@ def c2s_rows(
     out = block.conv2(fine)
     del hidden, fine
     add_child_skip_(out.feats, x.feats, structure.idx, structure.subidx)
-    return out if finish is None else out.replace(apply_rows(finish, out.feats))
+    if finish is None:
+        return out
+    feats = out.feats
+    del out  # with the neighbour map, which nothing needs any more
+    return up_tensor(x, apply_rows(finish, feats), structure.coords, 2, shared)

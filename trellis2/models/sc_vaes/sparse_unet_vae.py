@@ -144,6 +144,18 @@ class SparseUnetVaeEncoder(_Torso):
         return (latent, mean, logvar) if return_raw else latent
 
 
+def _without_cache(x: sp.SparseTensor) -> sp.SparseTensor:
+    """x without the neighbour maps of its grid, unless they belong to a structure that an encoder recorded."""
+    recorded = ("channel2spatial_2", "spatial2channel_2")
+    if any(x.get_spatial_cache(key) is not None for key in recorded):
+        return x
+    out = x.replace(x.feats, x.coords)
+    layout = x.get_spatial_cache("layout")
+    if layout is not None:
+        out.register_spatial_cache("layout", layout)
+    return out
+
+
 @configurable
 class SparseUnetVaeDecoder(_Torso):
     """Latent [M, latent_channels] to voxel features [T, out_channels], growing the structure level by level.
@@ -231,10 +243,12 @@ class SparseUnetVaeDecoder(_Torso):
                     finished = True
             if self.pred_subdiv:
                 h, logits = blocks[-1](h, **arguments)
-                subs.append(logits)
+                subs.append(_without_cache(logits) if bounded else logits)
             else:
                 h = blocks[-1](h, subdiv=guide_subs[i] if guide_subs is not None else None, **arguments)
         out = h if finished else h.replace(self._head(h.feats, x.dtype))
+        if bounded:
+            out = _without_cache(out)
         if self.training and self.pred_subdiv:
             return out, subs_gt, subs
         return (out, subs) if return_subs else out

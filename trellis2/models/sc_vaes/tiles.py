@@ -10,7 +10,6 @@ Letters: T fine rows, M coarse rows, C channels, V kernel taps; R1, R2 parents w
 from __future__ import annotations
 
 import logging
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -20,12 +19,13 @@ from torch import Tensor
 from ...modules.sparse import SparseTensor
 from ...modules.sparse.conv import neighbor_map_of
 from ...modules.sparse.spatial.structure import refine, up_tensor
-from ...ops.neighbor_map import find_neighbors
+from ...ops.child_conv import add_child_skip_, child_cells, sparse_conv3d_children
+from ...ops.neighbor_map import refine_neighbors
 from ...ops.neighborhood import Neighborhood
 from ...ops.rows import gather_rows
 from ...ops.sparse_conv import sparse_conv3d
 from ...utils.memory import MemoryBudget
-from .row_chunks import ELEMENTS, Finish, apply_rows, norm_silu_rows, skip_of_children
+from .row_chunks import ELEMENTS, Finish, apply_rows, norm_silu_rows
 
 if TYPE_CHECKING:
     from .blocks import SparseResBlockC2S3d
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["c2s_tiles", "tile_rows"]
 
 _log = logging.getLogger(__name__)
-_MAP_BYTES = 2 * 27 * 4 + 16
+_MAP_BYTES = 2 * 27 * 4 + 32
 """Of a voxel: its row of the neighbour map, and the arrangement that a convolution makes of it."""
+_RINGS = 1.4
+"""Parents that are computed for one parent of a tile of some ten thousand."""
 _MIN_TILE = 2048
 """Parents of the smallest tile; below, rings would be most of the work."""
 
@@ -50,14 +52,15 @@ class _Costs(NamedTuple):
 def _costs(block: SparseResBlockC2S3d, num_parents: int, num_children: int, element: int) -> _Costs:
     """Estimates from the sizes of the tensors that are alive together."""
     wide, narrow = block.channels * element, block.out_channels * element
-    chunk = 8 * ELEMENTS * element
-    structure = 64 * num_children
-    first = num_parents * wide + num_children * narrow + chunk
-    second = num_children * (2 * narrow + _MAP_BYTES) + chunk
+    chunk = 8 * ELEMENTS
+    structure = 72 * num_children  # coordinates, parents, places, and what finds them
     ratio = num_children / max(1, num_parents)
-    ring = 1.5
-    per_parent = ring * (6 * wide + 2 * _MAP_BYTES + ratio * (2 * narrow + 64 + _MAP_BYTES))
-    return _Costs(structure + max(first, second), num_children * (16 + narrow) + chunk // 2, int(per_parent))
+    first = num_parents * (wide + 96) + num_children * (narrow + 16)
+    second = num_children * (2 * narrow + _MAP_BYTES)
+    child = 2 * narrow + _MAP_BYTES + 96
+    per_parent = _RINGS * (2 * wide + 4 * _MAP_BYTES + 96 + ratio * child)
+    kept = num_children * (16 + narrow)
+    return _Costs(structure + max(first, second) + chunk, kept + 27 * num_parents + chunk, int(per_parent))
 
 
 def tile_rows(block: SparseResBlockC2S3d, x: SparseTensor, num_children: int, budget: MemoryBudget) -> int | None:
@@ -87,11 +90,11 @@ def _ring(neighbors: Tensor, num_rows: int) -> Tensor:
     return member[:num_rows].nonzero().squeeze(1)
 
 
-def _renumber(neighbors: Tensor, rows: Tensor, num_rows: int) -> Tensor:
-    """Entries of a table [n, V] into all rows -> places in `rows` (sorted), which holds all that occur."""
-    place = torch.full((num_rows + 1,), rows.shape[0], dtype=torch.int32, device=rows.device)
-    place[rows] = torch.arange(rows.shape[0], dtype=torch.int32, device=rows.device)
-    return place[neighbors.long()]
+def _part(hood: Neighborhood, rows: Tensor, sources: Tensor) -> Neighborhood:
+    """The map of `rows` [n], pointing into `sources` (sorted); neighbours that are not among them are left out."""
+    place = torch.full((hood.num_sources + 1,), sources.shape[0], dtype=torch.int32, device=rows.device)
+    place[sources] = torch.arange(sources.shape[0], dtype=torch.int32, device=rows.device)
+    return Neighborhood(place[hood.table[rows].long()], None, sources.shape[0], hood.whole_rows)
 
 
 def c2s_tiles(
@@ -106,7 +109,7 @@ def c2s_tiles(
     The children are those of `subdivision`, in the order of `refine`. Values only, no gradients.
     """
     num_parents = x.feats.shape[0]
-    neighbors = neighbor_map_of(x, block.conv1.kernel_size, block.conv1.dilation)
+    hood = neighbor_map_of(x, block.conv1.kernel_size, block.conv1.dilation)
     offsets = F.pad(subdivision.sum(1).cumsum(0), (1, 0))
     starts = list(range(0, num_parents, rows_per_tile))
     bounds = offsets[torch.tensor([*starts, num_parents], device=offsets.device)].tolist()
@@ -114,12 +117,12 @@ def c2s_tiles(
     out: Tensor | None = None
     for start, begin, end in zip(starts, bounds, bounds[1:]):
         stop = min(num_parents, start + rows_per_tile)
-        fine_coords, feats = _tile(block, x, subdivision, neighbors, start, stop, end - begin)
-        coords[begin:end] = fine_coords
+        coords[begin:end], feats = _tile(block, x, subdivision, hood, range(start, stop), bounds[-1])
         finished = feats if finish is None else apply_rows(finish, feats)
         if out is None:
             out = finished.new_empty((bounds[-1], finished.shape[1]))
         out[begin:end] = finished
+        del feats, finished
     if out is None:
         empty = x.feats.new_empty((0, block.out_channels))
         out = empty if finish is None else finish(empty)
@@ -130,42 +133,32 @@ def _tile(
     block: SparseResBlockC2S3d,
     x: SparseTensor,
     subdivision: Tensor,
-    neighbors: Neighborhood,
-    start: int,
-    stop: int,
-    num_children: int,
+    hood: Neighborhood,
+    rows: range,
+    all_children: int,
 ) -> tuple[Tensor, Tensor]:
-    """Coordinates [t, 4] and features [t, C'] of the children of parents start … stop."""
-    num_parents = x.feats.shape[0]
-    inner = _ring(neighbors.table[start:stop], num_parents)  # [R1], the tile's own rows are consecutive in it
-    table = neighbors.table[inner]  # [R1, V]
-    outer = _ring(table, num_parents)  # [R2]
-    normed = norm_silu_rows(block.norm1, gather_rows(x.feats, outer))
-    masks = None if neighbors.masks is None else neighbors.masks[inner]
-    local = Neighborhood(_renumber(table, outer, num_parents), masks, outer.shape[0])
-    del table, masks
+    """Coordinates [t, 4] and features [t, C'] of the children of the parents in `rows`."""
+    conv1, conv2, num_parents = block.conv1, block.conv2, x.feats.shape[0]
+    inner = _ring(hood.table[rows.start : rows.stop], num_parents)  # [R1]
+    outer = _ring(hood.table[inner], num_parents)  # [R2]
+    normed = gather_rows(x.feats, outer)
+    normed = norm_silu_rows(block.norm1, normed, out=normed)
     structure = refine(x.coords[inner], subdivision[inner], 2)
-    places = structure.idx * 8 + structure.subidx
-    hidden = x.feats.new_empty((structure.idx.shape[0], block.out_channels))
-    step = max(1, ELEMENTS // block.channels)
-    bounds = torch.searchsorted(
-        structure.idx, torch.arange(0, inner.shape[0] + step, step, device=structure.idx.device)
-    ).tolist()
-    for i, (begin, end) in enumerate(pairwise(bounds)):
-        wide = sparse_conv3d(
-            normed, block.conv1.weight, block.conv1.bias, local[i * step : (i + 1) * step], backend=block.conv1.backend
-        )  # [n, 8·C']
-        kids = gather_rows(wide.view(-1, block.out_channels), places[begin:end] - 8 * i * step)
-        del wide
-        hidden[begin:end] = F.silu(block.norm2(kids), inplace=True)
-    del normed, local
-    first = int(torch.searchsorted(inner, start))
-    own = int(torch.searchsorted(structure.idx, first))  # children of the tile: [own, own + num_children)
-    fine = find_neighbors(structure.coords, block.conv2.kernel_size, block.conv2.dilation)
-    part = slice(own, own + num_children)
-    feats = sparse_conv3d(hidden, block.conv2.weight, block.conv2.bias, fine[part], backend=block.conv2.backend)
+    num_children = structure.idx.shape[0]
+    cells = child_cells(structure.idx, structure.subidx, inner.shape[0])
+    hidden = sparse_conv3d_children(
+        normed, conv1.weight, conv1.bias, _part(hood, inner, outer), cells, num_children, backend=conv1.backend
+    )
+    del normed
+    hidden = norm_silu_rows(block.norm2, hidden, out=hidden)
+
+    # The tile's own parents are consecutive in `inner`, and so are their children.
+    first, last = torch.searchsorted(inner, torch.tensor([rows.start, rows.stop], device=inner.device)).tolist()
+    begin, end = torch.searchsorted(structure.idx, torch.tensor([first, last], device=inner.device)).tolist()
+    own = slice(begin, end)
+    fine = refine_neighbors(_part(hood, inner, inner), structure.coords, structure.idx, cells)
+    fine.whole_rows = all_children
+    feats = sparse_conv3d(hidden, conv2.weight, conv2.bias, fine[own], backend=conv2.backend)
     del hidden, fine
-    places = inner[structure.idx[part]] * 8 + structure.subidx[part]
-    for rows in (slice(i, i + step) for i in range(0, num_children, step)):
-        feats[rows] += skip_of_children(block, x.feats, places[rows])
-    return structure.coords[part], feats
+    add_child_skip_(feats, x.feats, inner[structure.idx[own]], structure.subidx[own])
+    return structure.coords[own], feats

@@ -17,8 +17,8 @@ def rope_angles(positions: Tensor, head_dim: int, rope_freq: tuple[float, float]
     """
     dim = positions.shape[-1]
     num_freqs = head_dim // 2 // dim
-    steps = torch.arange(num_freqs, dtype=torch.float32, device=positions.device)
-    theta = rope_freq[0] / (rope_freq[1] ** (steps / max(1, num_freqs)))
+    steps = torch.arange(num_freqs, dtype=torch.float32, device="cpu")
+    theta = (rope_freq[0] / (rope_freq[1] ** (steps / max(1, num_freqs)))).to(positions.device)  # same on every device
     angles = (positions[..., None].float() * theta).flatten(-2)  # [..., d, F] -> [..., d·F]
     return nn.functional.pad(angles, (0, head_dim // 2 - angles.shape[-1]))
 
