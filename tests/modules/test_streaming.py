@@ -140,6 +140,21 @@ def test_other_orders_and_changed_weights(host_lane):
     stream.detach()
 
 
+@torch.no_grad()
+def test_layers_replaced_between_two_runs_are_streamed_too(host_lane):
+    model = _flow("bfloat16")
+    stream = WeightStream(model, "cuda")
+    stream.attach()
+    stream.detach()
+    models.quantize(model, "int8")
+    plain = model(*_inputs())
+    stream.attach()
+    assert stream.streamed_bytes >= sum(b.numel() * b.element_size() for b in model.blocks.buffers())
+    assert torch.equal(model(*_inputs()), plain)
+    stream.detach()
+    assert torch.equal(model(*_inputs()), plain)
+
+
 def test_units_of_decoders_are_the_blocks_of_all_levels():
     decoder = models.SparseUnetVaeDecoder(
         6, [32, 16, 8], 4, [2, 1, 0], ["SparseConvNeXtBlock3d"] * 3, ["SparseResBlockC2S3d"] * 2, [{}] * 3

@@ -24,6 +24,11 @@ _ATTRIBUTE = "_weight_stream"
 M = TypeVar("M", bound=nn.Module)
 
 
+def _span(shape: torch.Size, stride: Sequence[int]) -> int:
+    """Elements from the first to the last of a strided tensor."""
+    return 1 + sum((n - 1) * s for n, s in zip(shape, stride)) if shape.numel() else 0
+
+
 class _Slot(NamedTuple):
     """One parameter or buffer of a block and its place in the block's packed bytes."""
 
@@ -36,8 +41,8 @@ class _Slot(NamedTuple):
 
     def view(self, packed: Tensor) -> Tensor:
         """The tensor inside packed [bytes] uint8."""
-        span = 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride)) if self.shape.numel() else 0
-        flat = packed[self.offset : self.offset + span * self.dtype.itemsize].view(self.dtype)
+        num_bytes = _span(self.shape, self.stride) * self.dtype.itemsize
+        flat = packed[self.offset : self.offset + num_bytes].view(self.dtype)
         return flat.as_strided(self.shape, self.stride)
 
     def current(self) -> Tensor | None:
@@ -54,23 +59,27 @@ class _Slot(NamedTuple):
             self.owner._buffers[self.name] = tensor
 
 
+def _tensors(unit: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """All parameters and buffers with the modules that own them."""
+    for owner in unit.modules():
+        for name, tensor in [*owner._parameters.items(), *owner._buffers.items()]:
+            if tensor is not None:
+                yield owner, name, tensor
+
+
 def _pack(unit: nn.Module) -> tuple[Tensor, list[_Slot]]:
     """Move the tensors of a block into one host buffer [bytes] uint8, pinned if that is possible."""
     slots: list[_Slot] = []
     sources: list[Tensor] = []
     size = 0
-    for owner in unit.modules():
-        for name, tensor in [*owner._parameters.items(), *owner._buffers.items()]:
-            if tensor is None:
-                continue
-            source = tensor.detach()
-            span = 1 + sum((n - 1) * s for n, s in zip(source.shape, source.stride())) if source.numel() else 0
-            if span > 2 * source.numel():
-                source = source.contiguous()
-                span = source.numel()
-            slots.append(_Slot(owner, name, size, source.shape, source.stride(), source.dtype))
-            sources.append(source)
-            size += -(-span * source.element_size() // _ALIGNMENT) * _ALIGNMENT
+    for owner, name, tensor in _tensors(unit):
+        source = tensor.detach()
+        if _span(source.shape, source.stride()) > 2 * source.numel():
+            source = source.contiguous()
+        slots.append(_Slot(owner, name, size, source.shape, source.stride(), source.dtype))
+        sources.append(source)
+        num_bytes = _span(source.shape, source.stride()) * source.element_size()
+        size += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
     try:
         packed = torch.empty(size, dtype=torch.uint8, pin_memory=True)
     except RuntimeError as error:
@@ -119,7 +128,9 @@ class _Unit:
         return self._resident is not None
 
     def intact(self) -> bool:
-        """The module still uses the packed host weights."""
+        """The block still has the same layers and they use the packed host weights."""
+        if [(owner, name) for owner, name, _ in _tensors(self.module)] != [(s.owner, s.name) for s in self.slots]:
+            return False
         pairs = [(slot.current(), slot.view(self.packed)) for slot in self.slots]
         return all(now is not None and now.data_ptr() == own.data_ptr() for now, own in pairs)
 
