@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,9 +40,7 @@ def launch(device: torch.device) -> Launch:
     return index, torch.cuda.current_stream(resolved).cuda_stream, allocate
 
 
-def as_tensor(memory: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    """View bytes that the core returned (uint8 [>= size]) as `shape` of `dtype`, without a copy."""
-    count = 1
-    for size in shape:
-        count *= size
-    return memory[: count * dtype.itemsize].view(dtype).view(shape)
+def as_tensor(memory: Tensor | np.ndarray, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """View bytes that the core returned (uint8 [>= size], an array if from the CPU) as `shape` of `dtype`, uncopied."""
+    block = memory if isinstance(memory, Tensor) else torch.from_numpy(memory)
+    return block[: math.prod(shape) * dtype.itemsize].view(dtype).view(shape)

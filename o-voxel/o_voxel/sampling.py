@@ -25,11 +25,6 @@ _CUDA_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 _MAX_NATIVE_ROWS = 1 << 31
 
 
-def _bytes(memory: Any) -> Tensor:
-    """Result of the core as a uint8 tensor: already one on a GPU, an array of the host otherwise."""
-    return memory if isinstance(memory, Tensor) else torch.from_numpy(memory)
-
-
 class _Sample(torch.autograd.Function):
     """The compiled core, on the device of its inputs: feats [N, C] -> [M, C], same dtype."""
 
@@ -46,7 +41,7 @@ class _Sample(torch.autograd.Function):
         if feats.is_cuda:
             memory = native.sample_sparse_cuda(feats, coords, slots, size, points, *options, launch(feats.device))
             return as_tensor(memory, feats.dtype, shape)
-        out = _bytes(native.sample_sparse(feats.float(), coords, slots, size, points, *options))
+        out = native.sample_sparse(feats.float(), coords, slots, size, points, *options)
         return as_tensor(out, torch.float32, shape).to(feats.dtype)
 
     @staticmethod
@@ -64,7 +59,7 @@ class _Sample(torch.autograd.Function):
         else:
             gradient = grads[0].float().contiguous()
             memory = native.sample_sparse_backward(gradient, coords, slots, ctx.size, points, *ctx.options)
-        return as_tensor(_bytes(memory), torch.float32, shape).to(ctx.dtype), None, None, None, None, None
+        return as_tensor(memory, torch.float32, shape).to(ctx.dtype), None, None, None, None, None
 
 
 class VoxelIndex:
@@ -98,7 +93,7 @@ class VoxelIndex:
             if self.coords.is_cuda and cuda_core() is not None:
                 self._slots = native.voxel_table_cuda(self.coords, self.size, launch(self.coords.device))
             elif self.coords.device.type == "cpu":
-                self._slots = _bytes(native.voxel_table(self.coords, self.size))
+                self._slots = torch.from_numpy(native.voxel_table(self.coords, self.size))
 
     def sample(
         self,

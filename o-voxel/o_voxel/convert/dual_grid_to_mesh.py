@@ -20,18 +20,6 @@ _SPLITS: dict[Split, int] = {"weight": 0, "flatter": 1, "published": 2}  # as in
 _MAX_NATIVE_ROWS = 1 << 29  # rows, quads and corners of the core are 32-bit
 
 
-def _bytes(memory: Any) -> Tensor:
-    """Result of the core as a uint8 tensor: already one on a GPU, an array of the host otherwise."""
-    return memory if isinstance(memory, Tensor) else torch.from_numpy(memory)
-
-
-def _view(memory: Any, dtype: torch.dtype, rows: int, columns: int) -> Tensor:
-    """Array [rows, columns] in memory of the core, copied if much of it is unused (quads were dropped)."""
-    block = _bytes(memory)
-    array = as_tensor(block, dtype, (rows, columns))
-    return array.clone() if array.nbytes + (1 << 20) < block.nbytes * 7 // 8 else array
-
-
 class _DualMesh(torch.autograd.Function):
     """The compiled core, on the device of its inputs: (local, weight) -> (vertices, triangles)."""
 
@@ -47,10 +35,12 @@ class _DualMesh(torch.autograd.Function):
         call = native.dual_mesh_cuda if coords.is_cuda else native.dual_mesh
         arguments = grid.aabb[0].tolist(), grid.grid_size.tolist(), _SPLITS[split], train, *ctx.launch
         quads, vertices, triangles, *kept = call(coords, local, flags, weight, ctx.size, *arguments)
-        points = _view(vertices, local.dtype, rows + (quads if train else 0), 3)
-        corners = _view(triangles, torch.int32, (4 if train else 2) * quads, 3)
+        points = as_tensor(vertices, local.dtype, (rows + (quads if train else 0), 3))
+        corners = as_tensor(triangles, torch.int32, ((4 if train else 2) * quads, 3))
         if train and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
-            ctx.save_for_backward(weight, coords, points, _view(kept[0], torch.int32, quads, 4), *map(_bytes, kept[1:]))
+            kept = [as_tensor(memory, torch.uint8, (memory.nbytes,)) for memory in kept]
+            corners_of = as_tensor(kept[0], torch.int32, (quads, 4))
+            ctx.save_for_backward(weight, coords, points, corners_of, *kept[1:])
         ctx.mark_non_differentiable(corners)
         return points, corners
 
@@ -65,8 +55,8 @@ class _DualMesh(torch.autograd.Function):
         weight, coords, *kept = ctx.saved_tensors
         call = native.dual_mesh_backward_cuda if coords.is_cuda else native.dual_mesh_backward
         memory = call(coords, weight, *kept, grads[0].contiguous(), ctx.size, *ctx.launch)
-        local = as_tensor(_bytes(memory[0]), weight.dtype, (len(coords), 3))
-        return local, as_tensor(_bytes(memory[1]), weight.dtype, (len(coords),)), None, None, None, None, None
+        local = as_tensor(memory[0], weight.dtype, (len(coords), 3))
+        return local, as_tensor(memory[1], weight.dtype, (len(coords),)), None, None, None, None, None
 
 
 def _use_core(backend: Backend, coords: Tensor, local: Tensor, weight: Tensor | None) -> bool:

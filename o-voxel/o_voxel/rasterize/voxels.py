@@ -164,7 +164,7 @@ class VoxelRenderer:
             if points.is_cuda and cuda_core() is not None:
                 memory = native.render_voxels_cuda(points, *arguments, launch(points.device))
             else:
-                memory = [torch.from_numpy(m) for m in native.render_voxels(points.cpu(), *arguments)]
+                memory = native.render_voxels(points.cpu(), *arguments)
             index = as_tensor(memory[0], torch.int32, (height, width))
             depth = as_tensor(memory[1], torch.float32, (height, width))
         else:

@@ -1,4 +1,5 @@
-// Space-filling curves over 10-bit coordinates: 30-bit codes, the first axis most significant.
+// Space-filling curves over coordinates of 1 to 21 bits: codes of three times as many bits, the first axis most
+// significant. Codes of up to 30 bits are computed in 32-bit arithmetic.
 // Hilbert: J. Skilling, "Programming the Hilbert curve" (2004), transposed form.
 #pragma once
 
@@ -8,15 +9,26 @@
 
 namespace ovoxel {
 
-constexpr int kCurveBits = 10;
+constexpr int kMaxCurveBits = 21;       // 63-bit codes
+constexpr int kMaxShortCurveBits = 10;  // 30-bit codes
 
-// Spreads the low 10 bits so that bit b lands on bit 3b.
+// Spreads the low bits (10 or 21) so that bit b lands on bit 3b.
 OVOXEL_HD inline uint32_t spreadBits(uint32_t x) {
     x &= 0x3ffu;
     x = (x | (x << 16)) & 0x030000ffu;
     x = (x | (x << 8)) & 0x0300f00fu;
     x = (x | (x << 4)) & 0x030c30c3u;
     x = (x | (x << 2)) & 0x09249249u;
+    return x;
+}
+
+OVOXEL_HD inline uint64_t spreadBits(uint64_t x) {
+    x &= 0x1fffffull;
+    x = (x | (x << 32)) & 0x001f00000000ffffull;
+    x = (x | (x << 16)) & 0x001f0000ff0000ffull;
+    x = (x | (x << 8)) & 0x100f00f00f00f00full;
+    x = (x | (x << 4)) & 0x10c30c30c30c30c3ull;
+    x = (x | (x << 2)) & 0x1249249249249249ull;
     return x;
 }
 
@@ -29,14 +41,26 @@ OVOXEL_HD inline uint32_t gatherBits(uint32_t x) {
     return x;
 }
 
-OVOXEL_HD inline uint32_t zOrderEncode(const uint32_t x[3]) {
-    return spreadBits(x[0]) << 2 | spreadBits(x[1]) << 1 | spreadBits(x[2]);
+OVOXEL_HD inline uint64_t gatherBits(uint64_t x) {
+    x &= 0x1249249249249249ull;
+    x = (x | (x >> 2)) & 0x10c30c30c30c30c3ull;
+    x = (x | (x >> 4)) & 0x100f00f00f00f00full;
+    x = (x | (x >> 8)) & 0x001f0000ff0000ffull;
+    x = (x | (x >> 16)) & 0x001f00000000ffffull;
+    x = (x | (x >> 32)) & 0x1fffffull;
+    return x;
 }
 
-OVOXEL_HD inline void zOrderDecode(uint32_t code, uint32_t x[3]) {
-    x[0] = gatherBits(code >> 2);
-    x[1] = gatherBits(code >> 1);
-    x[2] = gatherBits(code);
+template <class Code>
+OVOXEL_HD inline Code zOrderEncode(const uint32_t x[3]) {
+    return spreadBits(Code{x[0]}) << 2 | spreadBits(Code{x[1]}) << 1 | spreadBits(Code{x[2]});
+}
+
+template <class Code>
+OVOXEL_HD inline void zOrderDecode(Code code, uint32_t x[3]) {
+    x[0] = static_cast<uint32_t>(gatherBits(code >> 2));
+    x[1] = static_cast<uint32_t>(gatherBits(code >> 1));
+    x[2] = static_cast<uint32_t>(gatherBits(code));
 }
 
 // Inverts the low bits of x[0], or exchanges them with those of x[i].
@@ -51,26 +75,28 @@ OVOXEL_HD inline void hilbertTurn(uint32_t x[3], int i, uint32_t q) {
     }
 }
 
-OVOXEL_HD inline uint32_t hilbertEncode(const uint32_t in[3]) {
-    uint32_t x[3] = {in[0] & 0x3ffu, in[1] & 0x3ffu, in[2] & 0x3ffu};
-    for (uint32_t q = 1u << (kCurveBits - 1); q > 1; q >>= 1)
+template <class Code>
+OVOXEL_HD inline Code hilbertEncode(const uint32_t in[3], int bits) {
+    uint32_t x[3] = {in[0], in[1], in[2]};
+    for (uint32_t q = 1u << (bits - 1); q > 1; q >>= 1)
         for (int i = 0; i < 3; ++i) hilbertTurn(x, i, q);
     x[1] ^= x[0];
     x[2] ^= x[1];
     uint32_t t = 0;
-    for (uint32_t q = 1u << (kCurveBits - 1); q > 1; q >>= 1)
+    for (uint32_t q = 1u << (bits - 1); q > 1; q >>= 1)
         if (x[2] & q) t ^= q - 1;
     for (int i = 0; i < 3; ++i) x[i] ^= t;
-    return zOrderEncode(x);
+    return zOrderEncode<Code>(x);
 }
 
-OVOXEL_HD inline void hilbertDecode(uint32_t code, uint32_t x[3]) {
+template <class Code>
+OVOXEL_HD inline void hilbertDecode(Code code, uint32_t x[3], int bits) {
     zOrderDecode(code, x);
     const uint32_t t = x[2] >> 1;
     x[2] ^= x[1];
     x[1] ^= x[0];
     x[0] ^= t;
-    for (uint32_t q = 2; q != 1u << kCurveBits; q <<= 1)
+    for (uint32_t q = 2; q != 1u << bits; q <<= 1)
         for (int i = 2; i >= 0; --i) hilbertTurn(x, i, q);
 }
 
