@@ -21,7 +21,7 @@ from flow_models import COND_TOKENS, random_model, shell_latent, structure_laten
 from measure import machine, write_results
 
 from trellis2.models import quantize
-from trellis2.samplers import FlowEulerGuidanceIntervalSampler
+from trellis2.samplers import FlowEulerGuidanceIntervalSampler, guided_mask, time_schedule
 
 PARAMS: dict[str, dict[str, Any]] = {
     "structure": {"guidance_strength": 7.5, "guidance_rescale": 0.7, "guidance_interval": (0.6, 1.0), "rescale_t": 5.0},
@@ -55,6 +55,12 @@ TYPES = {
 }
 
 
+def network_calls(params: dict[str, Any], steps: int) -> int:
+    """Evaluations of the network in one run."""
+    guided = guided_mask(time_schedule(steps, params["rescale_t"]), params["guidance_interval"])
+    return steps + (sum(guided) if params["guidance_strength"] not in (0, 1) else 0)
+
+
 @torch.no_grad()
 def run_stage(stage: Stage, model: Any, device: torch.device, steps: int, cache: bool) -> dict[str, Any]:
     """Time, network calls and peak memory of one stage; the second of two runs."""
@@ -67,15 +73,11 @@ def run_stage(stage: Stage, model: Any, device: torch.device, steps: int, cache:
             extra["concat_cond"] = noise.replace(torch.randn_like(noise.feats))
     cond = torch.randn(1, COND_TOKENS[stage.image_size], model.cond_channels, device=device)
     sampler = FlowEulerGuidanceIntervalSampler(1e-5, cache_condition=cache)
-    calls = []
-    hook = model.register_forward_hook(lambda *_: calls.append(1))
-
     def run(count: int) -> Any:
         options = {**PARAMS[stage.model], "steps": count, "verbose": False, "history": False}
         return sampler.sample(model, noise, cond, torch.zeros_like(cond), **options, **extra).samples
 
-    run(1)  # compiles kernels and builds attention plans
-    calls.clear()
+    run(2)  # compiles kernels and builds attention plans
     _synchronize(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -83,12 +85,11 @@ def run_stage(stage: Stage, model: Any, device: torch.device, steps: int, cache:
     out = run(steps)
     _synchronize(device)
     seconds = time.perf_counter() - start
-    hook.remove()
     feats = out if isinstance(out, torch.Tensor) else out.feats
     if not bool(torch.isfinite(feats).all()):
         raise RuntimeError(f"stage {stage} gave values that are not finite")
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else float("nan")
-    return {**stage._asdict(), "seconds": seconds, "calls": len(calls), "peak_gb": peak}
+    return {**stage._asdict(), "seconds": seconds, "calls": network_calls(PARAMS[stage.model], steps), "peak_gb": peak}
 
 
 def _synchronize(device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,6 +13,7 @@ from ..modules.attention.modules import MultiHeadAttention
 from ..modules.embedding import TimestepEmbedder
 from ..modules.sparse.attention import SparseMultiHeadAttention
 from ..modules.utils import convert_module_to, manual_cast, require_choice, str_to_dtype
+from .graphed import GraphedForward, can_graph
 
 __all__ = ["FlowTransformer"]
 
@@ -119,6 +120,10 @@ class FlowTransformer(nn.Module):
         the weights, their type or their device have changed.
         """
         return ConditionCache(manual_cast(cond, self.dtype), self.num_blocks, self.dtype)
+
+    def for_sampling(self) -> Callable[..., Any]:
+        """A callable like the model, for the calls of one sampling run; small batches are replayed as CUDA graphs."""
+        return GraphedForward(self) if can_graph(self) else self
 
     def contexts(self, cond: Any, num_samples: int) -> Sequence[Any]:
         """What the cross attention of each block gets. Raises ValueError when the condition does not fit."""

@@ -24,6 +24,7 @@ __all__ = ["ATTENTION_BACKENDS", "AttentionBackend", "attention_backend", "atten
 
 
 OP = "attention"
+_LONG_SAMPLE = 1000  # rows from which a sample is worth launches of its own
 _HALF = (torch.float16, torch.bfloat16)
 
 Dense = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -85,36 +86,68 @@ def _cudnn_dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return _with_cudnn(lambda: _sdpa(q, k, v))
 
 
+def _cudnn_fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    return inference_only(q, k, v) and q.dtype in _HALF and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
+
+
 def _cudnn_first_dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     # cuDNN builds a plan for every new shape, which pays when the shape comes back, as it does while sampling.
-    if inference_only(q, k, v) and q.dtype in _HALF and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128:
+    if _cudnn_fits(q, k, v):
         return _cudnn_dense(q, k, v)
     return _sdpa(q, k, v)
-
-
-def _nested(x: Tensor, index: RaggedIndex) -> Tensor:
-    """[T, H, D] -> nested [N, H, L*, D] over the same memory."""
-    shortest, longest = min(index.lengths), max(index.lengths)
-    rows = torch.nested.nested_tensor_from_jagged(x, index.offsets, min_seqlen=shortest, max_seqlen=longest)
-    return rows.transpose(1, 2)
-
-
-def _nested_sdpa(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
-    out = F.scaled_dot_product_attention(_nested(q, q_index), _nested(k, kv_index), _nested(v, kv_index))
-    return out.transpose(1, 2).values()
-
-
-def _cudnn_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
-    return _with_cudnn(lambda: _nested_sdpa(q, k, v, q_index, kv_index))
 
 
 _padded_sdpa = _padded(_sdpa)
 
 
+def _flash_varlen(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+    """PyTorch's own flash attention over offsets: no padding, no loop over samples."""
+    args = (q, k, v, q_index.offsets, kv_index.offsets, q_index.longest, kv_index.longest)
+    varlen = _public_varlen()
+    if varlen is not None:
+        return varlen(*args)
+    return torch.ops.aten._flash_attention_forward(*args, 0.0, False, False)[0]
+
+
+@functools.cache
+def _public_varlen() -> Callable[..., Tensor] | None:
+    """`varlen_attn`, in PyTorch since 2.10."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
+
+
+def _flash_fits(q: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> bool:
+    return (
+        q.device.type == "cuda"
+        and torch.version.cuda is not None
+        and q.dtype in _HALF
+        and q.shape[-1] % 8 == 0
+        and q.shape[-1] <= 256
+        and not (q_index.has_empty or kv_index.has_empty)
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    )
+
+
 def _sdpa_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
-    if q.device.type == "cuda" and q.dtype in _HALF and not (q_index.has_empty or kv_index.has_empty):
-        return _nested_sdpa(q, k, v, q_index, kv_index)
+    if _flash_fits(q, q_index, kv_index):
+        return _flash_varlen(q, k, v, q_index, kv_index)
     return _padded_sdpa(q, k, v, q_index, kv_index)
+
+
+def _cudnn_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+    """Sample by sample: cuDNN is so much faster on long samples that a few launches more do not matter."""
+    parts = zip(q.split(q_index.lengths), k.split(kv_index.lengths), v.split(kv_index.lengths))
+    return torch.cat([_cudnn_dense(*(t[None] for t in part))[0] for part in parts])
+
+
+def _cudnn_first_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
+    # Measured on an H200: 531 against 315 TFLOP/s for four samples of 1,000 to 4,200 rows.
+    if min(q_index.lengths) >= _LONG_SAMPLE and _cudnn_fits(q, k, v):
+        return _cudnn_ragged(q, k, v, q_index, kv_index)
+    return _sdpa_ragged(q, k, v, q_index, kv_index)
 
 
 def _half_on_cuda(name: str, q: Tensor) -> None:
@@ -142,10 +175,10 @@ def _flash_backend(name: str, module: Any) -> AttentionBackend:
                 q,
                 k,
                 v,
-                q_index.offsets.int(),
-                kv_index.offsets.int(),
-                max(q_index.lengths),
-                max(kv_index.lengths),
+                q_index.offsets,
+                kv_index.offsets,
+                q_index.longest,
+                kv_index.longest,
             )
         )
 
@@ -190,7 +223,7 @@ def installed_backends() -> list[str]:
 _AUTO = {
     backends.REFERENCE: _BUILT_IN["naive"],
     "sdpa": _BUILT_IN["sdpa"],
-    "cudnn": AttentionBackend("cudnn", _cudnn_first_dense, _sdpa_ragged),
+    "cudnn": AttentionBackend("cudnn", _cudnn_first_dense, _cudnn_first_ragged),
 }
 
 

@@ -35,13 +35,15 @@ class FlowEulerSampler(Sampler):
     #: Keywords of `sample` that a configuration file or a caller may set.
     PARAMS: ClassVar[tuple[str, ...]] = ("steps", "rescale_t")
 
-    def __init__(self, sigma_min: float = 1e-5, *, cache_condition: bool = True) -> None:
-        """`cache_condition`: let the network keep what it derives from the condition for the length of a run.
+    def __init__(self, sigma_min: float = 1e-5, *, cache_condition: bool = True, use_graphs: bool = True) -> None:
+        """Both switches are for networks that offer them, and change time and memory, not the result.
 
-        For networks with `prepare_condition`: same result, less time, more memory.
+        `cache_condition`: let the network keep what it derives from the condition for the length of a run
+        (`prepare_condition`). `use_graphs`: let it replay its calls (`for_sampling`); needs the former.
         """
         self.path = FlowPath(float(sigma_min))
         self.cache_condition = bool(cache_condition)
+        self.use_graphs = bool(use_graphs)
 
     @property
     def sigma_min(self) -> float:
@@ -74,6 +76,8 @@ class FlowEulerSampler(Sampler):
         Other keywords reach the network. Raises ValueError for a bad `steps` or `rescale_t`.
         """
         times = time_schedule(steps, rescale_t)
+        if self.use_graphs and self.cache_condition and hasattr(model, "for_sampling"):
+            model = model.for_sampling()
         cond = self._prepare(model, cond, noise)
         x = noise
         states: list[Latent] = []
@@ -113,9 +117,16 @@ class FlowEulerCfgSampler(FlowEulerSampler):
 
     PARAMS = (*FlowEulerSampler.PARAMS, "guidance_strength", "guidance_rescale")
 
-    def __init__(self, sigma_min: float = 1e-5, *, batch_guidance: bool = False, cache_condition: bool = True) -> None:
+    def __init__(
+        self,
+        sigma_min: float = 1e-5,
+        *,
+        batch_guidance: bool = False,
+        cache_condition: bool = True,
+        use_graphs: bool = True,
+    ) -> None:
         """`batch_guidance` evaluates both branches in one call of doubled batch: same result, more memory, no cache."""
-        super().__init__(sigma_min, cache_condition=cache_condition and not batch_guidance)
+        super().__init__(sigma_min, cache_condition=cache_condition and not batch_guidance, use_graphs=use_graphs)
         self.batch_guidance = bool(batch_guidance)
 
     @torch.no_grad()

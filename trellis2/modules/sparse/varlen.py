@@ -151,6 +151,10 @@ class VarLenTensor:
         """Padding indices for attention."""
         return self._derive("ragged_index", lambda: RaggedIndex.build(self.lengths, self.device))
 
+    def dense_index(self, length: int) -> RaggedIndex:
+        """Index of a dense batch [N, length, …] that goes with these samples, as flat rows."""
+        return self._derive(f"dense_index_{length}", lambda: RaggedIndex.build([length] * len(self), self.device))
+
     @property
     def row_samples(self) -> RowSamples | None:
         """Sample of each row; None if there is one sample."""

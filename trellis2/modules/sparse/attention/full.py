@@ -10,19 +10,14 @@ from ....ops.attention import RaggedIndex, attention
 from .. import config
 from ..varlen import VarLenTensor
 
-__all__ = ["dense_index", "sparse_scaled_dot_product_attention"]
-
-
-def dense_index(x: Tensor) -> RaggedIndex:
-    """Ragged index of the flattened rows of a dense [N, L, …] tensor."""
-    return RaggedIndex.build([x.shape[1]] * x.shape[0], x.device)
+__all__ = ["sparse_scaled_dot_product_attention"]
 
 
 def _rows(x: VarLenTensor | Tensor) -> tuple[Tensor, RaggedIndex]:
     """Flat rows [T, …] and the ragged index; a dense [N, L, …] tensor is a ragged one of equal lengths."""
     if isinstance(x, VarLenTensor):
         return x.feats, x.ragged_index
-    return x.flatten(0, 1), dense_index(x)
+    return x.flatten(0, 1), RaggedIndex.build([x.shape[1]] * x.shape[0], x.device)
 
 
 def sparse_scaled_dot_product_attention(*inputs: VarLenTensor | Tensor, backend: str | None = None) -> Any:

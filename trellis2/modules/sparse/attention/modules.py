@@ -14,7 +14,6 @@ from ...utils import require_choice
 from .. import config
 from ..tensor import SparseTensor
 from ..varlen import VarLenTensor
-from .full import dense_index
 from .rope import SparseRotaryPositionEmbedder
 from .windowed import window_partition_of
 
@@ -114,7 +113,7 @@ class SparseMultiHeadAttention(nn.Module):
         if context is None:
             raise ValueError("cross attention needs context")
         rows = context.rows if isinstance(context, LayerCondition) else context
-        index = rows.ragged_index if isinstance(rows, VarLenTensor) else dense_index(rows)
+        index = rows.ragged_index if isinstance(rows, VarLenTensor) else x.dense_index(rows.shape[1])
 
         def project(rows: Any) -> tuple[Tensor, Tensor]:
             feats = rows.feats if isinstance(rows, VarLenTensor) else rows.flatten(0, 1)
