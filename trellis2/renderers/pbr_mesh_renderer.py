@@ -70,6 +70,7 @@ class PbrMeshRenderer:
         self.rendering_options = make_options(_DEFAULTS, rendering_options)
         self.device = None if device is None else torch.device(device)
         self._corner_normals: tuple[Tensor, Tensor, Tensor] | None = None  # vertices, faces, [F, 3, 3]
+        self._voxel_index: tuple[Tensor, Any] | None = None
         self._material_table: tuple[list[PbrMaterial], MaterialTable] | None = None
 
     @torch.no_grad()
@@ -142,7 +143,7 @@ class PbrMeshRenderer:
                 attrs = table.evaluate(mesh, hits)
             else:
                 source = point if transformation is None else interpolate_hits(mesh.vertices, faces, hits)
-                attrs = _voxel_attributes(mesh, source)
+                attrs = self._voxel_attributes(mesh, source)
             out.add(hits.sample, point, shading, attrs.float().clamp(0, 1))
             if count == 1 or not out.is_open(hits.sample):
                 break
@@ -152,6 +153,21 @@ class PbrMeshRenderer:
         if self._material_table is None or self._material_table[0] is not mesh.materials:
             self._material_table = (mesh.materials, make_material_table(mesh.materials, mesh.device))
         return self._material_table[1]
+
+    def _voxel_attributes(self, mesh: MeshWithVoxel, point: Tensor) -> Tensor:
+        """Base colour, metallic, roughness, alpha `[n, 6]` at untransformed points."""
+        from o_voxel.sampling import VoxelIndex
+
+        if mesh.coords is None or mesh.attrs is None or not len(mesh.coords):
+            return point.new_zeros(len(point), 6)
+        if self._voxel_index is None or self._voxel_index[0] is not mesh.coords:  # kept for the next frame
+            batched = torch.cat([torch.zeros_like(mesh.coords[:, :1]), mesh.coords], dim=1)
+            self._voxel_index = (mesh.coords, VoxelIndex(batched, mesh.voxel_shape))
+        columns = [i for name in ATTRIBUTES for i in range(mesh.attrs.shape[1])[mesh.layout[name]]]
+        plain = columns == list(range(mesh.attrs.shape[1]))
+        feats = mesh.attrs.float() if plain else mesh.attrs.float()[:, columns]
+        grid = ((point - mesh.origin) / mesh.voxel_size)[None].contiguous()
+        return self._voxel_index[1].sample(feats, grid)[0]
 
     def _smooth_normals(
         self, mesh: MeshWithVoxel | MeshWithPbrMaterial, transformation: Tensor | None
@@ -245,12 +261,6 @@ def _wanted_buffers(buffers: Sequence[str] | None, environments: Sequence[str]) 
     if missing:
         raise ValueError(f"no buffers {missing}, choose from: {', '.join(known)}")
     return list(buffers)
-
-
-def _voxel_attributes(mesh: MeshWithVoxel, point: Tensor) -> Tensor:
-    """Base colour, metallic, roughness, alpha `[n, 6]` at untransformed points."""
-    values = mesh.query_attrs(point)
-    return torch.cat([values[:, mesh.layout[name]] for name in ATTRIBUTES], dim=1)
 
 
 def _towards(smooth: Tensor, flat: Tensor) -> Tensor:
