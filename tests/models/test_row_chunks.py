@@ -90,6 +90,25 @@ def test_children_in_any_order(monkeypatch):
     torch.testing.assert_close(out.feats, expected.feats, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("elements", [8 * 8 * 29, 1 << 23])
+def test_encoder_in_chunks_equals_the_plain_encoder(monkeypatch, elements):
+    monkeypatch.setattr(row_chunks, "ELEMENTS", elements)
+    encoder = randomised(
+        models.SparseUnetVaeEncoder(
+            6, [8, 16, 32], 4, [0, 1, 1], ["SparseConvNeXtBlock3d"] * 3, ["SparseResBlockS2C3d"] * 2, [{}] * 3
+        )
+    )
+    coords = sphere(16, 2)
+    feats = torch.randn(len(coords), 6, generator=torch.Generator().manual_seed(1))
+    expected = _plain(encoder, sp.SparseTensor(feats, coords))
+    with torch.no_grad():
+        out = encoder(sp.SparseTensor(feats, coords))
+    assert torch.equal(out.coords, expected.coords) and out.scale == expected.scale
+    torch.testing.assert_close(out.feats, expected.feats, rtol=1e-5, atol=1e-6)
+    for key in ("channel2spatial_2", "shape"):
+        assert (out.get_spatial_cache(key) is None) == (expected.get_spatial_cache(key) is None)
+
+
 @torch.no_grad()
 def test_voxels_without_children_and_without_voxels():
     up = randomised(blocks.SparseResBlockC2S3d(16, 8, pred_subdiv=False))

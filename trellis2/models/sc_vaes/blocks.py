@@ -19,7 +19,7 @@ from ...modules.sparse.spatial.structure import coarsen, fine_structure, up_tens
 from ...modules.transformer.checkpointing import run_block
 from ...modules.utils import autocast_active, zero_module
 from ...utils.memory import MemoryBudget
-from .row_chunks import Finish, c2s_rows, convnext_rows
+from .row_chunks import Finish, c2s_rows, convnext_rows, s2c_rows
 from .tiles import c2s_tiles, tile_rows
 
 __all__ = [
@@ -90,6 +90,8 @@ class SparseResBlockS2C3d(nn.Module):
         self.updown = SparseSpatial2Channel(2)
 
     def _forward(self, x: SparseTensor) -> SparseTensor:
+        if values_only(x):
+            return s2c_rows(self, x)
         h = self.updown(self.conv1(norm_silu(x, self.norm1)))
         h = self.conv2(norm_silu(h, self.norm2))
         stacked = children_to_channels(x.feats, coarsen(x, 2), 2)

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from ...modules.sparse import SparseTensor
 from ...modules.sparse.conv import neighbor_map_of, share_neighbors_with_children
-from ...modules.sparse.spatial.structure import FineStructure, up_tensor
+from ...modules.sparse.spatial.structure import FineStructure, coarsen, up_tensor
 from ...ops.child_conv import add_child_skip_, child_cells, sparse_conv3d_children
 from ...ops.row_mlp import norm_mlp, norm_rows_silu
+from ...ops.rows import gather_rows
 
 if TYPE_CHECKING:
-    from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d
+    from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d
 
 __all__ = [
     "ELEMENTS",
@@ -32,6 +33,7 @@ __all__ = [
     "convnext_rows",
     "norm_silu_rows",
     "row_chunks",
+    "s2c_rows",
 ]
 
 Finish = Callable[[Tensor], Tensor] | None
@@ -77,6 +79,24 @@ def convnext_rows(block: SparseConvNeXtBlock3d, x: SparseTensor) -> SparseTensor
 def norm_silu_rows(norm: nn.LayerNorm, x: Tensor, out: Tensor | None = None) -> Tensor:
     """SiLU(norm(x)) [T, C], into `out` (which may be x) if given."""
     return norm_rows_silu(x, norm.weight, norm.bias, norm.eps, out=out)
+
+
+def s2c_rows(block: SparseResBlockS2C3d, x: SparseTensor) -> SparseTensor:
+    """The down-sampling block; the stacked children of the skip connection exist for a chunk of parents at a time."""
+    normed = norm_silu_rows(block.norm1, x.feats)
+    h = block.conv1(x.replace(normed))
+    del normed
+    h = block.updown(h)
+    h = block.conv2(h.replace(norm_silu_rows(block.norm2, h.feats, out=h.feats)))
+    structure = coarsen(x, 2)
+    cells = child_cells(structure.idx, structure.subidx, h.feats.shape[0])
+    groups = (block.out_channels, 8 * block.channels // block.out_channels)
+    for rows in row_chunks(h.feats.shape[0], 8 * block.channels):
+        children = cells[rows].reshape(-1)
+        stacked = gather_rows(x.feats, children.clamp(min=0).long())  # [8·m, C]
+        stacked = stacked.masked_fill_((children < 0)[:, None], 0).view(-1, 8 * block.channels)
+        h.feats[rows] += stacked.unflatten(1, groups).mean(dim=-1)
+    return h
 
 
 def c2s_rows(
