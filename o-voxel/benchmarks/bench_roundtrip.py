@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -23,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -255,8 +255,11 @@ def main() -> int:
     if args.jobs == 1:
         rows = [measure(job) for job in work]
     else:
-        with ProcessPoolExecutor(args.jobs, max_tasks_per_child=1) as pool:
-            rows = list(pool.map(measure, work))
+        with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=1) as pool:
+            for row in pool.imap_unordered(measure, work):
+                sys.stdout.write(table([row]).splitlines()[1] + "\n")
+                sys.stdout.flush()
+                rows.append(row)
     rows.sort(key=lambda row: (row["mesh"], row["resolution"]))
     sys.stdout.write(table(rows) + "\n")
     falls = slopes(rows)
