@@ -60,13 +60,32 @@ def _to_mesh(device: torch.device, backend: Any) -> list[Tensor]:
     return [out[0], out[1]]
 
 
+def _rasterize(device: torch.device, backend: Any) -> list[Tensor]:
+    from o_voxel.rasterize import rasterize
+
+    vertices, faces = _mesh(device)
+    clip = torch.cat([vertices * 1.8, torch.ones_like(vertices[:, :1])], 1)
+    return [rasterize(clip, faces, 96, backend=backend)]
+
+
+def _nearest(device: torch.device, backend: Any) -> list[Tensor]:
+    from o_voxel.mesh import BVH
+
+    points = torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    return [BVH(*_mesh(device), backend=backend).unsigned_distance(points.to(device)).distance]
+
+
 _CHECKS: dict[str, Callable[[torch.device, str], list[Tensor]]] = {
     "curve codes": _curves,
     "mesh to dual grid": _to_dual_grid,
     "dual grid to mesh": _to_mesh,
+    "rasterisation": _rasterize,
+    "distance to a mesh": _nearest,
 }
 _TOLERANCE = 1e-4
 """Bound on absolute differences of positions in a unit box: solves of 3×3 systems in float32."""
+_SHARE = {"rasterisation": 1e-3}
+"""Part of the values that may differ by more: pixels whose centre lies on an edge."""
 
 
 def _compare(name: str, device: torch.device) -> dict[str, Any]:
@@ -87,9 +106,12 @@ def _compare(name: str, device: torch.device) -> dict[str, Any]:
     for a, b in zip(actual, expected, strict=True):
         if a.shape != b.shape or a.device.type != device.type:
             return row | {"state": "broken", "message": f"shape {tuple(a.shape)} instead of {tuple(b.shape)}"}
-        worst = float((a.cpu().double() - b.cpu().double()).abs().max()) if a.numel() else 0.0
-        if not worst <= (_TOLERANCE if a.dtype.is_floating_point else 0):
-            return row | {"state": "broken", "message": f"differs from the reference by {worst:.2g}"}
+        if a.numel() == 0:
+            continue
+        difference = (a.cpu().double() - b.cpu().double()).abs()
+        wrong = ~(difference <= (_TOLERANCE if a.dtype.is_floating_point else 0))
+        if float(wrong.double().mean()) > _SHARE.get(name, 0.0):
+            return row | {"state": "broken", "message": f"differs from the reference by {float(difference.max()):.2g}"}
     return row
 
 
