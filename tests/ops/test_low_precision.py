@@ -60,6 +60,26 @@ def test_int8_product_is_that_of_the_widened_weights(dtype, with_bias):
     torch.testing.assert_close(got.double(), want, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(d, marks=kernel) for d in (torch.float32, torch.bfloat16, torch.float16)]
+)
+def test_kernel_widens_integers_as_the_reference(dtype, bits):
+    for shape in ((1, 1), (7, 30), (9, 1500), (0, 4)):
+        codes = torch.randint(-127, 128, shape, generator=torch.Generator().manual_seed(0), dtype=torch.int8).to(DEVICE)
+        scale = _randn(shape[0], 1, seed=1, device=DEVICE).abs()
+        got, want = lp.widen_int8_triton(codes, scale, dtype), lp.widen_int8_reference(codes, scale, dtype)
+        slack = 2.0**-bits if interpreting() else 0  # the interpreter cuts instead of rounding
+        torch.testing.assert_close(got, want, rtol=slack, atol=0)
+
+
+def test_int8_product_with_gelu_behind_it():
+    x, bias = _randn(2, 3, 24), _randn(10, seed=2)
+    codes, scale = lp.quantize_int8(_randn(10, 24, seed=1))
+    plain = lp.int8_linear(x, codes, scale, bias)
+    got = lp.int8_linear(x, codes, scale, bias, gelu=True)
+    torch.testing.assert_close(got, F.gelu(plain, approximate="tanh"), rtol=1e-5, atol=1e-6)
+
+
 def test_int8_product_passes_gradients_to_its_input():
     x = _randn(3, 8).requires_grad_()
     codes, scale = lp.quantize_int8(_randn(4, 8, seed=1))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.low_precision import FP8, fp8_linear, int8_linear, quantize_fp8, quantize_int8
@@ -49,8 +50,11 @@ class Int8Linear(QuantizedLinear):
         """The layer with its weights rounded to int8, one scale per output channel."""
         return Int8Linear(*quantize_int8(linear.weight.detach()), _bias(linear))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return int8_linear(x, self.codes, self.weight_scale, self.bias)
+    def forward(self, x: Tensor, gelu_after: bool = False) -> Tensor:
+        """gelu_after: apply GELU (tanh) to the result, in the epilogue of the product."""
+        gelu = gelu_after and self.bias is not None
+        out = int8_linear(x, self.codes, self.weight_scale, self.bias, gelu=gelu)
+        return F.gelu(out, approximate="tanh") if gelu_after and not gelu else out
 
 
 class Fp8Linear(QuantizedLinear):
@@ -65,9 +69,9 @@ class Fp8Linear(QuantizedLinear):
     def weight(self) -> Tensor:
         return self.codes.view(FP8).float() * self.weight_scale
 
-    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
-        """gelu: apply GELU (tanh) to x first, in the same pass as its quantisation."""
-        return fp8_linear(x, self.codes.view(FP8), self.weight_scale, self.bias, gelu=gelu)
+    def forward(self, x: Tensor, gelu_before: bool = False) -> Tensor:
+        """gelu_before: apply GELU (tanh) to x first, in the same pass as its quantisation."""
+        return fp8_linear(x, self.codes.view(FP8), self.weight_scale, self.bias, gelu=gelu_before)
 
 
 def _bias(linear: nn.Linear) -> Tensor | None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import backends
+from .fused_mlp import linear_gelu
 from .triton_support import triton_unavailable
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "quantize_rows",
     "quantize_rows_reference",
     "quantize_rows_triton",
+    "widen_int8_reference",
+    "widen_int8_triton",
 ]
 
 FP8 = torch.float8_e4m3fn
@@ -74,15 +77,29 @@ def quantize_rows(x: Tensor, gelu: bool = False) -> QuantizedRows:
     return backends.selected("quantize_rows", x.device).run(x, gelu)
 
 
-def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+def widen_int8_reference(codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """codes [K, C] int8 times scale [K, 1], computed in float32 and rounded once to `dtype`."""
+    out = torch.empty(codes.shape, dtype=dtype, device=codes.device)
+    with torch.no_grad():
+        return torch.mul(codes, scale, out=out)
+
+
+def widen_int8_triton(codes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """As the reference, with wide loads."""
+    from .triton_kernels.widen_int8 import launch_widen_int8
+
+    return launch_widen_int8(codes.contiguous(), scale.contiguous(), dtype)
+
+
+def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """x [..., C] times the int8 weights codes [K, C] · scale [K, 1], plus bias -> [..., K] in the type of x.
 
-    The weights are widened to the type of x for the length of the call. Differentiable in x.
+    The weights are widened to the type of x for the length of the call. gelu: apply GELU (tanh) to the result; needs
+    the bias. Differentiable in x.
     """
-    weight = torch.empty(codes.shape, dtype=x.dtype, device=x.device)
-    with torch.no_grad():
-        torch.mul(codes, scale, out=weight)
-    return F.linear(x, weight, None if bias is None else bias.to(x.dtype))
+    weight = backends.selected("widen_int8", codes.device).run(codes, scale, x.dtype)
+    wide = None if bias is None else bias.to(x.dtype)
+    return linear_gelu(x, weight, wide) if gelu and wide is not None else F.linear(x, weight, wide)
 
 
 def fp8_linear_reference(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
@@ -144,6 +161,8 @@ def _register() -> None:
 
     backends.register("quantize_rows", backends.REFERENCE, anywhere, quantize_rows_reference)
     backends.register("quantize_rows", "triton", triton_unavailable, quantize_rows_triton, priority=10)
+    backends.register("widen_int8", backends.REFERENCE, anywhere, widen_int8_reference)
+    backends.register("widen_int8", "triton", triton_unavailable, widen_int8_triton, priority=10)
     backends.register("fp8_linear", backends.REFERENCE, anywhere, fp8_linear_reference)
     backends.register("fp8_linear", "scaled_mm", _scaled_unavailable, fp8_linear_scaled, priority=10)
 

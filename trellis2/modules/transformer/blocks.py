@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...ops.fused_mlp import linear_gelu
 from ..attention import MultiHeadAttention
 from ..norm import LayerNorm32
-from ..quantized import Fp8Linear
+from ..quantized import Fp8Linear, Int8Linear
 from .checkpointing import run_block
 
 __all__ = ["AttnMode", "FeedForwardNet", "TransformerBlock", "TransformerCrossBlock"]
@@ -30,8 +30,10 @@ class FeedForwardNet(nn.Module):
         first, _, last = self.mlp
         if type(first) is nn.Linear and first.bias is not None:
             return last(linear_gelu(x, first.weight, first.bias))
+        if isinstance(first, Int8Linear):
+            return last(first(x, gelu_after=True))
         if isinstance(last, Fp8Linear):
-            return last(first(x), gelu=True)
+            return last(first(x), gelu_before=True)
         return self.mlp(x)
 
 
