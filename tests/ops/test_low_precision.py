@@ -61,7 +61,8 @@ def test_int8_product_is_that_of_the_widened_weights(dtype, with_bias):
 
 
 @pytest.mark.parametrize(
-    "dtype", [pytest.param(d, marks=kernel) for d in (torch.float32, torch.bfloat16, torch.float16)]
+    ("dtype", "bits"),
+    [pytest.param(*case, marks=kernel) for case in ((torch.float32, 23), (torch.bfloat16, 7), (torch.float16, 10))],
 )
 def test_kernel_widens_integers_as_the_reference(dtype, bits):
     for shape in ((1, 1), (7, 30), (9, 1500), (0, 4)):

@@ -297,6 +297,21 @@ def _quantize_rows(rows: int, channels: int, gelu: bool) -> Any:
     return prepare
 
 
+def _widen_int8(shape: tuple[int, int], dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from .low_precision import quantize_int8
+
+        codes, scale = quantize_int8(_normal(shape, device, torch.float32, 1))
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"weight": run(codes, scale, dtype)}
+
+        return call
+
+    return prepare
+
+
 def _fp8_linear(rows: int, channels: tuple[int, int], gelu: bool) -> Any:
     def prepare(device: torch.device) -> Callable[[Run], Outputs]:
         from .low_precision import quantize_fp8
@@ -384,6 +399,10 @@ CASES: dict[str, list[Case]] = {
         Case("with GELU", False, _FP8, _quantize_rows(77, 96, True)),
         Case("odd width", False, _FP8, _quantize_rows(50, 37, False)),
         Case("more than 2²⁰ rows", True, _FP8, _quantize_rows(_LARGE, 128, False)),
+    ],
+    "widen_int8": [
+        _typed("odd width", False, _BF16, _widen_int8((50, 37), _BF16)),
+        _typed("more than 2²⁰ rows", True, _F16, _widen_int8((_LARGE, 16), _F16)),
     ],
     "fp8_linear": [
         Case("with GELU", False, _FP8, _fp8_linear(77, (96, 160), True)),
