@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,12 @@ class VxzModel:
 
     @classmethod
     def parse(cls, data: bytes) -> VxzModel:
+        """Its own copy of the parts of a valid file."""
+        model = _parse_vxz(data)
+        return cls(dict(model.header), [dict(streams) for streams in model.streams])
+
+    @classmethod
+    def take_apart(cls, data: bytes) -> VxzModel:
         offset = struct.unpack(">I", data[4:8])[0]
         header = json.loads(data[8:offset])
         codec, level = header["compression"], header["compression_level"]
@@ -130,6 +137,11 @@ class VxzModel:
             chunks.append(entry)
         header["chunks"], header["compressed_size"] = chunks, len(blob)
         return join_vxz(header, bytes(blob))
+
+
+@cache
+def _parse_vxz(data: bytes) -> VxzModel:
+    return VxzModel.take_apart(data)
 
 
 def join_vxz(header: dict[str, Any], blob: bytes) -> bytes:
@@ -267,8 +279,8 @@ def _vxz_corpus() -> list[bytes]:
     files = []
     for filter_ in ("none", "parent", "neighbor"):
         for codec, level in (("none", 0), ("deflate", 6), ("lzma", 1), ("zstd", 3)):
-            for interleave, size in (("as_is", 8), ("all", 4), ("none", 64)):
-                files.append(_file(write_vxz, 40, 12, chunk_size=size, filter=filter_, compression=codec,
+            for interleave, size, extent in (("as_is", 8, 12), ("all", 4, 7), ("none", 64, 12)):
+                files.append(_file(write_vxz, 40, extent, chunk_size=size, filter=filter_, compression=codec,
                                    compression_level=level, attr_interleave=interleave, num_threads=1))  # fmt: skip
     files.append(_file(write_vxz, 30, 1000, chunk_size=1024, compression="zstd", checksum=True, num_threads=1))
     cube = np.stack(np.meshgrid(*[np.arange(16)] * 3), -1).reshape(-1, 3)
