@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from trellis2 import models
 from trellis2.models.empty_init import EmptyInit
+from trellis2.modules.image_feature_extractor import DinoV3FeatureExtractor
 from trellis2.modules.sparse import SparseTensor
 from trellis2.modules.streaming import streamed
 from trellis2.samplers import FlowEulerGuidanceIntervalSampler
@@ -218,6 +219,31 @@ def decoding_rows(
     return rows
 
 
+def image_rows(setting: Setting, model: Any, device: torch.device) -> list[dict[str, Any]]:
+    rows = []
+    for size in (512, 1024):
+        images = torch.rand(1, 3, size, size, device=device)
+
+        def run(m: nn.Module, x: Tensor, size: int = size) -> int:
+            tokens = DinoV3FeatureExtractor("random", size, m)(x).shape[1]
+            if tokens != COND_TOKENS[size]:
+                raise RuntimeError(f"expected {COND_TOKENS[size]} tokens of a {size}-pixel image, got {tokens}")
+            return tokens
+
+        rows.append(measure(f"encode image, {size} pixels", model, setting, device, run, images)[0])
+    return rows
+
+
+def image_encoder(device: torch.device) -> nn.Module:
+    """ViT-L/16 with four registers, as the published pipelines use, with random weights."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    with torch.device(device):
+        model = DINOv3ViTModel(DINOv3ViTConfig(**sizes, patch_size=16, image_size=512, num_register_tokens=4))
+    return model.eval().requires_grad_(False).cpu()
+
+
 def parse_setting(text: str) -> Setting:
     """'none', '8', '6:int8'."""
     cap, _, precision = text.partition(":")
@@ -236,6 +262,7 @@ def main() -> None:
         default=["none", "8", "6:int8"],
         help="'none', or 10⁹ bytes, with the flow models' precision",
     )
+    parser.add_argument("--image", action=argparse.BooleanOptionalAction, default=True, help="the image encoder")
     parser.add_argument("--decode", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--steps", type=int, default=2, help="sampling steps")
     parser.add_argument("--output", help="JSON file for the result")
@@ -248,6 +275,11 @@ def main() -> None:
         print(f"{grid.resolution}³: {len(grid.latent)} tokens, {grid.num_voxels} voxels", flush=True)
     print(f"CUDA itself holds {overhead(device) / 1e9:.2f} GB\n{'setting':<12} {'stage':<34}  peak    held      time")
     rows: list[dict[str, Any]] = []
+    if options.image:
+        model = image_encoder(device)
+        for setting in settings:
+            rows += image_rows(setting, model, device)
+        del model
     if options.decode:
         shape, texture = decoder("shape", device), decoder("texture", device)
         for setting in settings:
