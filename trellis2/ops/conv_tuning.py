@@ -21,6 +21,7 @@ class ConvConfig(NamedTuple):
     slices: int = 1  # pieces that the sum of a tile is cut in
     tma: bool = False
     cache: str = ""  # cache modifier of the gather
+    hopper: bool = False  # the kernel with warps of their own for copies; bm is the rows of both its consumers
 
 
 class WeightGradConfig(NamedTuple):

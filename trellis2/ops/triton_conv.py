@@ -11,6 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
+from .conv_hopper import launch_hopper
 from .conv_tuning import ConvConfig, WeightGradConfig, conv_config, weight_grad_config
 from .neighborhood import Arrangement, ChildArrangement, Neighborhood
 from .triton_kernels.conv_gemm import conv_gemm_kernel, reduce_slices_kernel
@@ -98,6 +99,9 @@ def _launch(
     neighbors = arranged.base.neighbors if children else arranged.neighbors
     parts = cfg.groups * cfg.slices
     tiles, volume = arranged.counts.shape[1], weight.shape[1]
+    if cfg.hopper:
+        launch_hopper(feats, weight, bias, target, arranged, cfg, cn, num_rows, mirror)
+        return
     use_tma = cfg.tma and _tma_possible(weight)
     strides = (weight.stride(2), weight.stride(0)) if mirror else (weight.stride(0), weight.stride(2))
     ck = feats.shape[1]

@@ -7,7 +7,12 @@ import triton
 from torch import Tensor
 
 from .neighborhood import MAX_MASK_TAPS, Arrangement, ChildArrangement, Neighborhood
-from .triton_kernels.neighbor_hash import block_links_kernel, insert_blocks_kernel, neighbor_rows_kernel
+from .triton_kernels.neighbor_hash import (
+    block_keys_kernel,
+    block_links_kernel,
+    insert_blocks_kernel,
+    neighbor_rows_kernel,
+)
 from .triton_kernels.neighbor_order import (
     arrange_kernel,
     place_children_kernel,
@@ -18,6 +23,8 @@ from .triton_kernels.neighbor_order import (
 __all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed"]
 
 _WINDOW_BITS = 5
+WINDOW_ROWS = 262144
+"""Rows sorted together: more make purer tiles, fewer keep the gathered rows in the cache."""
 
 
 def build_hashed(coords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,10 +40,14 @@ def build_hashed(coords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     cells = torch.full((num_rows, 8), -1, dtype=torch.int32, device=device)
     status = torch.zeros(1, dtype=torch.int32, device=device)
     links = torch.empty((num_rows, 8), dtype=torch.int32, device=device)
+    keys = torch.empty(num_rows, dtype=torch.int64, device=device)
+    block_keys_kernel[(triton.cdiv(num_rows, 1024),)](coords, keys, num_rows, BLOCK=1024)
     insert_blocks_kernel[(triton.cdiv(num_rows, 512),)](
-        coords, table, cells, status, num_rows, slots, BLOCK=512, num_warps=4
+        coords, keys, table, cells, status, num_rows, slots, BLOCK=512, num_warps=4
     )
-    block_links_kernel[(triton.cdiv(num_rows, 128),)](coords, table, links, num_rows, slots, BLOCK=128, num_warps=4)
+    block_links_kernel[(triton.cdiv(num_rows, 128),)](
+        coords, keys, table, links, num_rows, slots, BLOCK=128, num_warps=4
+    )
     neighbors, masks = _rows_under_taps(coords, links, None, cells, num_rows)
     return neighbors, masks, status
 
@@ -57,7 +68,7 @@ def _rows_under_taps(
     neighbors = torch.empty((num_rows, 27), dtype=torch.int32, device=device)
     masks = torch.empty(num_rows, dtype=torch.int32, device=device)
     if num_rows:
-        neighbor_rows_kernel[(triton.cdiv(num_rows, 128),)](
+        neighbor_rows_kernel[(triton.cdiv(num_rows, 32),)](
             coords,
             links,
             parents if parents is not None else links,
@@ -67,7 +78,7 @@ def _rows_under_taps(
             num_rows,
             num_blocks,
             PARENTS=parents is not None,
-            BLOCK=128,
+            BLOCK=32,
             num_warps=4,
         )
     return neighbors, masks
@@ -80,7 +91,7 @@ def _permutation(hood: Neighborhood, groups: int) -> Tensor:
         return torch.arange(num_rows, device=device).expand(groups, -1).contiguous()
     masks = hood.tap_masks()
     width = volume - 1 if groups == 1 else -(-volume // groups)
-    windows = min(1 << _WINDOW_BITS, max(1, num_rows // 65536)) if groups == 1 else 1
+    windows = min(1 << _WINDOW_BITS, max(1, num_rows // WINDOW_ROWS)) if groups == 1 else 1
     keys = torch.empty((groups, num_rows), dtype=torch.int32, device=device)
     sort_keys_kernel[(triton.cdiv(num_rows, 1024), groups)](
         masks,
@@ -122,6 +133,7 @@ def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
         tiles,
         V=volume,
         WIDTH=-(-volume // groups),
+        BLOCK_V=triton.next_power_of_2(-(-volume // groups)),
         TILE=tile,
         num_warps=4,
     )

@@ -20,7 +20,7 @@ def conv_gemm_kernel(
     out,  # [N, Cn] in the type of feats; with PARTIAL [S·G, N, Cn] float32
     neighbors,  # [V, P] int32 row under tap v at a sorted position, −1 if none
     order,  # [G, P] int32 row at a sorted position, −1 past the end
-    taps,  # [G, tiles, V] int32 active taps of a row tile, ascending
+    taps,  # [G, tiles, V] int32 active taps of a row tile, ascending, in the low 16 bits
     counts,  # [G, tiles] int32 number of active taps
     places,  # [P'] int32 place in `neighbors` of every position; only with CHILDREN
     slots,  # [tiles] int32 block of produced channels that a tile computes; only with CHILDREN
@@ -82,7 +82,7 @@ def conv_gemm_kernel(
     acc = tl.zeros((BM, BN), dtype=ACC)
     for step in range(first, last):
         k = (step % k_steps) * BK
-        tap = tl.load(taps + list_at * V + step // k_steps)
+        tap = tl.load(taps + list_at * V + step // k_steps) & 65535
         w_tap = V - 1 - tap if MIRROR else tap
         source = tl.load(neighbors + tap.to(tl.int64) * num_positions + from_place)
         present = (source >= 0)[:, None]

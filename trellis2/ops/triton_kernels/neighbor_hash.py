@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["block_links_kernel", "insert_blocks_kernel", "neighbor_rows_kernel"]
+__all__ = ["block_keys_kernel", "block_links_kernel", "insert_blocks_kernel", "neighbor_rows_kernel"]
 
 _BIAS = tl.constexpr(1 << 14)
 _LIMIT = tl.constexpr(1 << 15)
@@ -35,19 +35,27 @@ def _slot(key, slots):
     return (h & (slots - 1)).to(tl.int32)
 
 
-@triton.jit
-def _key_of_row(coords, row, mask):
-    at = coords + row.to(tl.int64) * 4
-    b = tl.load(at, mask=mask, other=0)
-    x = tl.load(at + 1, mask=mask, other=0)
-    y = tl.load(at + 2, mask=mask, other=0)
-    z = tl.load(at + 3, mask=mask, other=0)
-    return _block_key(b, x, y, z)
+@triton.jit(do_not_specialize=["num_rows"])
+def block_keys_kernel(
+    coords,  # [N, 4] int32
+    keys,  # [N] int64 out
+    num_rows,
+    BLOCK: tl.constexpr,
+):
+    """Key of the block of every row."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    valid = row < num_rows
+    b = tl.load(coords + row * 4, mask=valid, other=0)
+    x = tl.load(coords + row * 4 + 1, mask=valid, other=0)
+    y = tl.load(coords + row * 4 + 2, mask=valid, other=0)
+    z = tl.load(coords + row * 4 + 3, mask=valid, other=0)
+    tl.store(keys + row, _block_key(b, x, y, z), mask=valid)
 
 
 @triton.jit(do_not_specialize=["num_rows", "slots"])
 def insert_blocks_kernel(
     coords,  # [N, 4] int32
+    keys,  # [N] int64 block key of every row
     table,  # [slots] int32, filled with −1
     cells,  # [N, 8] int32, filled with −1
     status,  # [1] int32, zero: bit 0 coordinates out of range, bit 1 a voxel twice
@@ -55,7 +63,7 @@ def insert_blocks_kernel(
     slots,
     BLOCK: tl.constexpr,
 ):
-    """Insert every voxel's block and write its row into the block's cell."""
+    """Insert every voxel's block and write its row into the block's cell; needs `block_keys_kernel` first."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = row < num_rows
     at = coords + row.to(tl.int64) * 4
@@ -66,7 +74,7 @@ def insert_blocks_kernel(
     inside = (b >= 0) & (b < _LIMIT) & (x >= 0) & (x < _LIMIT) & (y >= 0) & (y < _LIMIT) & (z >= 0) & (z < _LIMIT)
     bad = (valid & (inside == 0)).to(tl.int32)
     pending = valid & inside
-    key = _block_key(b, x, y, z)
+    key = tl.load(keys + row.to(tl.int64), mask=valid, other=0)
     slot = _slot(key, slots)
     owner = row
     while tl.max(pending.to(tl.int32), axis=0) > 0:
@@ -75,7 +83,7 @@ def insert_blocks_kernel(
         found = tl.atomic_cas(table + slot, expected, row, sem="relaxed")
         mine = pending & (found == -1)
         other = pending & (found >= 0)
-        same = other & (_key_of_row(coords, found, other) == key)
+        same = other & (tl.load(keys + found.to(tl.int64), mask=other, other=-1) == key)
         owner = tl.where(same, found, owner)
         pending = pending & (mine == 0) & (same == 0)
         slot = tl.where(pending, (slot + 1) & (slots - 1), slot)
@@ -90,6 +98,7 @@ def insert_blocks_kernel(
 @triton.jit(do_not_specialize=["num_rows", "slots"])
 def block_links_kernel(
     coords,  # [N, 4] int32
+    keys,  # [N] int64
     table,  # [slots] int32
     links,  # [N, 8] int32 out
     num_rows,
@@ -118,7 +127,7 @@ def block_links_kernel(
     while tl.max(tl.max(pending.to(tl.int32), axis=1), axis=0) > 0:
         found = tl.load(table + slot, mask=pending, other=-1)
         occupied = pending & (found >= 0)
-        same = occupied & (_key_of_row(coords, found, occupied) == key)
+        same = occupied & (tl.load(keys + found.to(tl.int64), mask=occupied, other=-1) == key)
         link = tl.where(same, found, link)
         pending = occupied & (same == 0)
         slot = (slot + 1) & (slots - 1)
@@ -139,30 +148,26 @@ def neighbor_rows_kernel(
     BLOCK: tl.constexpr,
 ):
     """Row under each of the 27 taps, `num_rows` where there is none."""
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    valid = row < num_rows
+    row = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK))[:, None]
+    tap = tl.arange(0, 32)[None, :]
+    valid = (row < num_rows) & (tap < 27)
     wide = row.to(tl.int64)
-    px = tl.load(coords + wide * 4 + 1, mask=valid, other=0) & 1
-    py = tl.load(coords + wide * 4 + 2, mask=valid, other=0) & 1
-    pz = tl.load(coords + wide * 4 + 3, mask=valid, other=0) & 1
+    inside = row < num_rows
+    qx = (tl.load(coords + wide * 4 + 1, mask=inside, other=0) & 1) + (tap // 9 - 1)  # −1 … 2: block −1, 0, 0 or +1
+    qy = (tl.load(coords + wide * 4 + 2, mask=inside, other=0) & 1) + (tap // 3 % 3 - 1)
+    qz = (tl.load(coords + wide * 4 + 3, mask=inside, other=0) & 1) + (tap % 3 - 1)
     if PARENTS:
-        block = tl.load(parents + wide, mask=valid, other=0).to(tl.int64)
-    mask = tl.zeros((BLOCK,), dtype=tl.int32)
-    for tap in tl.static_range(27):
-        qx = px + (tap // 9 - 1)  # −1 … 2: block −1, 0, 0 or +1
-        qy = py + (tap // 3 % 3 - 1)
-        qz = pz + (tap % 3 - 1)
-        if PARENTS:
-            away = ((qx >> 1) + 1) * 9 + ((qy >> 1) + 1) * 3 + (qz >> 1) + 1
-            owner = tl.load(links + block * 27 + away, mask=valid, other=0)
-            found = valid & (owner < num_blocks)
-            cell = (qx & 1) + 2 * (qy & 1) + 4 * (qz & 1)
-        else:
-            away = ((qx >> 1) & 1) * 4 + ((qy >> 1) & 1) * 2 + ((qz >> 1) & 1)
-            owner = tl.load(links + wide * 8 + away, mask=valid, other=-1)
-            found = valid & (owner >= 0)
-            cell = ((qx & 1) * 2 + (qy & 1)) * 2 + (qz & 1)
-        hit = tl.load(cells + owner.to(tl.int64) * 8 + cell, mask=found, other=-1)
-        mask = mask | ((hit >= 0).to(tl.int32) << tap)
-        tl.store(neighbors + wide * 27 + tap, tl.where(hit >= 0, hit, num_rows), mask=valid)
-    tl.store(masks + wide, mask, mask=valid)
+        block = tl.load(parents + wide, mask=inside, other=0).to(tl.int64)
+        away = ((qx >> 1) + 1) * 9 + ((qy >> 1) + 1) * 3 + (qz >> 1) + 1
+        owner = tl.load(links + block * 27 + away, mask=valid, other=0)
+        found = valid & (owner < num_blocks)
+        cell = (qx & 1) + 2 * (qy & 1) + 4 * (qz & 1)
+    else:
+        away = ((qx >> 1) & 1) * 4 + ((qy >> 1) & 1) * 2 + ((qz >> 1) & 1)
+        owner = tl.load(links + wide * 8 + away, mask=valid, other=-1)
+        found = valid & (owner >= 0)
+        cell = ((qx & 1) * 2 + (qy & 1)) * 2 + (qz & 1)
+    hit = tl.load(cells + owner.to(tl.int64) * 8 + cell, mask=found, other=-1)
+    tl.store(neighbors + wide * 27 + tap, tl.where(hit >= 0, hit, num_rows), mask=valid)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(masks + at, tl.sum((hit >= 0).to(tl.int32) << tap, axis=1), mask=at < num_rows)

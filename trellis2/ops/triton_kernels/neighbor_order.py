@@ -43,13 +43,29 @@ def sort_keys_kernel(
     tl.store(keys + tl.program_id(1).to(tl.int64) * num_rows + row, key, mask=valid)
 
 
+@triton.jit
+def _list_taps(flags, tap, taps, counts, list_at, V: tl.constexpr):
+    """Write the taps whose flags are set, ascending, with their flags above bit 16, and how many there are."""
+    active = (flags > 0).to(tl.int32)
+    place = tl.cumsum(active, axis=0) - 1
+    tl.store(taps + list_at * V + place, tap | (flags << 16), mask=flags > 0)
+    tl.store(counts + list_at, tl.sum(active, axis=0))
+
+
+@triton.jit
+def _halves(present, TILE: tl.constexpr, WIDTH: tl.constexpr):
+    """present [TILE, WIDTH] of 0 and 1 -> [WIDTH]: bit h set when half h of the rows has a 1."""
+    halves = tl.max(tl.reshape(present, (2, TILE // 2, WIDTH)), axis=1)
+    return tl.sum(halves << tl.arange(0, 2)[:, None], axis=0)
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_sources", "num_tiles"])
 def arrange_kernel(
     table,  # [N, V] int32, num_sources where there is no voxel
     perm,  # [G, N] int64 row at each position, for each group
     neighbors,  # [V, P] int32 out, −1 where there is no voxel
     order,  # [G, P] int32 out, −1 past the end
-    taps,  # [G, tiles, V] int32 out
+    taps,  # [G, tiles, V] int32 out: tap | (halves of the tile that have it) << 16
     counts,  # [G, tiles] int32 out
     num_rows,
     num_sources,
@@ -57,6 +73,7 @@ def arrange_kernel(
     num_tiles,
     V: tl.constexpr,
     WIDTH: tl.constexpr,  # taps of a group
+    BLOCK_V: tl.constexpr,  # WIDTH rounded up to a power of two
     TILE: tl.constexpr,
 ):
     """Rows under the taps of one group for one tile of positions, and the list of taps that have any."""
@@ -66,16 +83,14 @@ def arrange_kernel(
     valid = position < num_rows
     row = tl.load(perm + group.to(tl.int64) * num_rows + position, mask=valid, other=0)
     tl.store(order + group.to(tl.int64) * num_positions + position, tl.where(valid, row, -1).to(tl.int32))
-    list_at = group.to(tl.int64) * num_tiles + tile
-    count = 0
-    for v in range(group * WIDTH, tl.minimum(group * WIDTH + WIDTH, V)):
-        found = tl.load(table + row * V + v, mask=valid, other=num_sources)
-        present = found < num_sources
-        tl.store(neighbors + tl.cast(v, tl.int64) * num_positions + position, tl.where(present, found, -1))
-        if tl.max(present.to(tl.int32), axis=0) > 0:
-            tl.store(taps + list_at * V + count, v)
-            count += 1
-    tl.store(counts + list_at, count)
+    tap = group * WIDTH + tl.arange(0, BLOCK_V)
+    wanted = (tl.arange(0, BLOCK_V) < WIDTH) & (tap < V)
+    found = tl.load(table + row[:, None] * V + tap[None, :], mask=valid[:, None] & wanted[None, :], other=num_sources)
+    present = found < num_sources
+    at = tap.to(tl.int64)[None, :] * num_positions + position[:, None]
+    tl.store(neighbors + at, tl.where(present, found, -1), mask=wanted[None, :] & (position >= 0)[:, None])
+    flags = _halves(present.to(tl.int32), TILE, BLOCK_V)
+    _list_taps(flags, tap, taps, counts, group.to(tl.int64) * num_tiles + tile, V)
 
 
 @triton.jit(do_not_specialize=["num_positions"])
@@ -107,7 +122,7 @@ def tile_taps_kernel(
     masks,  # [M] int32
     order,  # [P] int32 row at a position of the map
     places,  # [P'] int32 position in the map, −1 where a tile is not full
-    taps,  # [tiles, V] int32 out
+    taps,  # [tiles, V] int32 out, as in arrange_kernel
     counts,  # [tiles] int32 out
     V: tl.constexpr,
     TILE: tl.constexpr,
@@ -117,9 +132,5 @@ def tile_taps_kernel(
     place = tl.load(places + tile * TILE + tl.arange(0, TILE))
     row = tl.load(order + place, mask=place >= 0, other=-1)
     mask = tl.load(masks + row, mask=row >= 0, other=0)
-    count = 0
-    for v in range(V):
-        if tl.max((mask >> v) & 1, axis=0) > 0:
-            tl.store(taps + tile * V + count, v)
-            count += 1
-    tl.store(counts + tile, count)
+    tap = tl.arange(0, 32)
+    _list_taps(_halves((mask[:, None] >> tap[None, :]) & 1, TILE, 32), tap, taps, counts, tile, V)

@@ -1,0 +1,100 @@
+"""Launch of the Hopper convolution kernel. Letters as in `triton_conv`."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import torch
+import triton
+from torch import Tensor
+
+from .conv_tuning import ConvConfig
+from .neighborhood import Arrangement, ChildArrangement
+from .triton_support import interpreting
+
+__all__ = ["hopper_possible", "launch_hopper"]
+
+_TESTED_TRITON = ((3, 5), (3, 8))
+"""Versions [from, to) of triton whose Gluon language the kernel is written in; it is experimental and changes."""
+
+
+@functools.cache
+def _hopper_device(index: int | None) -> bool:
+    version = tuple(int(part) for part in triton.__version__.split(".")[:2])
+    known = _TESTED_TRITON[0] <= version < _TESTED_TRITON[1]
+    present = importlib.util.find_spec("triton.experimental.gluon") is not None
+    return known and present and torch.cuda.get_device_capability(index)[0] == 9
+
+
+def hopper_possible(feats: Tensor, weight: Tensor, ck: int, cn: int, volume: int) -> bool:
+    """Whether the kernel takes these shapes: 16-bit types, channels in multiples of 64."""
+    if interpreting() or feats.device.type != "cuda" or feats.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if ck % 64 or cn % 64 or (cn > 64 and cn % 128) or (cn > 128 and cn % 256) or volume > 64:
+        return False
+    return weight.data_ptr() % 16 == 0 and feats.data_ptr() % 16 == 0 and _hopper_device(feats.device.index)
+
+
+@functools.cache
+def _multiprocessors(index: int | None) -> int:
+    return torch.cuda.get_device_properties(index if index is not None else "cuda").multi_processor_count
+
+
+def launch_hopper(
+    feats: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    arranged: Arrangement | ChildArrangement,
+    cfg: ConvConfig,
+    cn: int,
+    num_rows: int,
+    mirror: bool,
+) -> None:
+    """Fill `target`; see `triton_conv.conv_rows` and `conv_children`."""
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+    from .triton_kernels.conv_gemm_hopper import conv_gemm_hopper_kernel
+
+    children = isinstance(arranged, ChildArrangement)
+    neighbors = arranged.base.neighbors if children else arranged.neighbors
+    tiles, volume = arranged.counts.shape[1], weight.shape[1]
+    items = tiles * cfg.groups * (cn // cfg.bn)
+    matrix = weight.view(weight.shape[0], -1)
+    block = [cfg.bk, cfg.bn] if mirror else [cfg.bn, cfg.bk]
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    conv_gemm_hopper_kernel[(min(items, _multiprocessors(feats.device.index)),)](
+        feats,
+        TensorDescriptor(matrix, list(matrix.shape), list(matrix.stride()), block, layout),
+        bias if bias is not None else feats,
+        target,
+        neighbors,
+        arranged.order,
+        arranged.taps,
+        arranged.counts,
+        arranged.places if children else neighbors,
+        arranged.slots if children else neighbors,
+        num_rows,
+        neighbors.shape[1],
+        tiles,
+        items,
+        feats.shape[1],
+        cn,
+        weight.stride(1),
+        V=volume,
+        BM=cfg.bm // 2,
+        BN=cfg.bn,
+        BK=cfg.bk,
+        STAGES=cfg.stages,
+        GROUPS=cfg.groups,
+        MIRROR=mirror,
+        HAS_BIAS=bias is not None,
+        PARTIAL=cfg.groups > 1,
+        CHILDREN=children,
+        PRODUCER_WARPS=cfg.warps,
+        CONSUMER_REGISTERS=232 if cfg.warps == 4 else 216,
+        PRODUCER_REGISTERS=40,
+        num_warps=4,
+    )

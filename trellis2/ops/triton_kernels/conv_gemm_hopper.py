@@ -1,0 +1,243 @@
+"""Implicit-GEMM kernel of the submanifold convolution for Hopper: warps that gather, warps that multiply.
+
+The same sums as `conv_gemm`, in 16-bit types. One group of warps copies the rows of the neighbours (`cp.async`) and the
+weights (bulk tensor copies) into a ring of buffers; two warpgroups multiply, each with its own rows and its own set of
+active taps, so that both share the weights of a tap and neither multiplies rows of zeros for the other.
+
+Letters as in `conv_gemm`; W consumers.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    async_copy,
+    mbarrier,
+    tma,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+
+__all__ = ["conv_gemm_hopper_kernel"]
+
+
+@gluon.jit
+def _work(item, n_tiles, num_tiles, GROUPS: gl.constexpr):
+    """Item -> (row tile, group, column tile): column tiles fastest, then row tiles inside a group."""
+    tile_n = item % n_tiles
+    rest = item // n_tiles
+    return rest % num_tiles, rest // num_tiles, tile_n
+
+
+@gluon.jit
+def _produce(
+    feats,
+    weight,
+    neighbors,
+    taps,
+    counts,
+    places,
+    slots,
+    num_positions,
+    num_tiles,
+    num_items,
+    n_tiles,
+    ck,
+    cn,
+    wv_stride,
+    a_ring,
+    b_ring,
+    full,
+    empty,
+    V: gl.constexpr,
+    BM: gl.constexpr,
+    BN: gl.constexpr,
+    BK: gl.constexpr,
+    STAGES: gl.constexpr,
+    CONSUMERS: gl.constexpr,
+    GROUPS: gl.constexpr,
+    MIRROR: gl.constexpr,
+    CHILDREN: gl.constexpr,
+    WARPS: gl.constexpr,
+):
+    copy: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [WARPS, 1], [1, 0])
+    along_rows: gl.constexpr = gl.SliceLayout(1, copy)
+    lane = gl.arange(0, BM, layout=along_rows)
+    cols = gl.arange(0, BK, layout=gl.SliceLayout(0, copy))
+    k_steps = ck // BK
+    step = 0
+    for item in range(gl.program_id(0), num_items, gl.num_programs(0)):
+        tile, group, tile_n = _work(item, n_tiles, num_tiles, GROUPS)
+        list_at = (group * num_tiles + tile).to(gl.int64)
+        count = gl.load(counts + list_at)
+        first_col = tile_n * BN
+        if CHILDREN:
+            first_col += gl.load(slots + tile) * cn
+        for t in range(count):
+            tap = gl.load(taps + list_at * V + t) & 65535
+            w_tap = V - 1 - tap if MIRROR else tap
+            base = neighbors + tap.to(gl.int64) * num_positions
+            for k in range(k_steps):
+                at = step % STAGES
+                mbarrier.wait(empty.index(at), ((step // STAGES) & 1) ^ 1)
+                mbarrier.expect(full.index(at), BN * BK * 2)
+                if MIRROR:
+                    corner = [k * BK, w_tap * wv_stride + first_col]
+                else:
+                    corner = [first_col, w_tap * wv_stride + k * BK]
+                tma.async_copy_global_to_shared(weight, corner, full.index(at), b_ring.index(at))
+                for w in gl.static_range(CONSUMERS):
+                    position = tile.to(gl.int64) * (BM * CONSUMERS) + w * BM + lane
+                    if CHILDREN:
+                        position = gl.maximum(gl.load(places + position), 0).to(gl.int64)
+                    source = gl.load(base + position)
+                    rows = feats + source.to(gl.int64) * ck + k * BK
+                    pointers = gl.expand_dims(rows, 1) + gl.expand_dims(cols, 0)
+                    async_copy.async_copy_global_to_shared(
+                        a_ring.index(at * CONSUMERS + w), pointers, mask=gl.expand_dims(source >= 0, 1)
+                    )
+                async_copy.mbarrier_arrive(full.index(at), increment_count=False)
+                step += 1
+
+
+@gluon.jit
+def _consume(
+    out,
+    bias,
+    order,
+    taps,
+    counts,
+    slots,
+    num_rows,
+    num_positions,
+    num_tiles,
+    num_items,
+    n_tiles,
+    ck,
+    cn,
+    a_ring,
+    b_ring,
+    full,
+    empty,
+    WHICH: gl.constexpr,
+    V: gl.constexpr,
+    BM: gl.constexpr,
+    BN: gl.constexpr,
+    BK: gl.constexpr,
+    STAGES: gl.constexpr,
+    CONSUMERS: gl.constexpr,
+    GROUPS: gl.constexpr,
+    MIRROR: gl.constexpr,
+    HAS_BIAS: gl.constexpr,
+    PARTIAL: gl.constexpr,
+    CHILDREN: gl.constexpr,
+):
+    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BN, 16])
+    k_steps = ck // BK
+    step = 0
+    for item in range(gl.program_id(0), num_items, gl.num_programs(0)):
+        tile, group, tile_n = _work(item, n_tiles, num_tiles, GROUPS)
+        list_at = (group * num_tiles + tile).to(gl.int64)
+        count = gl.load(counts + list_at)
+        acc = gl.zeros((BM, BN), dtype=gl.float32, layout=mma)
+        for t in range(count):
+            active = (gl.load(taps + list_at * V + t) >> (16 + WHICH)) & 1
+            for _ in range(k_steps):
+                at = step % STAGES
+                mbarrier.wait(full.index(at), (step // STAGES) & 1)
+                if active != 0:
+                    a = a_ring.index(at * CONSUMERS + WHICH)
+                    b = b_ring.index(at) if MIRROR else b_ring.index(at).permute([1, 0])
+                    token = warpgroup_mma(a, b, acc, is_async=True)
+                    acc = warpgroup_mma_wait(0, deps=[token])
+                    gl.thread_barrier()
+                mbarrier.arrive(empty.index(at), count=1)
+                step += 1
+
+        col = tile_n * BN + gl.arange(0, BN, layout=gl.SliceLayout(0, mma))
+        position = tile.to(gl.int64) * (BM * CONSUMERS) + WHICH * BM + gl.arange(0, BM, layout=gl.SliceLayout(1, mma))
+        row = gl.load(order + group.to(gl.int64) * num_positions + position)
+        keep = gl.expand_dims(row >= 0, 1)
+        target = out + gl.expand_dims(row.to(gl.int64) * cn, 1) + gl.expand_dims(col, 0)
+        if PARTIAL:
+            gl.store(target + group.to(gl.int64) * num_rows * cn, acc, mask=keep)
+        else:
+            if HAS_BIAS:
+                w_col = col
+                if CHILDREN:
+                    w_col = col + gl.load(slots + tile) * cn
+                acc += gl.expand_dims(gl.load(bias + w_col).to(gl.float32), 0)
+            gl.store(target, acc.to(out.dtype.element_ty), mask=keep)
+
+
+@gluon.jit(do_not_specialize=["num_rows", "num_tiles", "num_items"])
+def conv_gemm_hopper_kernel(
+    feats,  # [N, Ck]
+    weight,  # descriptor over the weights as a matrix [Co, V·Ci]
+    bias,  # [Cn]
+    out,  # [N, Cn] in the type of feats; with PARTIAL [G, N, Cn] float32
+    neighbors,  # [V, P] int32
+    order,  # [G, P'] int32
+    taps,  # [G, tiles, V] int32: tap | (set of halves of the tile that have it) << 16
+    counts,  # [G, tiles] int32
+    places,  # [P'] int32; only with CHILDREN
+    slots,  # [tiles] int32; only with CHILDREN
+    num_rows,
+    num_positions,
+    num_tiles,
+    num_items,
+    ck,
+    cn,
+    wv_stride,
+    V: gl.constexpr,
+    BM: gl.constexpr,  # rows of a consumer
+    BN: gl.constexpr,
+    BK: gl.constexpr,
+    STAGES: gl.constexpr,
+    GROUPS: gl.constexpr,
+    MIRROR: gl.constexpr,
+    HAS_BIAS: gl.constexpr,
+    PARTIAL: gl.constexpr,
+    CHILDREN: gl.constexpr,
+    PRODUCER_WARPS: gl.constexpr,
+    CONSUMER_REGISTERS: gl.constexpr,
+    PRODUCER_REGISTERS: gl.constexpr,
+):
+    """Programs walk over the items (row tile, group, column tile) in steps of the grid."""
+    CONSUMERS: gl.constexpr = 2
+    dtype: gl.constexpr = feats.dtype.element_ty
+    a_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    a_ring = gl.allocate_shared_memory(dtype, [STAGES * CONSUMERS, BM, BK], a_layout)
+    b_ring = gl.allocate_shared_memory(dtype, [STAGES] + weight.block_type.shape, weight.layout)
+    full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    for i in gl.static_range(STAGES):
+        mbarrier.init(full.index(i), count=PRODUCER_WARPS * 32 + 1)
+        mbarrier.init(empty.index(i), count=CONSUMERS)
+    n_tiles = gl.cdiv(cn, BN)
+    # Constants keep their nature only when written into the argument lists themselves.
+    gl.warp_specialize(
+        [
+            (_consume, (
+                out, bias, order, taps, counts, slots, num_rows, num_positions, num_tiles, num_items, n_tiles, ck, cn,
+                a_ring, b_ring, full, empty, gl.constexpr(0),
+                V, BM, BN, BK, STAGES, CONSUMERS, GROUPS, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
+            )),
+            (_consume, (
+                out, bias, order, taps, counts, slots, num_rows, num_positions, num_tiles, num_items, n_tiles, ck, cn,
+                a_ring, b_ring, full, empty, gl.constexpr(1),
+                V, BM, BN, BK, STAGES, CONSUMERS, GROUPS, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
+            )),
+            (_produce, (
+                feats, weight, neighbors, taps, counts, places, slots, num_positions, num_tiles, num_items, n_tiles,
+                ck, cn, wv_stride, a_ring, b_ring, full, empty,
+                V, BM, BN, BK, STAGES, CONSUMERS, GROUPS, MIRROR, CHILDREN, PRODUCER_WARPS,
+            )),
+        ],
+        [4, PRODUCER_WARPS],
+        [CONSUMER_REGISTERS, PRODUCER_REGISTERS],
+    )  # fmt: skip
+    for i in gl.static_range(STAGES):
+        mbarrier.invalidate(full.index(i))
+        mbarrier.invalidate(empty.index(i))
