@@ -238,7 +238,12 @@ def image_encoder(device: torch.device) -> nn.Module:
     """ViT-L/16 with four registers, as the published pipelines use, with random weights."""
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
-    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    sizes: dict[str, Any] = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    }
     with torch.device(device):
         model = DINOv3ViTModel(DINOv3ViTConfig(**sizes, patch_size=16, image_size=512, num_register_tokens=4))
     return model.eval().requires_grad_(False).cpu()

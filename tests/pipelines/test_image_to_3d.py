@@ -367,12 +367,12 @@ def test_pipeline_of_a_hub_repository_loads_and_fetches_networks_when_needed(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("low_vram", [True, False])
+@pytest.mark.parametrize(("low_vram", "stream"), [(True, False), (False, False), (True, True)])
 def test_cuda_gives_the_same_asset(
-    pipeline_dir: Path, pipeline: Trellis2ImageTo3DPipeline, picture: Image.Image, low_vram: bool
+    pipeline_dir: Path, pipeline: Trellis2ImageTo3DPipeline, picture: Image.Image, low_vram: bool, stream: bool
 ) -> None:
     other = Trellis2ImageTo3DPipeline.from_pretrained(str(pipeline_dir))
-    other.low_vram = low_vram
+    other.low_vram, other.stream_weights = low_vram, stream
     other.cuda()
     (a,), (shape_a, tex_a, resolution) = run(pipeline, picture, return_latent=True)
     (b,), (shape_b, _, _) = run(other, picture, return_latent=True)

@@ -6,12 +6,15 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from trellis2.models.flow_common import FlowTransformer
+from trellis2.models.quantization import quantize
+from trellis2.modules.utils import require_choice
 from trellis2.utils.image import crop_to_foreground, has_transparency, limit_size, to_8bit
 
 from .errors import PipelineConfigError
@@ -35,6 +38,8 @@ class Pipeline:
 
     image_cond_model: Any = None
     low_vram: bool = True
+    #: Stream the weights of each network from host memory while it works on a CUDA device; set with `low_vram`.
+    stream_weights: bool = False
 
     def __init__(self, models: Mapping[str, nn.Module | Callable[[], nn.Module]] | None = None) -> None:
         """Hold `models` in eval mode; values may be loaders, run on first use."""
@@ -106,8 +111,23 @@ class Pipeline:
     def cpu(self) -> None:
         self.to(torch.device("cpu"))
 
+    def quantize(self, precision: Literal["int8", "fp8"]) -> None:
+        """Run the flow models in 8 bits from now on (see `trellis2.models.quantize`); decoders keep their precision.
+
+        Models that are not in memory yet are converted when they are loaded. There is no way back but to load the
+        pipeline again. Raises ValueError for an unknown precision and for flow models that are quantised already.
+        """
+        require_choice("precision", precision, ("int8", "fp8"))
+
+        def lower(model: nn.Module) -> None:
+            if isinstance(model, FlowTransformer):
+                quantize(model, precision)
+
+        with self._lock:
+            self.models.change(lower)
+
     def _use(self, model: Any) -> AbstractContextManager[Any]:
-        return on_device(model, self.device, release=self.low_vram)
+        return on_device(model, self.device, release=self.low_vram, stream=self.stream_weights and self.low_vram)
 
     def _model(self, key: str) -> Any:
         if key not in self.models:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from trellis2.modules.streaming import streamed
+
 __all__ = ["ModelStore", "on_device"]
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ class ModelStore(MutableMapping[str, nn.Module]):
     def __init__(self, models: Mapping[str, nn.Module | Callable[[], nn.Module]] | None = None) -> None:
         self._entries: dict[str, nn.Module | Callable[[], nn.Module]] = {}
         self._device: torch.device | None = None
+        self._changes: list[Callable[[nn.Module], object]] = []
         for key, value in (models or {}).items():
             self[key] = value
 
@@ -30,6 +33,8 @@ class ModelStore(MutableMapping[str, nn.Module]):
             return entry
         logger.info("loading %s", key)
         model = entry().eval().requires_grad_(False)
+        for change in self._changes:
+            change(model)
         if self._device is not None:
             model.to(self._device)
         self._entries[key] = model
@@ -53,6 +58,12 @@ class ModelStore(MutableMapping[str, nn.Module]):
         """The models that are in memory."""
         return {key: entry for key, entry in self._entries.items() if isinstance(entry, nn.Module)}
 
+    def change(self, change: Callable[[nn.Module], object]) -> None:
+        """Apply `change` to the models that are in memory, and to each of the others when it is loaded."""
+        for model in self.loaded().values():
+            change(model)
+        self._changes.append(change)
+
     def place(self, device: torch.device | None) -> None:
         """Move what is loaded, and what will be; None leaves models where they are made."""
         self._device = device
@@ -62,8 +73,17 @@ class ModelStore(MutableMapping[str, nn.Module]):
 
 
 @contextmanager
-def on_device(model: Any, device: torch.device, release: bool) -> Iterator[Any]:
-    """`model` on `device`; with `release`, back on the CPU afterwards."""
+def on_device(model: Any, device: torch.device, release: bool, stream: bool = False) -> Iterator[Any]:
+    """`model` on `device`; with `release`, back on the CPU afterwards.
+
+    stream: on a CUDA device, keep the weights of its blocks in host memory and copy them ahead one by one: the same
+    results with a fraction of the memory.
+    """
+    network = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    if stream and device.type == "cuda" and isinstance(network, nn.Module):
+        with streamed(network, device, release=release):
+            yield model
+        return
     model.to(device)
     try:
         yield model
