@@ -19,10 +19,22 @@ Launch = tuple[int, int, Callable[[int], Tensor]]
 
 
 @cache
-def cuda_core() -> ModuleType | None:
-    """The compiled core if it holds CUDA kernels, else None (CUDA tensors then take another path)."""
+def _core_with_cuda() -> ModuleType | None:
     module = native_module()
     return module if module is not None and module.with_cuda else None
+
+
+def cuda_core(op: str | None = None, device: torch.device | None = None) -> ModuleType | None:
+    """The compiled core if it holds CUDA kernels, else None (CUDA tensors then take another path).
+
+    With an operation (of `o_voxel.selftest.OPS`) and a device, None too if its kernels fail their self-test there.
+    """
+    core = _core_with_cuda()
+    if core is None or op is None or device is None:
+        return core
+    from o_voxel.selftest import trusted
+
+    return core if trusted(op, device) else None
 
 
 def launch(device: torch.device) -> Launch:

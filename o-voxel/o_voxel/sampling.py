@@ -80,7 +80,7 @@ class VoxelIndex:
             raise ValueError(f"shape must end in X, Y, Z, each in 0..{2**20}, got {tuple(sizes)}")
         if batches < 0 or max(1, batches) * sizes[-3] * sizes[-2] * sizes[-1] >= 2**63:
             raise ValueError(f"shape is too large for 64-bit keys: {tuple(sizes)} with {batches} batch items")
-        self.size = (batches, sizes[-3], sizes[-2], sizes[-1])
+        self.size: tuple[int, int, int, int] = (batches, sizes[-3], sizes[-2], sizes[-1])
         wide = coords.detach()
         if wide.dtype != torch.int32:
             wide = wide.clamp(-1, 2**31 - 1).int()  # out of range stays so
@@ -90,7 +90,7 @@ class VoxelIndex:
         if usable and resolve_backend(backend) == "native":
             native = native_module()
             assert native is not None
-            if self.coords.is_cuda and cuda_core() is not None:
+            if self.coords.is_cuda and cuda_core("sampling", self.coords.device) is not None:
                 self._slots = native.voxel_table_cuda(self.coords, self.size, launch(self.coords.device))
             elif self.coords.device.type == "cpu":
                 self._slots = torch.from_numpy(native.voxel_table(self.coords, self.size))
@@ -127,9 +127,9 @@ class VoxelIndex:
             out = _Sample.apply(feats.contiguous(), self.coords, self._slots, self.size, points, options)
         else:  # float64, and devices without a compiled core
             points = points.to(torch.promote_types(feats.dtype, torch.float32))
-            batches, *size = self.size
+            batches, x, y, z = self.size
             index, weight = locate_reference(
-                self.coords, batches, tuple(size), points, nearest=nearest, truncate=truncate, normalize=normalize
+                self.coords, batches, (x, y, z), points, nearest=nearest, truncate=truncate, normalize=normalize
             )
             out = WeightedGather.apply(feats, index, weight)
         return out.reshape(grid.shape[0], grid.shape[1], feats.shape[1])

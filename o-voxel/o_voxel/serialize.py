@@ -71,7 +71,7 @@ def encode_seq(
             raise ValueError(f"coords must lie in [0, {(1 << bits) - 1}] ({bits} bits per axis), got {low} to {high}")
     coords = coords.detach()[:, list(order)].int().contiguous()
     native = native_module() if resolve_backend(backend) == "native" else None
-    if native is not None and coords.is_cuda and cuda_core() is not None:
+    if native is not None and coords.is_cuda and cuda_core("curves", coords.device) is not None:
         codes = native.curve_encode_cuda(coords, mode == "hilbert", bits, launch(coords.device))
     elif native is not None and coords.device.type == "cpu":
         codes = native.curve_encode(coords, mode == "hilbert", bits)
@@ -102,7 +102,7 @@ def decode_seq(
     code = code.detach().to(_code_dtype(bits)).contiguous()
     native = native_module() if resolve_backend(backend) == "native" else None
     shape = (code.shape[0], 3)
-    if native is not None and code.is_cuda and cuda_core() is not None:
+    if native is not None and code.is_cuda and cuda_core("curves", code.device) is not None:
         memory = native.curve_decode_cuda(code, mode == "hilbert", bits, launch(code.device))
         coords = as_tensor(memory, torch.int32, shape)
     elif native is not None and code.device.type == "cpu":

@@ -65,7 +65,7 @@ def _use_core(backend: Backend, coords: Tensor, local: Tensor, weight: Tensor | 
         return False
     if local.dtype not in (torch.float32, torch.float64) or (weight is not None and weight.dtype != local.dtype):
         return False
-    return coords.device.type == "cpu" or (coords.is_cuda and cuda_core() is not None)
+    return coords.device.type == "cpu" or (coords.is_cuda and cuda_core("dual_grid_to_mesh", coords.device) is not None)
 
 
 def flexible_dual_grid_to_mesh(

@@ -161,7 +161,7 @@ class VoxelRenderer:
             camera = torch.cat([origin, *matrices, limits]).tolist()
             arguments = half.tolist(), camera, published, height, width
             points = position.detach().float().contiguous()
-            if points.is_cuda and cuda_core() is not None:
+            if points.is_cuda and cuda_core("voxel_rendering", points.device) is not None:
                 memory = native.render_voxels_cuda(points, *arguments, launch(points.device))
             else:
                 memory = native.render_voxels(points.cpu(), *arguments)

@@ -1,0 +1,153 @@
+"""What the self-test runs: each operation on random input, small and, on a GPU, with more than 2^20 rows.
+
+A case takes a device, a backend and whether to include large input, and returns named tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from o_voxel._native import Backend
+
+__all__ = ["CASES", "Case"]
+
+LARGE = 1 << 20
+BOX = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation; `tolerance` bounds the largest absolute difference from the compiled core on the CPU (0: the same
+    bits), `reference_tolerance` that of the core on the CPU from PyTorch, whose sums have another order."""
+
+    op: str
+    run: Callable[[torch.device, Backend, bool], dict[str, Tensor]]
+    tolerance: float = 0.0
+    reference_tolerance: float = 1e-3
+
+
+@cache
+def _voxels(count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """About `count` distinct voxels [N, 3] (in order if they are many), values in [0, 1), flags [N, 3]; on the CPU."""
+    generator = torch.Generator().manual_seed(count)
+    codes = torch.unique(torch.randint(0, size**3, (count,), generator=generator))
+    if count < LARGE:
+        codes = codes[torch.randperm(len(codes), generator=generator)]
+    coords = torch.stack([codes // size**2, codes // size % size, codes % size], 1).int()
+    values = torch.rand(len(codes), 3, generator=generator)
+    return coords, values, torch.rand(len(codes), 3, generator=generator) < 0.5
+
+
+def _sizes(large: bool) -> list[tuple[int, int]]:
+    """(voxels, grid size)"""
+    return [(1, 4), (3000, 16)] + [(LARGE + 400_000, 140)] * large
+
+
+def _dual_grid_to_mesh(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.convert import flexible_dual_grid_to_mesh
+
+    results: dict[str, Tensor] = {}
+    for count, size in _sizes(large):
+        coords, values, flags = (t.to(device) for t in _voxels(count, size))
+        weight = values[:, :1] + 0.1
+        for form in ("weights", "flatter", "training")[2 * (count > LARGE) :]:
+            local, w = values.clone().requires_grad_(), weight.clone().requires_grad_()
+            vertices, triangles = flexible_dual_grid_to_mesh(
+                coords, local, flags, None if form == "flatter" else w, BOX, grid_size=size, train=form == "training",
+                backend=backend,
+            )  # fmt: skip
+            name = f"{form}, {len(coords)} voxels"
+            results |= {f"{name}, vertices": vertices, f"{name}, triangles": triangles}
+            inputs = {"local": local, "weight": w} if form == "training" else {"local": local}
+            seed = torch.linspace(-1, 1, vertices.numel(), device=device).view_as(vertices)
+            for of, gradient in zip(inputs, torch.autograd.grad(vertices, list(inputs.values()), seed), strict=True):
+                results[f"{name}, gradient by {of}"] = gradient
+    return results
+
+
+def _sampling(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.sampling import VoxelIndex
+
+    results = {}
+    kinds = ((torch.float32, 6), (torch.float16, 16), (torch.bfloat16, 3))
+    for count, size in _sizes(large):
+        coords, values, _ = (t.to(device) for t in _voxels(count, size))
+        index = VoxelIndex(torch.nn.functional.pad(coords, (1, 0)), (size, size, size), backend=backend)
+        points = (coords + values * 3 - 1)[None]
+        for dtype, channels in kinds[: 1 if count > LARGE else 3]:
+            feats = values[:, [0, 1, 2] * 6][:, :channels].to(dtype).requires_grad_()
+            for mode in ("trilinear", "nearest"):
+                out = index.sample(feats, points, mode)
+                name = f"{mode}, {dtype}, {len(coords)} voxels"
+                results[name] = out
+                results[f"{name}, gradient"] = torch.autograd.grad(out, feats, torch.ones_like(out))[0]
+    return results
+
+
+def _curves(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.serialize import decode_seq, encode_seq
+
+    results: dict[str, Tensor] = {}
+    for bits in (10, 21):
+        generator = torch.Generator().manual_seed(bits)
+        coords = torch.randint(0, 2**bits, (LARGE + 3 if large else 1000, 3), generator=generator).to(device)
+        for mode in ("z_order", "hilbert"):
+            code = encode_seq(coords, mode=mode, bits=bits, backend=backend)
+            results[f"{mode}, {bits} bits"] = code
+            results[f"{mode}, {bits} bits, decoded"] = decode_seq(code, mode=mode, bits=bits, backend=backend)
+    return results
+
+
+def _voxel_rendering(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.rasterize import VoxelRenderer
+
+    results: dict[str, Tensor] = {}
+    extrinsics = torch.eye(4)
+    extrinsics[2, 3] = 1.5
+    intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1.0, 0.5], [0, 0, 1]])
+    for (count, size), edge in zip(_sizes(large), (0.2, 0.05, 0.005)):
+        values = _voxels(count, size)[1].to(device)
+        picture = VoxelRenderer({"resolution": 64 + 128 * large}).render(
+            values - 0.5, values, edge, extrinsics, intrinsics, backend=backend
+        )
+        results |= {f"{name}, {len(values)} voxels": picture[name] for name in ("attr", "depth", "alpha")}
+    return results
+
+
+def _surface() -> tuple[Tensor, Tensor]:
+    """A bumpy torus, 2 * 96 * 64 triangles."""
+    u, v = torch.meshgrid(torch.arange(96) / 96 * 2 * torch.pi, torch.arange(64) / 64 * 2 * torch.pi, indexing="ij")
+    radius = 0.12 + 0.02 * torch.sin(7 * u) * torch.cos(5 * v)
+    ring = 0.28 + radius * torch.cos(v)
+    vertices = torch.stack([ring * torch.cos(u), ring * torch.sin(u), radius * torch.sin(v)], -1).reshape(-1, 3)
+    i, j = torch.meshgrid(torch.arange(96), torch.arange(64), indexing="ij")
+    corner = [(a % 96) * 64 + b % 64 for a, b in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))]
+    faces = torch.stack([torch.stack([corner[k] for k in t], -1) for t in ((0, 1, 2), (0, 2, 3))])
+    return vertices, faces.reshape(-1, 3).int()
+
+
+def _mesh_to_dual_grid(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.convert import mesh_to_flexible_dual_grid
+    from o_voxel.serialize import encode_seq
+
+    vertices, faces = (t.to(device) for t in _surface())
+    size = 400 if large else 24
+    coords, dual, flags = mesh_to_flexible_dual_grid(
+        vertices, faces, None, size, BOX, 1.0, 0.2, 1e-2, backend=backend
+    )  # fmt: skip
+    order = encode_seq(coords, backend=backend).argsort()
+    return {"voxels": coords[order], "dual vertices": dual[order] * size, "flags": flags[order]}
+
+
+CASES = (
+    Case("dual_grid_to_mesh", _dual_grid_to_mesh),
+    Case("sampling", _sampling),
+    Case("curves", _curves),
+    Case("voxel_rendering", _voxel_rendering),
+    Case("mesh_to_dual_grid", _mesh_to_dual_grid, tolerance=1e-3, reference_tolerance=5e-2),  # voxels
+)
