@@ -83,6 +83,8 @@ def antialias(
     if pos_gradient_boost != 1:
         corners = corners.detach() + pos_gradient_boost * (corners - corners.detach())  # same values
     if use == "native" and color.dtype == rast.dtype == corners.dtype == torch.float32:
-        return _Antialias.apply(color, corners, rast, tri, topology_hash)
+        if torch.is_grad_enabled() and (color.requires_grad or corners.requires_grad):
+            return _Antialias.apply(color, corners, rast, tri, topology_hash)
+        return core.antialias(color, rast, corners, tri, topology_hash)
     corners = corners.expand(batch, -1, -1)
     return antialias_reference(color, rast, triangle_index(rast), corners, tri, topology_hash)

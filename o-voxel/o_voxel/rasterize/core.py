@@ -52,6 +52,12 @@ def _maybe(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else _plain(tensor)
 
 
+def _corners(pos: Tensor) -> Tensor:
+    """Clip positions whose rows start at multiples of 16 bytes, as the device reads them."""
+    pos = _plain(pos)
+    return pos.clone() if pos.is_cuda and pos.data_ptr() % 16 else pos
+
+
 def _index(tri: Tensor, device: torch.device) -> Tensor:
     return tri.detach().to(device, torch.int32).contiguous()
 
@@ -73,16 +79,17 @@ def rasterize(
     rast = torch.empty(pos.shape[0], *size, 4, device=device)
     rast_db = torch.empty_like(rast) if with_db else None
     peel = None if peel is None else _plain(peel.to(device))
-    _core().rasterize(_plain(pos.to(device)), _index(tri, device), rast, rast_db, peel, _launch(rast))
+    _core().rasterize(_corners(pos.to(device)), _index(tri, device), rast, rast_db, peel, _launch(rast))
     return rast.to(pos.device), None if rast_db is None else rast_db.to(pos.device)
 
 
 def rasterize_grad(pos: Tensor, tri: Tensor, rast: Tensor, grad: Tensor | None, grad_db: Tensor | None) -> Tensor:
     """dL/dpos [B, V, 4]."""
     device = _draw_device(pos)
-    here = [None if t is None else _plain(t.to(device)) for t in (pos, rast, grad, grad_db)]
-    grad_pos = torch.zeros_like(here[0])  # type: ignore[arg-type]
-    _core().rasterize_grad(here[0], _index(tri, device), *here[1:], grad_pos, _launch(grad_pos))
+    corners, drawn = _corners(pos.to(device)), _plain(rast.to(device))
+    grads = [None if g is None else _plain(g.to(device)) for g in (grad, grad_db)]
+    grad_pos = torch.zeros_like(corners)
+    _core().rasterize_grad(corners, _index(tri, device), drawn, *grads, grad_pos, _launch(grad_pos))
     return grad_pos.to(pos.device)
 
 
@@ -207,7 +214,7 @@ def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, opposite: T
     """Blended color [B, H, W, C]; pos [B or 1, V, 4]."""
     out = torch.empty(color.shape, device=color.device)
     tables = (_index(tri, color.device), _index(opposite, color.device))
-    _core().antialias(_plain(color), _plain(rast), _plain(pos), *tables, out, _launch(color))
+    _core().antialias(_plain(color), _plain(rast), _corners(pos), *tables, out, _launch(color))
     return out
 
 
@@ -224,6 +231,6 @@ def antialias_grad(
     grad_color = torch.empty(color.shape, device=color.device) if wanted[0] else None
     grad_pos = torch.zeros(pos.shape, device=color.device) if wanted[1] else None
     tables = (_index(tri, color.device), _index(opposite, color.device))
-    plain = (_plain(color), _plain(rast), _plain(pos), *tables, _plain(grad_out))
+    plain = (_plain(color), _plain(rast), _corners(pos), *tables, _plain(grad_out))
     _core().antialias_grad(*plain, grad_color, grad_pos, _launch(color))
     return grad_color, grad_pos

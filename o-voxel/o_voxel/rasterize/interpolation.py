@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -45,6 +45,30 @@ class _Interpolate(torch.autograd.Function):
         return *grads, None, None
 
 
+@overload
+def interpolate(
+    attr: Tensor,
+    rast: Tensor,
+    tri: Tensor,
+    rast_db: None = None,
+    diff_attrs: None = None,
+    *,
+    backend: RasterBackend = "auto",
+) -> Tensor: ...
+
+
+@overload
+def interpolate(
+    attr: Tensor,
+    rast: Tensor,
+    tri: Tensor,
+    rast_db: Tensor,
+    diff_attrs: Sequence[int] | Literal["all"] | None = None,
+    *,
+    backend: RasterBackend = "auto",
+) -> tuple[Tensor, Tensor]: ...
+
+
 def interpolate(
     attr: Tensor,  # [V, C] or [B or 1, V, C] float
     rast: Tensor,  # [B, H, W, 4] from `rasterize`
@@ -79,10 +103,15 @@ def interpolate(
         raise ValueError("diff_attrs needs rast_db, from rasterize(..., grad_db=True)")
     if rast_db is not None and rast_db.shape != rast.shape:
         raise ValueError(f"rast_db must have shape {list(rast.shape)}, got {list(rast_db.shape)}")
-    chosen = _check_channels(diff_attrs, table.shape[2])
+    chosen = _check_channels(diff_attrs, table.shape[2]) if rast_db is not None else []
+    if rast_db is not None:
+        rast_db = rast_db.to(rast.dtype)
     use = select_backend(backend, rast)
     if use == "native" and attr.dtype == rast.dtype == torch.float32:
-        out, out_da = _Interpolate.apply(table, rast, rast_db, tri, tuple(chosen) if rast_db is not None else ())
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (attr, rast, rast_db)):
+            out, out_da = _Interpolate.apply(table, rast, rast_db, tri, tuple(chosen))
+        else:
+            out, out_da = core.interpolate(table, rast, tri, rast_db, tuple(chosen))
         return out if rast_db is None else (out, out_da)
     if use == "nvdiffrast":
         out, out_da = external.interpolate(table, rast, tri, rast_db, chosen)

@@ -129,8 +129,14 @@ def texture(
             else _check_levels(table, mip, max_mip_level)
         )
     if use == "native" and table.dtype == uv.dtype == torch.float32:
-        fine = None if mode == "linear" or mode == "nearest" else (uv_da, mip_level_bias)
-        return _Texture.apply(uv, *(fine or (None, None)), mode, boundary_mode, *levels)
+        # Without mip levels neither matters.
+        da = uv_da.float() if uv_da is not None and len(levels) > 1 else None
+        bias = mip_level_bias.float() if mip_level_bias is not None and len(levels) > 1 else None
+        if len(levels) == 1 and mode != "nearest":
+            mode = "linear"
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (uv, da, bias, *levels)):
+            return _Texture.apply(uv, da, bias, mode, boundary_mode, *levels)
+        return core.texture(levels, uv, da, bias, mode, boundary_mode)
     level = None
     if "mipmap" in mode:
         level = mip_level_reference(table.shape[1], table.shape[2], uv_da, mip_level_bias, len(levels) - 1)

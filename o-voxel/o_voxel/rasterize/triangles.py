@@ -139,12 +139,16 @@ def rasterize(
     peel = None if peel_depth is None else _check_peel(peel_depth, corners.shape[0], *size)
     chosen = select_backend(backend, corners, through_cpu=True)
     if chosen == "native":
-        rast, rast_db = _Rasterize.apply(corners, tri, size, peel, grad_db)
+        draw = _Rasterize.apply if torch.is_grad_enabled() and corners.requires_grad else core.rasterize
+        rast, rast_db = draw(corners, tri, size, peel, grad_db)
     elif chosen == "nvdiffrast":
         rast, rast_db = external.rasterize(corners, tri, size, peel, grad_db)
     else:
         rast, rast_db = _rasterize_reference(corners, tri.detach(), size, peel)
-    return (rast, rast_db) if grad_db else rast
+    if not grad_db:
+        return rast
+    assert rast_db is not None
+    return rast, rast_db
 
 
 def triangle_index(rast: Tensor) -> Tensor:

@@ -48,13 +48,13 @@ void edgeNeighboursOnHost(const int32_t* tri, int64_t numTriangles, int32_t* out
 }
 
 void antialiasOnHost(const AntialiasCall& call, float* out) {
-    parallelFor(call.batch * call.height * call.width, kGrain, [&](int64_t begin, int64_t end) {
+    parallelFor(call.numPixels(), kGrain, [&](int64_t begin, int64_t end) {
         for (int64_t pixel = begin; pixel < end; ++pixel) call.evaluate(pixel, out);
     });
 }
 
 void antialiasGradOnHost(const AntialiasGrad& grad) {
-    const int64_t pixels = grad.call.batch * grad.call.height * grad.call.width;
+    const int64_t pixels = grad.call.numPixels();
     if (grad.gradColor)
         parallelFor(pixels, kGrain, [&](int64_t begin, int64_t end) {
             for (int64_t pixel = begin; pixel < end; ++pixel) grad.colorGrad(pixel);

@@ -30,22 +30,23 @@ struct EdgeBlend {
 struct AntialiasCall {
     const float* color;  // [B, H, W, C]
     const float* rast;   // [B, H, W, 4]
-    const float* pos;    // [B or 1, V, 4]
+    const Corner* pos;   // [B or 1, V] clip space
     bool posBatched;
     int64_t numVertices;
     const int32_t* tri;       // [F, 3]
     const int32_t* opposite;  // [F, 3]
     int64_t numTriangles;
     int64_t batch;
-    int32_t height, width;
+    Viewport view;
     int64_t channels;
 
-    OVOXEL_HD const float* corners(int64_t b) const { return posBatched ? pos + b * numVertices * 4 : pos; }
+    OVOXEL_HD int64_t numPixels() const { return batch * view.height * view.width; }
+    OVOXEL_HD const Corner* corners(int64_t b) const { return posBatched ? pos + b * numVertices : pos; }
 
     // The blend of a pixel (x, y of batch item b) with its neighbour along the axis; false if there is none.
     OVOXEL_HD bool find(int64_t b, int32_t x, int32_t y, int axis, EdgeBlend& out) const {
-        if (axis == 0 ? x + 1 >= width : y + 1 >= height) return false;
-        const int64_t first = (b * height + y) * width + x, second = first + (axis == 0 ? 1 : width);
+        if (axis == 0 ? x + 1 >= view.width : y + 1 >= view.height) return false;
+        const int64_t first = (b * view.height + y) * view.width + x, second = first + (axis == 0 ? 1 : view.width);
         const float id0 = rast[4 * first + 3], id1 = rast[4 * second + 3];
         if (id0 == id1) return false;
         const int64_t face0 = decodeId(id0), face1 = decodeId(id1);
@@ -58,7 +59,7 @@ struct AntialiasCall {
         ClipVertex v[3];
         if (!loadCorners(corners(b), numVertices, tri + 3 * out.face, v)) return false;
         const int step = nearer ? 0 : 1;
-        const PixelCentre n(x + (axis == 0 ? step : 0), y + (axis == 1 ? step : 0), width, height);
+        const PixelCentre n(x + (axis == 0 ? step : 0), y + (axis == 1 ? step : 0), view);
         const EdgeValues e(v, n);
         const double det = v[0].w * e.a[0] + v[1].w * e.a[1] + v[2].w * e.a[2];
         const double facing = det > 0 ? 1 : det < 0 ? -1 : 0;
@@ -67,7 +68,7 @@ struct AntialiasCall {
         bool steep = false;
         out.corner = -1;
         for (int k = 0; k < 3; ++k) {
-            const double slopeX = e.slopeX(k, v) * (2.0 / width), slopeY = e.slopeY(k, v) * (2.0 / height);
+            const double slopeX = e.slopeX(k, v) * view.perPixelX, slopeY = e.slopeY(k, v) * view.perPixelY;
             const double along = (axis == 0 ? slopeX : slopeY) * direction, across = axis == 0 ? slopeY : slopeX;
             if (!(along * facing < 0)) continue;
             const double distance = -e.a[k] / along;
@@ -88,10 +89,10 @@ struct AntialiasCall {
     OVOXEL_HD bool silhouette(int64_t b, int64_t face, int corner, const ClipVertex (&v)[3], double facing) const {
         const int32_t index = opposite[3 * face + corner];
         if (index < 0 || index >= numVertices) return true;
-        const float* p = corners(b) + 4 * static_cast<int64_t>(index);
+        const Corner p = corners(b)[index];
         const ClipVertex &a = v[(corner + 1) % 3], &c = v[(corner + 2) % 3];
-        const double side = (a.y * c.w - a.w * c.y) * p[0] + (a.w * c.x - a.x * c.w) * p[1] +
-                            (a.x * c.y - a.y * c.x) * p[3];
+        const double side = (a.y * c.w - a.w * c.y) * p.x + (a.w * c.x - a.x * c.w) * p.y +
+                            (a.x * c.y - a.y * c.x) * p.w;
         return facing * side > 0;
     }
 
@@ -106,11 +107,11 @@ struct AntialiasCall {
     }
 
     OVOXEL_HD void split(int64_t pixel, int64_t& b, int32_t& x, int32_t& y) const {
-        const int64_t pixels = static_cast<int64_t>(height) * width;
+        const int64_t pixels = static_cast<int64_t>(view.height) * view.width;
         b = batch == 1 ? 0 : pixel / pixels;
         const auto local = static_cast<uint32_t>(pixel - b * pixels);
-        x = static_cast<int32_t>(local % static_cast<uint32_t>(width));
-        y = static_cast<int32_t>(local / static_cast<uint32_t>(width));
+        x = static_cast<int32_t>(local % static_cast<uint32_t>(view.width));
+        y = static_cast<int32_t>(local / static_cast<uint32_t>(view.width));
     }
 
     OVOXEL_HD void evaluate(int64_t pixel, float* out) const {
@@ -175,10 +176,11 @@ struct AntialiasGrad {
         int64_t item;
         int32_t x, y;
         call.split(blend.owner, item, x, y);
-        const PixelCentre n(x, y, call.width, call.height);
+        const PixelCentre n(x, y, call.view);
         const EdgeValues e(v, n);
         const int k = blend.corner, i = (k + 1) % 3, j = (k + 2) % 3;
-        const double scale = (blend.other > blend.owner ? 2.0 : -2.0) / (axis == 0 ? call.width : call.height);
+        const double perPixel = axis == 0 ? call.view.perPixelX : call.view.perPixelY;
+        const double scale = blend.other > blend.owner ? perPixel : -perPixel;
         const double along = (axis == 0 ? e.slopeX(k, v) : e.slopeY(k, v)) * scale;
         const double ga = -g / along, gAlong = g * e.a[k] / (along * along) * scale;
         const double gx = ga * n.x + (axis == 0 ? gAlong : 0), gy = ga * n.y + (axis == 1 ? gAlong : 0), gw = ga;

@@ -12,9 +12,9 @@ namespace ovoxel {
 // Adds dL/d(x, y, z, w) of the three corners to `corners` [3, 4], given dL/d(u, v, z/w, .) and dL/d(du/dX, du/dY, dv/dX,
 // dv/dY) (either may be null). Adds nothing where the triangle has no area. The bounds on u and v count (a bounded value
 // does not move), their derivatives are those of the unbounded functions.
-OVOXEL_HD inline void barycentricGrad(const ClipVertex (&v)[3], int32_t px, int32_t py, int32_t width, int32_t height,
+OVOXEL_HD inline void barycentricGrad(const ClipVertex (&v)[3], int32_t px, int32_t py, const Viewport& view,
                                       const float* gradRast, const float* gradDb, double* corners) {
-    const PixelCentre n(px, py, width, height);
+    const PixelCentre n(px, py, view);
     const EdgeValues e(v, n);
     const double inverse = 1 / e.sum, uv[2] = {e.a[0] * inverse, e.a[1] * inverse};
     double gradUv[2] = {0, 0}, gradA[3] = {0, 0, 0}, gradSum = 0;
@@ -53,7 +53,7 @@ OVOXEL_HD inline void barycentricGrad(const ClipVertex (&v)[3], int32_t px, int3
             const double total = slope[axis][0] + slope[axis][1] + slope[axis][2];
             double* gradSlope = axis ? gradSlopeY : gradSlopeX;
             for (int k = 0; k < 2; ++k) {
-                const double h = gradDb[2 * k + axis] * (2.0 / (axis ? height : width)) * inverse;
+                const double h = gradDb[2 * k + axis] * (axis ? view.perPixelY : view.perPixelX) * inverse;
                 gradSlope[k] += h;
                 for (int j = 0; j < 3; ++j) gradSlope[j] -= h * uv[k];
                 gradUv[k] -= h * total;

@@ -49,6 +49,12 @@ void check(const Array& array, const char* name, std::initializer_list<int64_t> 
         throw std::invalid_argument(std::string("wrong device of ") + name);
 }
 
+const Corner* cornerPointer(const Floats& pos) {
+    if (pos.device_type() == nb::device::cuda::value && reinterpret_cast<uintptr_t>(pos.data()) % 16)
+        throw std::invalid_argument("pos must start at a multiple of 16 bytes");
+    return reinterpret_cast<const Corner*>(pos.data());
+}
+
 template <class Array>
 auto* pointer(const std::optional<Array>& array, const char* name, std::initializer_list<int64_t> shape,
               const Launch& launch) {
@@ -84,7 +90,7 @@ RasterInput rasterInput(const Floats& pos, const Ints& tri, int64_t height, int6
     check(tri, "tri", {-1, 3}, launch);
     if (height > 32768 || width > 32768) throw std::invalid_argument("rasterize: resolution must be at most 32768");
     if (size(tri, 0) >= (int64_t{1} << 31) - 1) throw std::invalid_argument("rasterize: too many triangles");
-    return {pos.data(), size(pos, 0), size(pos, 1), tri.data(), size(tri, 0), static_cast<int32_t>(height),
+    return {cornerPointer(pos), size(pos, 0), size(pos, 1), tri.data(), size(tri, 0), static_cast<int32_t>(height),
             static_cast<int32_t>(width), nullptr};
 }
 
@@ -268,14 +274,15 @@ AntialiasCall antialiasCall(const Floats& color, const Floats& rast, const Float
     check(opposite, "opposite", {size(tri, 0), 3}, launch);
     if ((size(pos, 0) != 1 && size(pos, 0) != batch) || height > 32768 || width > 32768)
         throw std::invalid_argument("wrong shape of pos or color");
-    return {color.data(), rast.data(), pos.data(), size(pos, 0) > 1, size(pos, 1), tri.data(), opposite.data(),
-            size(tri, 0), batch, static_cast<int32_t>(height), static_cast<int32_t>(width), size(color, 3)};
+    return {color.data(), rast.data(), cornerPointer(pos), size(pos, 0) > 1, size(pos, 1),
+            tri.data(), opposite.data(), size(tri, 0), batch,
+            Viewport(static_cast<int32_t>(height), static_cast<int32_t>(width)), size(color, 3)};
 }
 
 void antialiasPy(const Floats& color, const Floats& rast, const Floats& pos, const Ints& tri, const Ints& opposite,
                  const OutFloats& out, const Launch& launch) {
     const AntialiasCall call = antialiasCall(color, rast, pos, tri, opposite, launch);
-    check(out, "out", {call.batch, call.height, call.width, call.channels}, launch);
+    check(out, "out", {call.batch, call.view.height, call.view.width, call.channels}, launch);
     run(
         launch, [&] { antialiasOnHost(call, out.data()); },
         OVOXEL_ON_DEVICE(antialiasOnDevice(workspace, call, out.data())));
@@ -285,10 +292,10 @@ void antialiasGradPy(const Floats& color, const Floats& rast, const Floats& pos,
                      const Floats& gradOut, const std::optional<OutFloats>& gradColor,
                      const std::optional<OutFloats>& gradPos, const Launch& launch) {
     const AntialiasCall call = antialiasCall(color, rast, pos, tri, opposite, launch);
-    check(gradOut, "grad_out", {call.batch, call.height, call.width, call.channels}, launch);
+    check(gradOut, "grad_out", {call.batch, call.view.height, call.view.width, call.channels}, launch);
     const AntialiasGrad grad{
         call, gradOut.data(),
-        pointer(gradColor, "grad_color", {call.batch, call.height, call.width, call.channels}, launch),
+        pointer(gradColor, "grad_color", {call.batch, call.view.height, call.view.width, call.channels}, launch),
         pointer(gradPos, "grad_pos", {size(pos, 0), size(pos, 1), 4}, launch)};
     run(
         launch, [&] { antialiasGradOnHost(grad); }, OVOXEL_ON_DEVICE(antialiasGradOnDevice(workspace, grad)));

@@ -52,8 +52,8 @@ OVOXEL_HD inline int64_t decodeId(float value) {
 
 struct PixelCentre {
     double x, y;  // NDC
-    OVOXEL_HD PixelCentre(int32_t px, int32_t py, int32_t width, int32_t height)
-        : x((2.0 * px + 1) / width - 1), y((2.0 * py + 1) / height - 1) {}
+    OVOXEL_HD PixelCentre(int32_t px, int32_t py, const Viewport& view)
+        : x((px + 0.5) * view.perPixelX - 1), y((py + 0.5) * view.perPixelY - 1) {}
 };
 
 // The three edge functions of a triangle at a pixel centre: a_k = cross(p_i, p_j) for corners moved to the centre.
@@ -85,7 +85,8 @@ struct EdgeValues {
 
 // rast (4) = (u, v, z/w, id), u and v in [0, 1] with a sum of at most 1.
 OVOXEL_HD inline void resolvePixel(const EdgeValues& e, float z, int32_t index, float* rast) {
-    double u = e.a[0] / e.sum, v = e.a[1] / e.sum;
+    const double inverse = 1 / e.sum;
+    double u = e.a[0] * inverse, v = e.a[1] * inverse;
     if (!(fabs(u) + fabs(v) < 1e300)) u = v = 1.0 / 3;
     u = smaller(1.0, larger(0.0, u));
     v = smaller(1.0, larger(0.0, v));
@@ -101,15 +102,16 @@ OVOXEL_HD inline void resolvePixel(const EdgeValues& e, float z, int32_t index, 
 }
 
 // db (4) = (du/dX, du/dY, dv/dX, dv/dY) per pixel; 0 where the triangle has no area.
-OVOXEL_HD inline void resolveDerivatives(const EdgeValues& e, const ClipVertex (&v)[3], int32_t width, int32_t height,
+OVOXEL_HD inline void resolveDerivatives(const EdgeValues& e, const ClipVertex (&v)[3], const Viewport& view,
                                          float* db) {
     const double sx[3] = {e.slopeX(0, v), e.slopeX(1, v), e.slopeX(2, v)};
     const double sy[3] = {e.slopeY(0, v), e.slopeY(1, v), e.slopeY(2, v)};
     const double sumX = sx[0] + sx[1] + sx[2], sumY = sy[0] + sy[1] + sy[2];
+    const double inverse = 1 / e.sum;
     for (int k = 0; k < 2; ++k) {
-        const double weight = e.a[k] / e.sum;
-        const double dx = (sx[k] - weight * sumX) / e.sum * (2.0 / width);
-        const double dy = (sy[k] - weight * sumY) / e.sum * (2.0 / height);
+        const double weight = e.a[k] * inverse;
+        const double dx = (sx[k] - weight * sumX) * inverse * view.perPixelX;
+        const double dy = (sy[k] - weight * sumY) * inverse * view.perPixelY;
         const bool finite = fabs(dx) + fabs(dy) < 3e38;
         db[2 * k] = finite ? static_cast<float>(dx) : 0.0f;
         db[2 * k + 1] = finite ? static_cast<float>(dy) : 0.0f;

@@ -25,18 +25,18 @@ struct SetupTriangle {
 };
 
 struct Image {  // one item of the batch
-    const float* pos;
+    const Corner* pos;
     const float* peel;
     float* rast;
     float* db;
 };
 
-void setupTriangle(const RasterInput& in, const float* pos, int32_t f, const Viewport& view,
+void setupTriangle(const RasterInput& in, const Corner* pos, int32_t f, const Viewport& view,
                    std::vector<SetupTriangle>& out) {
-    ClipVertex v[3];
-    if (!loadCorners(pos, in.numVertices, in.tri + 3 * static_cast<int64_t>(f), v) || outside(v)) return;
+    Corner corners[3];
+    if (!loadCorners(pos, in.numVertices, in.tri + 3 * static_cast<int64_t>(f), corners) || outside(corners)) return;
     ScreenPolygon polygon;
-    if (!makePolygon(v, view, polygon)) return;
+    if (!makePolygon(corners, view, polygon)) return;
     for (int k = 2; k < polygon.count; ++k) {
         SetupTriangle t;
         if (!fanTriangle(polygon, k, t.corners) || pixelBox(t.corners, view).empty()) continue;
@@ -69,7 +69,7 @@ void drawInTile(const SetupTriangle& t, const PixelBox& box, int32_t tileX, int3
     }
 }
 
-void writePixel(const RasterInput& in, const Image& image, int32_t px, int32_t py, uint64_t key) {
+void writePixel(const RasterInput& in, const Image& image, const Viewport& view, int32_t px, int32_t py, uint64_t key) {
     const int64_t pixel = static_cast<int64_t>(py) * in.width + px;
     float* rast = image.rast + 4 * pixel;
     float* db = image.db ? image.db + 4 * pixel : nullptr;
@@ -80,9 +80,9 @@ void writePixel(const RasterInput& in, const Image& image, int32_t px, int32_t p
     }
     ClipVertex v[3];
     if (!loadCorners(image.pos, in.numVertices, in.tri + 3 * static_cast<int64_t>(keyIndex(key)), v)) return;
-    const EdgeValues e(v, PixelCentre(px, py, in.width, in.height));
+    const EdgeValues e(v, PixelCentre(px, py, view));
     resolvePixel(e, keyDepth(key), keyIndex(key), rast);
-    if (db) resolveDerivatives(e, v, in.width, in.height, db);
+    if (db) resolveDerivatives(e, v, view, db);
 }
 
 void drawImage(const RasterInput& in, const Image& image) {
@@ -147,7 +147,7 @@ void drawImage(const RasterInput& in, const Image& image) {
             }
             for (int32_t py = tileY; py < endY; ++py)
                 for (int32_t px = tileX; px < endX; ++px)
-                    writePixel(in, image, px, py, keys[static_cast<int64_t>(py - tileY) * kTile + px - tileX]);
+                    writePixel(in, image, view, px, py, keys[static_cast<int64_t>(py - tileY) * kTile + px - tileX]);
         }
     });
 }
@@ -157,15 +157,16 @@ void drawImage(const RasterInput& in, const Image& image) {
 void rasterizeOnHost(const RasterInput& in, float* rast, float* db) {
     const int64_t pixels = static_cast<int64_t>(in.height) * in.width;
     for (int64_t b = 0; b < in.batch && pixels; ++b)
-        drawImage(in, {in.pos + b * in.numVertices * 4, in.peel ? in.peel + b * pixels : nullptr,
+        drawImage(in, {in.pos + b * in.numVertices, in.peel ? in.peel + b * pixels : nullptr,
                        rast + b * pixels * 4, db ? db + b * pixels * 4 : nullptr});
 }
 
 void rasterizeGradOnHost(const RasterInput& in, const float* rast, const float* gradRast, const float* gradDb,
                          float* gradPos) {
+    const Viewport view(in.height, in.width);
     const int64_t pixels = static_cast<int64_t>(in.height) * in.width;
     for (int64_t b = 0; b < in.batch && pixels; ++b) {
-        const float* pos = in.pos + b * in.numVertices * 4;
+        const Corner* pos = in.pos + b * in.numVertices;
         const int64_t base = b * pixels;
         scatterToCorners(rast + 4 * base, pixels, in.tri, in.numTriangles, in.numVertices, 4,
                          gradPos + b * in.numVertices * 4, [&](int64_t pixel, int64_t face, double* corners) {
@@ -173,7 +174,7 @@ void rasterizeGradOnHost(const RasterInput& in, const float* rast, const float* 
                              if (!loadCorners(pos, in.numVertices, in.tri + 3 * face, v)) return;
                              const int64_t at = 4 * (base + pixel);
                              barycentricGrad(v, static_cast<int32_t>(pixel % in.width),
-                                             static_cast<int32_t>(pixel / in.width), in.width, in.height,
+                                             static_cast<int32_t>(pixel / in.width), view,
                                              gradRast ? gradRast + at : nullptr, gradDb ? gradDb + at : nullptr, corners);
                          });
     }

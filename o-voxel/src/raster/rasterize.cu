@@ -6,6 +6,7 @@
 #include "raster/fragment.h"
 #include "raster/rasterize.h"
 #include "raster/setup.h"
+#include "raster/warp_sum.h"
 
 namespace ovoxel {
 namespace {
@@ -37,9 +38,9 @@ struct Drawing {
 
     __device__ int64_t batchOf(int64_t pair) const { return in.batch == 1 ? 0 : pair / in.numTriangles; }
 
-    __device__ bool load(int64_t pair, int64_t b, ClipVertex (&v)[3]) const {
+    __device__ bool load(int64_t pair, int64_t b, Corner (&v)[3]) const {
         const int64_t f = pair - b * in.numTriangles;
-        return loadCorners(in.pos + b * in.numVertices * 4, in.numVertices, in.tri + 3 * f, v) && !outside(v);
+        return loadCorners(in.pos + b * in.numVertices, in.numVertices, in.tri + 3 * f, v) && !outside(v);
     }
 
     __device__ void draw(int64_t b, int32_t index, const DepthPlane& plane, int32_t px, int32_t py) const {
@@ -56,9 +57,11 @@ __global__ void __launch_bounds__(128) drawSmallKernel(Drawing d, uint32_t count
     const uint32_t item = blockIdx.x * 128 + threadIdx.x;
     if (item >= count) return;
     const int64_t pair = d.first + item, b = d.batchOf(pair);
-    ClipVertex v[3];
-    if (!d.load(pair, b, v)) return;
-    if (!needsClip(v, d.view)) {
+    Corner corners[3];
+    if (!d.load(pair, b, corners)) return;
+    if (surelyWhole(corners)) {
+        ClipVertex v[3];
+        toDouble(corners, v);
         ScreenTriangle t;
         DepthPlane plane;
         double nx = 0, ny = 0, zMin = 1, zMax = -1;
@@ -118,9 +121,10 @@ __global__ void __launch_bounds__(128) reserveTilesKernel(Drawing d) {
     for (uint32_t i = blockIdx.x * 128 + threadIdx.x; i < listed; i += gridDim.x * 128) {
         const uint32_t item = d.list[i];
         const int64_t pair = d.first + item;
-        ClipVertex v[3];
+        Corner corners[3];
+        if (!d.load(pair, d.batchOf(pair), corners)) continue;
         ScreenPolygon polygon;
-        if (!d.load(pair, d.batchOf(pair), v) || !makePolygon(v, d.view, polygon)) continue;
+        if (!makePolygon(corners, d.view, polygon)) continue;
         const PixelBox box = polygonBox(polygon, d.view);
         if (box.empty()) continue;
         const uint32_t tilesX = (box.x1 - box.x0) / kTile + 1, tilesY = (box.y1 - box.y0) / kTile + 1;
@@ -161,10 +165,10 @@ __global__ void __launch_bounds__(128) drawTilesKernel(Drawing d) {
             const int64_t stop = smaller(end, next);
             const int64_t pair = d.first + entry.item, b = d.batchOf(pair);
             const auto index = static_cast<int32_t>(pair - b * d.in.numTriangles);
-            ClipVertex v[3];
+            Corner corners[3];
+            d.load(pair, b, corners);
             ScreenPolygon polygon;
-            d.load(pair, b, v);
-            makePolygon(v, d.view, polygon);
+            makePolygon(corners, d.view, polygon);
             const PixelBox whole = polygonBox(polygon, d.view);
             for (; tile < stop; ++tile) {
                 const auto local = static_cast<uint32_t>(tile - entry.firstTile);
@@ -176,12 +180,18 @@ __global__ void __launch_bounds__(128) drawTilesKernel(Drawing d) {
                     if (!fanTriangle(polygon, k, t)) continue;
                     const EdgeWalk e(t, x0, y0);
                     if (missesBox(e, w - 1, h - 1)) continue;
-                    for (int32_t i = lane; i < w * h; i += 32) {
-                        const int32_t x = i % w, y = i / w;
-                        const int64_t e0 = e.value[0] + e.stepX[0] * x + e.stepY[0] * y;
-                        const int64_t e1 = e.value[1] + e.stepX[1] * x + e.stepY[1] * y;
-                        const int64_t e2 = e.value[2] + e.stepX[2] * x + e.stepY[2] * y;
+                    // The warp covers `rows` whole rows at a time.
+                    const int32_t rows = 32 / w, x = lane % w;
+                    int32_t y = lane / w;
+                    if (y >= rows) continue;
+                    int64_t e0 = e.value[0] + e.stepX[0] * x + e.stepY[0] * y;
+                    int64_t e1 = e.value[1] + e.stepX[1] * x + e.stepY[1] * y;
+                    int64_t e2 = e.value[2] + e.stepX[2] * x + e.stepY[2] * y;
+                    for (; y < h; y += rows) {
                         if ((e0 | e1 | e2) >= 0) d.draw(b, index, polygon.plane, x0 + x, y0 + y);
+                        e0 += e.stepY[0] * rows;
+                        e1 += e.stepY[1] * rows;
+                        e2 += e.stepY[2] * rows;
                     }
                 }
             }
@@ -191,6 +201,7 @@ __global__ void __launch_bounds__(128) drawTilesKernel(Drawing d) {
 
 struct ResolveBody {
     RasterInput in;
+    Viewport view;
     const unsigned long long* keys;
     float4* rast;
     float4* db;
@@ -205,10 +216,10 @@ struct ResolveBody {
             const auto px = static_cast<int32_t>(local % static_cast<uint32_t>(in.width));
             const auto py = static_cast<int32_t>(local / static_cast<uint32_t>(in.width));
             ClipVertex v[3];
-            loadCorners(in.pos + b * in.numVertices * 4, in.numVertices, in.tri + 3 * int64_t{keyIndex(key)}, v);
-            const EdgeValues e(v, PixelCentre(px, py, in.width, in.height));
+            loadCorners(in.pos + b * in.numVertices, in.numVertices, in.tri + 3 * int64_t{keyIndex(key)}, v);
+            const EdgeValues e(v, PixelCentre(px, py, view));
             resolvePixel(e, keyDepth(key), keyIndex(key), &value.x);
-            if (db) resolveDerivatives(e, v, in.width, in.height, &slope.x);
+            if (db) resolveDerivatives(e, v, view, &slope.x);
         }
         rast[pixel] = value;
         if (db) db[pixel] = slope;
@@ -217,6 +228,7 @@ struct ResolveBody {
 
 struct RasterizeGradBody {
     RasterInput in;
+    Viewport view;
     const float* rast;
     const float* gradRast;
     const float* gradDb;
@@ -229,14 +241,15 @@ struct RasterizeGradBody {
         const auto local = static_cast<uint32_t>(pixel - b * pixels);
         ClipVertex v[3];
         const int32_t* row = in.tri + 3 * face;
-        if (!loadCorners(in.pos + b * in.numVertices * 4, in.numVertices, row, v)) return;
+        if (!loadCorners(in.pos + b * in.numVertices, in.numVertices, row, v)) return;
         double corners[12] = {};
         barycentricGrad(v, static_cast<int32_t>(local % static_cast<uint32_t>(in.width)),
-                        static_cast<int32_t>(local / static_cast<uint32_t>(in.width)), in.width, in.height,
+                        static_cast<int32_t>(local / static_cast<uint32_t>(in.width)), view,
                         gradRast ? gradRast + 4 * pixel : nullptr, gradDb ? gradDb + 4 * pixel : nullptr, corners);
+        const WarpSum sum(static_cast<unsigned long long>(b * in.numTriangles + face));
         for (int k = 0; k < 3; ++k)
             for (int c = 0; c < 4; ++c)
-                atomicAdd(gradPos + 4 * (b * in.numVertices + row[k]) + c, static_cast<float>(corners[4 * k + c]));
+                sum.add(gradPos + 4 * (b * in.numVertices + row[k]) + c, static_cast<float>(corners[4 * k + c]));
     }
 };
 
@@ -250,8 +263,10 @@ void rasterizeOnDevice(Workspace& workspace, const RasterInput& in, float* rast,
     checkCuda(cudaMemsetAsync(keys, 0xff, sizeof(*keys) * pixels, stream), "memset");
     if (pairs > 0) {
         const int64_t capacity = pairs < kChunk ? pairs : kChunk;
-        Drawing d{in, Viewport(in.height, in.width), 0, keys, workspace.allocate<uint32_t>(capacity),
-                  workspace.allocate<Entry>(capacity), workspace.allocate<Counters>(1)};
+        auto* entries = static_cast<Entry*>(
+            workspace.allocate(sizeof(Counters) + (sizeof(Entry) + sizeof(uint32_t)) * static_cast<size_t>(capacity)));
+        auto* counters = reinterpret_cast<Counters*>(entries + capacity);
+        Drawing d{in, Viewport(in.height, in.width), 0, keys, reinterpret_cast<uint32_t*>(counters + 1), entries, counters};
         int device = 0, processors = 0;
         checkCuda(cudaGetDevice(&device), "device");
         checkCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "device");
@@ -267,13 +282,13 @@ void rasterizeOnDevice(Workspace& workspace, const RasterInput& in, float* rast,
         }
     }
     launchFor(workspace, pixels,
-              ResolveBody{in, keys, reinterpret_cast<float4*>(rast), reinterpret_cast<float4*>(db)}, "resolving pixels");
+              ResolveBody{in, Viewport(in.height, in.width), keys, reinterpret_cast<float4*>(rast), reinterpret_cast<float4*>(db)}, "resolving pixels");
 }
 
 void rasterizeGradOnDevice(Workspace& workspace, const RasterInput& in, const float* rast, const float* gradRast,
                            const float* gradDb, float* gradPos) {
     const int64_t pixels = in.batch * in.height * in.width;
-    launchFor(workspace, pixels, RasterizeGradBody{in, rast, gradRast, gradDb, gradPos}, "gradient of rasterisation");
+    launchFor(workspace, pixels, RasterizeGradBody{in, Viewport(in.height, in.width), rast, gradRast, gradDb, gradPos}, "gradient of rasterisation");
 }
 
 }  // namespace ovoxel

@@ -8,11 +8,12 @@
 #include <cstdint>
 
 #include "common/device.h"
+#include "raster/setup.h"
 
 namespace ovoxel {
 
 struct RasterInput {
-    const float* pos;     // [B, V, 4] clip space
+    const Corner* pos;    // [B, V] clip space
     int64_t batch;
     int64_t numVertices;
     const int32_t* tri;   // [F, 3]

@@ -18,12 +18,13 @@ constexpr double kGuardPixels = 1 << 20;  // snapped coordinates stay below 2^29
 
 struct Viewport {
     int32_t height, width;
-    double scaleX, scaleY;  // pixels per NDC unit
-    double guardX, guardY;  // guard band in NDC units
+    double scaleX, scaleY;        // pixels per NDC unit
+    double perPixelX, perPixelY;  // NDC units per pixel
+    double guardX, guardY;        // guard band in NDC units
 
     Viewport(int32_t h, int32_t w)
-        : height(h), width(w), scaleX(w / 2.0), scaleY(h / 2.0), guardX(1 + 2 * kGuardPixels / w),
-          guardY(1 + 2 * kGuardPixels / h) {}
+        : height(h), width(w), scaleX(w / 2.0), scaleY(h / 2.0), perPixelX(2.0 / w), perPixelY(2.0 / h),
+          guardX(1 + 2 * kGuardPixels / w), guardY(1 + 2 * kGuardPixels / h) {}
 };
 
 struct PixelBox {
@@ -59,24 +60,45 @@ OVOXEL_HD inline T larger(T a, T b) {
     return a < b ? b : a;
 }
 
+struct Corner {
+    float x, y, z, w;
+};
+
 // The finite corners of a triangle row; false if an index is out of range or a coordinate is not finite.
-OVOXEL_HD inline bool loadCorners(const float* pos, int64_t numVertices, const int32_t* row, ClipVertex (&v)[3]) {
+OVOXEL_HD inline bool loadCorners(const Corner* pos, int64_t numVertices, const int32_t* row, Corner (&v)[3]) {
     for (int k = 0; k < 3; ++k) {
         const int32_t i = row[k];
         if (i < 0 || i >= numVertices) return false;
-        const float* p = pos + 4 * static_cast<int64_t>(i);
-        // A sum of magnitudes in double overflows for no finite floats and is not finite for any other.
-        const double x = p[0], y = p[1], z = p[2], w = p[3];
-        if (!(fabs(x) + fabs(y) + fabs(z) + fabs(w) < 1e300)) return false;
-        v[k] = {x, y, z, w};
+#ifdef __CUDA_ARCH__
+        const float4 p = reinterpret_cast<const float4*>(pos)[i];  // rows are aligned on the device
+        v[k] = {p.x, p.y, p.z, p.w};
+#else
+        v[k] = pos[i];
+#endif
+        constexpr float kLargest = 3.4028234e38f;
+        if (!(fabsf(v[k].x) <= kLargest && fabsf(v[k].y) <= kLargest && fabsf(v[k].z) <= kLargest &&
+              fabsf(v[k].w) <= kLargest))
+            return false;
     }
     return true;
 }
 
-// True if the triangle lies wholly outside one side of the view volume.
-OVOXEL_HD inline bool outside(const ClipVertex (&v)[3]) {
+OVOXEL_HD inline void toDouble(const Corner (&from)[3], ClipVertex (&to)[3]) {
+    for (int k = 0; k < 3; ++k) to[k] = {from[k].x, from[k].y, from[k].z, from[k].w};
+}
+
+// The same as doubles.
+OVOXEL_HD inline bool loadCorners(const Corner* pos, int64_t numVertices, const int32_t* row, ClipVertex (&v)[3]) {
+    Corner corners[3];
+    if (!loadCorners(pos, numVertices, row, corners)) return false;
+    toDouble(corners, v);
+    return true;
+}
+
+// True if the triangle lies wholly outside one side of the view volume. Comparing floats is exact.
+OVOXEL_HD inline bool outside(const Corner (&v)[3]) {
     bool xp = true, xn = true, yp = true, yn = true, zp = true, zn = true, behind = true;
-    for (const ClipVertex& p : v) {
+    for (const Corner& p : v) {
         xp = xp && p.x > p.w;
         xn = xn && p.x < -p.w;
         yp = yp && p.y > p.w;
@@ -86,6 +108,14 @@ OVOXEL_HD inline bool outside(const ClipVertex (&v)[3]) {
         behind = behind && p.w <= 0;
     }
     return xp || xn || yp || yn || zp || zn || behind;
+}
+
+// True if no plane of clip.h can cut the triangle, by tests that are exact and cheap; the guard band is at least 65 wide.
+OVOXEL_HD inline bool surelyWhole(const Corner (&v)[3]) {
+    bool whole = true;
+    for (const Corner& p : v)
+        whole = whole && p.w > 1e-11f && p.z >= -p.w && p.z <= p.w && fabsf(p.x) <= 64 * p.w && fabsf(p.y) <= 64 * p.w;
+    return whole;
 }
 
 OVOXEL_HD inline bool needsClip(const ClipVertex (&v)[3], const Viewport& view) {
@@ -104,11 +134,11 @@ struct SnappedCorner {
 // Corners cut from values many orders of magnitude apart can miss their plane by rounding; bounding them keeps every
 // conversion defined, and is the same for all triangles at the corner.
 OVOXEL_HD inline SnappedCorner snapCorner(const ClipVertex& p, const Viewport& view) {
-    const double w = larger(p.w, kMinW);
+    const double inverse = 1 / larger(p.w, kMinW);
     SnappedCorner c;
-    c.nx = smaller(view.guardX, larger(-view.guardX, p.x / w));
-    c.ny = smaller(view.guardY, larger(-view.guardY, p.y / w));
-    c.nz = smaller(1.0, larger(-1.0, p.z / w));
+    c.nx = smaller(view.guardX, larger(-view.guardX, p.x * inverse));
+    c.ny = smaller(view.guardY, larger(-view.guardY, p.y * inverse));
+    c.nz = smaller(1.0, larger(-1.0, p.z * inverse));
     c.x = static_cast<int32_t>(floor((c.nx + 1) * view.scaleX * kSubpixels + 0.5));
     c.y = static_cast<int32_t>(floor((c.ny + 1) * view.scaleY * kSubpixels + 0.5));
     return c;
@@ -158,9 +188,10 @@ OVOXEL_HD inline bool depthPlane(const ClipVertex (&v)[3], double nx, double ny,
         slopeY += v[k].z * (x[j] * v[i].w - x[i] * v[j].w);
     }
     if (det == 0) return false;
-    out.value = value / det;
-    out.slopeX = slopeX / det / view.scaleX;
-    out.slopeY = slopeY / det / view.scaleY;
+    const double inverse = 1 / det;
+    out.value = value * inverse;
+    out.slopeX = slopeX * inverse * view.perPixelX;
+    out.slopeY = slopeY * inverse * view.perPixelY;
     out.refX = (nx + 1) * view.scaleX;
     out.refY = (ny + 1) * view.scaleY;
     return fabs(out.value) + fabs(out.slopeX) + fabs(out.slopeY) < 1e300;
@@ -192,10 +223,11 @@ OVOXEL_HD inline float depthAt(const DepthPlane& plane, int32_t px, int32_t py) 
 }
 
 // Clips and snaps; false if nothing can be drawn.
-OVOXEL_HD inline bool makePolygon(const ClipVertex (&v)[3], const Viewport& view, ScreenPolygon& out) {
-    ClipVertex polygon[kMaxClipVertices];
+OVOXEL_HD inline bool makePolygon(const Corner (&corners)[3], const Viewport& view, ScreenPolygon& out) {
+    ClipVertex v[3], polygon[kMaxClipVertices];
+    toDouble(corners, v);
     for (int k = 0; k < 3; ++k) polygon[k] = v[k];
-    out.count = needsClip(v, view) ? clipPolygon(polygon, 3, view.guardX, view.guardY) : 3;
+    out.count = !surelyWhole(corners) && needsClip(v, view) ? clipPolygon(polygon, 3, view.guardX, view.guardY) : 3;
     if (out.count < 3) return false;
     double zMin = 1, zMax = -1, nx = 0, ny = 0;
     for (int k = 0; k < out.count; ++k) {

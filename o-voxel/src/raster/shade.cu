@@ -5,6 +5,7 @@
 #include "raster/edge_table.h"
 #include "raster/interpolate.h"
 #include "raster/texture.h"
+#include "raster/warp_sum.h"
 
 namespace ovoxel {
 namespace {
@@ -27,7 +28,9 @@ struct InterpolateGradBody {
         if (face < 0 || !call.corners(pixel, face, rows)) return;
         float* to[3];
         for (int k = 0; k < 3; ++k) to[k] = grad.gradAttr + (rows[k] - call.attr);
-        grad.attrGrad(pixel, [&](int k, int64_t c, float value) { atomicAdd(to[k] + c, value); });
+        const int64_t table = call.batchStride ? pixel / call.pixelsPerBatch : 0;
+        const WarpSum sum(static_cast<unsigned long long>(table * call.numTriangles + face));
+        grad.attrGrad(pixel, [&](int k, int64_t c, float value) { sum.add(to[k] + c, value); });
     }
 };
 
@@ -41,7 +44,12 @@ struct TextureGradBody {
     TextureGrad grad;
     __device__ void operator()(int64_t pixel) const {
         if (grad.gradUv || grad.gradUvDa || grad.gradBias) grad.pixelGrad(pixel);
-        if (grad.gradLevel[0]) grad.texelGrad(pixel, [](float* texel, float value) { atomicAdd(texel, value); });
+        if (!grad.gradLevel[0]) return;
+        grad.texelGrad(pixel, [&](float* texel, float weight) {
+            const WarpSum sum(reinterpret_cast<unsigned long long>(texel));
+            const float* g = grad.gradOut + pixel * grad.call.channels;
+            for (int64_t c = 0; c < grad.call.channels; ++c) sum.add(texel + c, weight * g[c]);
+        });
     }
 };
 
@@ -129,11 +137,11 @@ void downsampleGradOnDevice(const Workspace& workspace, const DownsampleGrad& st
 }
 
 void antialiasOnDevice(const Workspace& workspace, const AntialiasCall& call, float* out) {
-    launchFor(workspace, call.batch * call.height * call.width, AntialiasBody{call, out}, "antialiasing");
+    launchFor(workspace, call.numPixels(), AntialiasBody{call, out}, "antialiasing");
 }
 
 void antialiasGradOnDevice(const Workspace& workspace, const AntialiasGrad& grad) {
-    launchFor(workspace, grad.call.batch * grad.call.height * grad.call.width, AntialiasGradBody{grad},
+    launchFor(workspace, grad.call.numPixels(), AntialiasGradBody{grad},
               "gradient of antialiasing");
 }
 

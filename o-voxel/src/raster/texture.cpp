@@ -23,7 +23,10 @@ void textureGradOnHost(const TextureGrad& grad) {
         runOnHost(grad.call.numPixels, [&](int64_t pixel) { grad.pixelGrad(pixel); });
     if (grad.gradLevel[0])  // one thread: the order of the sums is fixed
         for (int64_t pixel = 0; pixel < grad.call.numPixels; ++pixel)
-            grad.texelGrad(pixel, [](float* texel, float value) { *texel += value; });
+            grad.texelGrad(pixel, [&](float* texel, float weight) {
+                const float* g = grad.gradOut + pixel * grad.call.channels;
+                for (int64_t c = 0; c < grad.call.channels; ++c) texel[c] += weight * g[c];
+            });
 }
 
 void downsampleOnHost(const Downsample& step) { runOnHost(step.count(), step); }

@@ -244,9 +244,12 @@ struct TextureGrad {
         for (int i = 0; i < 4; ++i) gradUvDa[4 * pixel + i] = static_cast<float>(out[i]);
     }
 
-    // Calls add(pointer, value) for every texel that the pixel read.
+    // Calls add(texel, weight) for every texel that the pixel read.
     template <class Add>
     OVOXEL_HD void texelGrad(int64_t pixel, Add&& add) const {
+        bool any = false;
+        for (int64_t c = 0; c < call.channels; ++c) any = any || gradOut[pixel * call.channels + c] != 0;
+        if (!any) return;
         int l[2];
         float blend;
         call.levels(pixel, l, blend);
@@ -259,8 +262,7 @@ struct TextureGrad {
                 if (t.offset[i] < 0) continue;
                 const float weight =
                     nearest ? 1.0f : share * (i & 1 ? t.fx : 1 - t.fx) * (i & 2 ? t.fy : 1 - t.fy);
-                for (int64_t c = 0; c < call.channels; ++c)
-                    add(texels + t.offset[i] + c, weight * gradOut[pixel * call.channels + c]);
+                add(texels + t.offset[i], weight);
             }
         }
     }

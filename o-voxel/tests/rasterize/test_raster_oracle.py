@@ -161,7 +161,7 @@ def test_fans_around_a_centre_behind_or_before_the_camera_overlap_nowhere(seed: 
     generator = torch.Generator().manual_seed(seed)
     angle = torch.arange(blades) * (2 * torch.pi / blades)
     rim = torch.stack([angle.cos(), angle.sin(), torch.zeros(blades)], 1) * 3
-    points = torch.cat([torch.randn(1, 3, generator=generator) * torch.tensor([0.5, 0.5, 0.0]), rim])
+    points = torch.cat([torch.rand(1, 3, generator=generator) * torch.tensor([1.0, 1.0, 0.0]), rim])  # inside the rim
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     x, y, z = (points @ turn.T + torch.tensor([0.0, 0.0, 1.0])).unbind(1)
     near, far = 0.1, 20.0
