@@ -76,8 +76,8 @@ def mesh_to_flexible_dual_grid(
     `regularization_weight` per crossing times that to the mean crossing. A weight <= 0 switches its term off.
 
     `voxel_size`, `grid_size`, `aabb`: see `o_voxel.grid.resolve_grid`; one of the first two is required. `timing` logs
-    the duration. Runs on the device of `vertices`, on a CPU on all threads; not differentiable. The result is the same on
-    every run, for every number of threads, and on CUDA bit for bit.
+    the duration. Runs on the device of `vertices`, on a CPU on all threads; not differentiable. The result is the same
+    on every run, for every number of threads, and on CUDA bit for bit.
 
     Crossings follow one tie rule for all triangles (a plane p belongs to lower < p <= upper), so closed meshes give
     closed dual surfaces, and a surface on the box itself is kept. Two crossings of one edge set its flag too, so sheets
@@ -109,7 +109,9 @@ def mesh_to_flexible_dual_grid(
     native = resolve_backend(backend) == "native"
     result: tuple[Tensor, Tensor, Tensor]
     if native and device.type == "cuda" and (core := cuda_core()):
-        n, *arrays = core.mesh_to_dual_grid_cuda(relative, triangles, *settings, device_limits.CHUNK_WORK, launch(device))
+        n, *arrays = core.mesh_to_dual_grid_cuda(
+            relative, triangles, *settings, device_limits.CHUNK_WORK, launch(device)
+        )
         dtypes = torch.int32, torch.float32, torch.bool
         coords, dual, flags = (as_tensor(a, t, (n, 3)) for a, t in zip(arrays, dtypes, strict=True))
         result = coords, dual, flags

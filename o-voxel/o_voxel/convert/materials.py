@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 __all__ = [
     "ALPHA_MODES",
@@ -21,9 +21,10 @@ __all__ = [
     "Texture",
     "TexturedTriangles",
     "decode_image",
+    "decode_table",
     "linear_to_srgb",
-    "mip_levels",
     "pack_materials",
+    "srgb_guess",
     "srgb_steps",
     "srgb_to_linear",
 ]
@@ -38,7 +39,7 @@ TEXTURE_SLOTS = ("base_color", "alpha", "metallic", "roughness", "emissive", "no
 class Texture:
     """An 8-bit image, row 0 at the top (v = 1)."""
 
-    image: np.ndarray  # [H, W, 1 or 3] uint8
+    image: np.ndarray | Tensor  # [H, W, 1 or 3] uint8
     filter: str = "linear"  # key of FILTERS
     wrap: str | tuple[str, str] = "repeat"  # key of WRAPS, or one each along u and v
     srgb: bool = False  # decode texels from sRGB before use
@@ -61,13 +62,13 @@ class Material:
 
 @dataclass
 class TexturedTriangles:
-    """A triangle soup with corner attributes."""
+    """A triangle soup with corner attributes: arrays, or tensors on one device."""
 
-    triangles: np.ndarray  # [T, 3, 3] float32 world
-    normals: np.ndarray  # [T, 3, 3] float32
-    uvs: np.ndarray  # [T, 3, 2] float32, v up; with K UV channels [T, 3, K, 2]
-    colors: np.ndarray  # [T, 3, 4] float32 linear RGBA, or [0, 3, 4]
-    material_ids: np.ndarray  # [T] int32
+    triangles: np.ndarray | Tensor  # [T, 3, 3] float32 world
+    normals: np.ndarray | Tensor  # [T, 3, 3] float32
+    uvs: np.ndarray | Tensor  # [T, 3, 2] float32, v up; with K UV channels [T, 3, K, 2]
+    colors: np.ndarray | Tensor  # [T, 3, 4] float32 linear RGBA, or [0, 3, 4]
+    material_ids: np.ndarray | Tensor  # [T] int32
     materials: list[Material]
 
 
@@ -94,9 +95,9 @@ def srgb_steps() -> np.ndarray:
 
 
 @cache
-def _encode_table() -> np.ndarray:
-    """sRGB byte of a linear value in 65535 steps, [65536] uint8."""
-    return np.rint(linear_to_srgb(np.arange(65536) / 65535.0) * 255).astype(np.uint8)
+def srgb_guess() -> np.ndarray:
+    """sRGB byte of the linear values 0, 1/4096, ..., 4095/4096, [4096] uint8: where a search of the steps begins."""
+    return np.searchsorted(srgb_steps(), np.arange(4096) / 4096.0, side="right").astype(np.uint8)
 
 
 def decode_image(data: Any, name: str) -> Image.Image:
@@ -113,65 +114,19 @@ def decode_image(data: Any, name: str) -> Image.Image:
     return image
 
 
-def _published_levels(image: np.ndarray) -> list[np.ndarray]:
-    """Repeated 2 x 2 means, rounded down at each step; the side must be a power of two."""
-    levels = [image]
-    while levels[-1].shape[0] > 1:
-        wide = levels[-1].astype(np.uint16)
-        total = wide[0::2, 0::2] + wide[0::2, 1::2] + wide[1::2, 0::2] + wide[1::2, 1::2]
-        levels.append((total // 4).astype(np.uint8))
-    return levels
-
-
-def _halve(image: np.ndarray) -> np.ndarray:
-    """Area mean onto half the size, at least one texel. [H, W, C] float32."""
-    height, width = image.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return 0.25 * (image[0::2, 0::2] + image[0::2, 1::2] + image[1::2, 0::2] + image[1::2, 1::2])
-    size = (max(1, height // 2), max(1, width // 2))
-    pooled = F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), size)
-    return pooled.permute(1, 2, 0).numpy()
-
-
-def mip_levels(texture: Texture, published: bool = False) -> list[np.ndarray]:
-    """The image and its successive halvings down to one texel, uint8; nearest filtering has only the image.
-
-    Means are taken of decoded (linear) values and rounded. `published`: of stored values, truncated; ValueError unless
-    the image is a square with a power-of-two side.
-    """
-    image = np.ascontiguousarray(texture.image)
-    if texture.filter == "nearest":
-        return [image]
-    if published:
-        height, width = image.shape[:2]
-        if height != width or height & (height - 1):
-            raise ValueError(f"texture must be square with a power-of-two side, got {width} x {height}")
-        return _published_levels(image)
-    levels = [image]
-    values = decode_table(texture.srgb)[image]
-    while max(values.shape[:2]) > 1:
-        values = _halve(values)
-        if texture.srgb:
-            stored = _encode_table()[(values * np.float32(65535) + np.float32(0.5)).astype(np.uint16)]
-        else:
-            stored = np.rint(values * np.float32(255)).astype(np.uint8)
-        levels.append(np.ascontiguousarray(stored))
-    return levels
-
-
 def pack_materials(
-    materials: list[Material], published: bool
-) -> tuple[np.ndarray, np.ndarray, list[tuple[list[np.ndarray], int, int, np.ndarray]]]:
-    """Materials as plain arrays for the conversion core.
+    materials: list[Material], levels_of: Callable[[Texture], list[Any]]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[list[Any], int, int, bool]]]:
+    """Materials as plain arrays for the conversion core; `levels_of` makes the mip levels of a texture.
 
     Returns factors [M, 10] float64 (base colour 3, alpha, metallic, roughness, emissive 3, cutoff), slots [M, 13] int32
     (alpha mode, the texture index of each slot or -1, the UV channel of each slot), and textures (mip levels, filter,
-    wrap along u + 256 * wrap along v, decode table).
+    wrap along u + 256 * wrap along v, whether its bytes are sRGB).
     """
     factors = np.zeros((len(materials), 10))
     slots = np.full((len(materials), 13), -1, np.int32)
     slots[:, 7:] = 0
-    textures: list[tuple[list[np.ndarray], int, int, np.ndarray]] = []
+    textures: list[tuple[list[Any], int, int, bool]] = []
     seen: dict[int, int] = {}
     for i, m in enumerate(materials):
         factors[i] = [*m.base_color, m.alpha, m.metallic, m.roughness, *m.emissive, m.alpha_cutoff]
@@ -182,10 +137,9 @@ def pack_materials(
                 continue
             if id(texture) not in seen:
                 seen[id(texture)] = len(textures)
-                levels = mip_levels(texture, published)
                 wrap_u, wrap_v = (texture.wrap, texture.wrap) if isinstance(texture.wrap, str) else texture.wrap
                 wrap = WRAPS[wrap_u] | WRAPS[wrap_v] << 8
-                textures.append((levels, FILTERS[texture.filter], wrap, decode_table(texture.srgb)))
+                textures.append((levels_of(texture), FILTERS[texture.filter], wrap, texture.srgb))
             slots[i, 1 + slot] = seen[id(texture)]
             slots[i, 7 + slot] = m.uv_channels.get(name, 0)
     if not np.isfinite(factors).all():

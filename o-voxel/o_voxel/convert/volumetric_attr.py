@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel.convert import device as device_limits
 from o_voxel.convert.blender_input import read_blender_dump
-from o_voxel.convert.materials import TexturedTriangles, pack_materials, srgb_steps
+from o_voxel.convert.materials import TexturedTriangles, decode_table, pack_materials, srgb_guess, srgb_steps
 from o_voxel.convert.mesh_input import read_mesh
+from o_voxel.convert.mip_levels import mip_levels
 from o_voxel.convert.quirks import Quirks, check_quirks
 from o_voxel.grid import VectorLike, resolve_grid
 
@@ -47,6 +51,56 @@ def _quantize(values: np.ndarray, published: bool) -> dict[str, Tensor]:
     return out
 
 
+def _corner_arrays(source: TexturedTriangles, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Triangles, normals, uvs [T, 3, K, 2], colours and material ids on `device`, checked."""
+    triangles = torch.as_tensor(source.triangles).to(device, torch.float32)
+    if triangles.ndim != 3 or triangles.shape[1:] != (3, 3):
+        raise ValueError(f"triangles must have shape [T, 3, 3], got {list(triangles.shape)}")
+    if not bool(torch.isfinite(triangles).all()):
+        raise ValueError("vertices must be finite")
+    uvs = torch.as_tensor(source.uvs).to(device, torch.float32)
+    uvs = uvs if uvs.ndim == 4 else uvs[:, :, None]
+    if not bool((uvs.abs() < 1e9).all()):
+        logger.warning("texture coordinates that are not finite, or 1e9 and more, are set to 0")
+        uvs = torch.where(uvs.abs() < 1e9, uvs, 0.0)
+    ids = torch.as_tensor(source.material_ids).to(device, torch.int32)
+    if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= len(source.materials)):
+        raise ValueError(f"material_ids must index the {len(source.materials)} materials")
+    others = (torch.as_tensor(v).to(device, torch.float32).contiguous() for v in (source.normals, source.colors))
+    normals, colors = others
+    return triangles, normals, uvs.contiguous(), colors, ids.contiguous()
+
+
+def _run(
+    core: Any,
+    arrays: tuple[Tensor, ...],
+    materials: tuple[np.ndarray, np.ndarray, list[Any]],
+    settings: tuple[Any, ...],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The compiled core on the device of the arrays."""
+    device, (factors, slots, textures) = arrays[0].device, materials
+    constants = torch.from_numpy(srgb_steps()), torch.from_numpy(srgb_guess())
+    if device.type == "cuda":
+        packed = [(m, f, w, torch.from_numpy(decode_table(srgb)).to(device)) for m, f, w, srgb in textures]
+        moved = (c.to(device) for c in constants)
+        limits = device_limits.CHUNK_WORK, launch(device)
+        n, found, values = core.textured_triangles_to_attr_cuda(
+            *arrays, factors, slots, packed, *moved, *settings, *limits
+        )
+        coords = as_tensor(found, torch.int32, (n, 3))
+        attrs = [
+            as_tensor(v, torch.uint8, (n, c.stop - c.start)) for v, c in zip(values, _CHANNELS.values(), strict=True)
+        ]
+    else:
+        packed = [([level.numpy() for level in m], f, w, decode_table(srgb)) for m, f, w, srgb in textures]
+        numpy_arrays = [a.numpy() for a in (*arrays, *constants)]
+        found, values = core.textured_triangles_to_attr(
+            *numpy_arrays[:-2], factors, slots, packed, *numpy_arrays[-2:], *settings
+        )
+        coords, attrs = torch.from_numpy(found), [torch.from_numpy(v) for v in values]
+    return coords, dict(zip(_CHANNELS, attrs, strict=True))
+
+
 def _convert(
     source: TexturedTriangles,
     voxel_size: VectorLike | None,
@@ -54,44 +108,33 @@ def _convert(
     aabb: Any,
     mip_level_offset: float,
     timing: bool,
+    device: torch.device | str | None,
     backend: Backend,
     published: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    if not np.isfinite(source.triangles).all():
-        raise ValueError("vertices must be finite")
     if not np.isfinite(mip_level_offset):
         raise ValueError(f"mip_level_offset must be finite, got {mip_level_offset}")
-    grid = resolve_grid(voxel_size, grid_size, aabb, vertices=torch.from_numpy(source.triangles.reshape(-1, 3)))
-    uvs = source.uvs if source.uvs.ndim == 4 else source.uvs[:, :, None]
-    if not np.isfinite(uvs).all():
-        logger.warning("texture coordinates that are not finite are set to 0")
-        uvs = np.nan_to_num(uvs, nan=0.0, posinf=0.0, neginf=0.0)
-    factors, slots, textures = pack_materials(source.materials, published)
+    target = torch.as_tensor(source.triangles).device if device is None else torch.device(device)
+    native = resolve_backend(backend) == "native"
+    work = target if native and (target.type == "cpu" or cuda_core()) else torch.device("cpu")
     start = time.perf_counter()
-    arrays = (
-        np.ascontiguousarray(source.triangles - grid.aabb[0].numpy(), np.float32),
-        np.ascontiguousarray(source.normals, np.float32),
-        np.ascontiguousarray(uvs, np.float32),
-        np.ascontiguousarray(source.colors, np.float32),
-        np.ascontiguousarray(source.material_ids, np.int32),
-        factors,
-        slots,
-        textures,
-    )
+    triangles, *others = _corner_arrays(source, work)
+    grid = resolve_grid(voxel_size, grid_size, aabb, vertices=triangles.reshape(-1, 3))
+    arrays = (triangles - grid.aabb[0].to(work)).contiguous(), *others
+    materials = pack_materials(source.materials, partial(mip_levels, published=published, device=work, backend=backend))
     settings = grid.voxel_size.tolist(), grid.grid_size.tolist(), float(mip_level_offset), published
-    if resolve_backend(backend) == "native":
-        module = native_module()
-        assert module is not None
-        coords, values = module.textured_triangles_to_attr(*arrays, srgb_steps(), *settings)
-        attrs = {name: torch.from_numpy(value) for name, value in zip(_CHANNELS, values, strict=True)}
+    if native:
+        coords, attrs = _run(native_module(), arrays, materials, settings)
     else:
         from o_voxel.reference.volumetric_attr import textured_triangles_to_attr
 
-        coords, floats = textured_triangles_to_attr(*arrays, *settings)
-        attrs = _quantize(floats, published)
+        factors, slots, textures = materials
+        packed = [([level.numpy() for level in m], f, w, decode_table(srgb)) for m, f, w, srgb in textures]
+        found, floats = textured_triangles_to_attr(*(a.numpy() for a in arrays), factors, slots, packed, *settings)
+        coords, attrs = torch.from_numpy(found), _quantize(floats, published)
     if timing:
         logger.info("volumetric attributes: %d voxels, %.3f s", len(coords), time.perf_counter() - start)
-    return torch.from_numpy(coords), attrs
+    return coords.to(target), {name: value.to(target) for name, value in attrs.items()}
 
 
 def textured_mesh_to_volumetric_attr(
@@ -103,13 +146,16 @@ def textured_mesh_to_volumetric_attr(
     verbose: bool = False,
     timing: bool = False,
     *,
+    device: torch.device | str | None = None,
     backend: Backend = "auto",
     quirks: Quirks = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:  # [N, 3] int32, uint8 tensors [N, 3] or [N, 1]
     """Sample the materials of a textured mesh into the voxels of its surface.
 
     Returns coordinates and `base_color` (3), `metallic`, `roughness`, `emissive` (3), `alpha`, `normal` (3, stored as
-    n/2 + 1/2), on CPU. The voxels are those of `mesh_to_flexible_dual_grid` for the same triangles and grid. A voxel
+    n/2 + 1/2). The work is done on `device`, where the results stay; its default is that of the triangles, which is
+    the CPU for everything but `TexturedTriangles` of CUDA tensors. CPU (for every number of threads) and CUDA give the
+    same bytes. The voxels are those of `mesh_to_flexible_dual_grid` for the same triangles and grid. A voxel
     holds the mean over the surface inside it: each triangle counts by its area in the voxel and is sampled at the
     centroid of that part, with the mip level that fits the voxel, moved by `mip_level_offset`. Colour factors multiply
     in linear light, colours are averaged in linear light weighted by alpha, and stored as sRGB. Textures may have any
@@ -126,7 +172,7 @@ def textured_mesh_to_volumetric_attr(
     source = read_mesh(mesh, published)
     if verbose:
         logger.info("%d triangles, %d materials", len(source.triangles), len(source.materials))
-    return _convert(source, voxel_size, grid_size, aabb, mip_level_offset, timing, backend, published)
+    return _convert(source, voxel_size, grid_size, aabb, mip_level_offset, timing, device, backend, published)
 
 
 def blender_dump_to_volumetric_attr(
@@ -138,6 +184,7 @@ def blender_dump_to_volumetric_attr(
     verbose: bool = False,
     timing: bool = False,
     *,
+    device: torch.device | str | None = None,
     backend: Backend = "auto",
     quirks: Quirks = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:  # [N, 3] int32, uint8 tensors [N, 3] or [N, 1]
@@ -151,4 +198,4 @@ def blender_dump_to_volumetric_attr(
     source = read_blender_dump(dump, published)
     if verbose:
         logger.info("%d triangles, %d materials", len(source.triangles), len(source.materials))
-    return _convert(source, voxel_size, grid_size, aabb, mip_level_offset, timing, backend, published)
+    return _convert(source, voxel_size, grid_size, aabb, mip_level_offset, timing, device, backend, published)

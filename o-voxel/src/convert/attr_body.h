@@ -34,19 +34,16 @@ struct AttrInput {
 
 // How linear values become bytes.
 struct ByteEncoder {
-    const double* srgb;  // [255] ascending: the linear values at which the sRGB byte steps up
-    bool published;      // stored colours are not encoded, and values are cut off instead of rounded
+    const double* steps;   // [255] ascending: the linear values at which the sRGB byte steps up
+    const uint8_t* guess;  // [4096] the byte of i / 4096
+    bool published;        // stored colours are not encoded, and values are cut off instead of rounded
 
+    // The number of steps at or below the value.
     OVOXEL_HD uint8_t color(float value) const {
-        int low = 0, high = 255;  // the byte is the number of steps at or below the value
-        while (low < high) {
-            const int mid = (low + high) >> 1;
-            if (srgb[mid] <= static_cast<double>(value))
-                low = mid + 1;
-            else
-                high = mid;
-        }
-        return static_cast<uint8_t>(low);
+        if (!(value > 0)) return 0;
+        int byte = value < 1 ? guess[static_cast<int>(value * 4096.0f)] : 255;
+        while (byte < 255 && steps[byte] <= static_cast<double>(value)) ++byte;
+        return static_cast<uint8_t>(byte);
     }
     OVOXEL_HD uint8_t plain(float value) const {
         float scaled = value * 255.0f;
@@ -208,10 +205,11 @@ struct AttrVoxel {
         colorWeight += c;
     }
     OVOXEL_HD void finish(const ByteEncoder& encode, uint8_t out[kAttrChannels]) const {
-        Vec3 normal = {{sums[9] / weight, sums[10] / weight, sums[11] / weight}};
-        if (!encode.published) normal = normalized({{sums[9], sums[10], sums[11]}});
+        const double scale = 1 / weight, colorScale = 1 / colorWeight;
+        Vec3 normal = {{sums[9], sums[10], sums[11]}};
+        normal = encode.published ? normal * scale : normalized(normal);
         for (int i = 0; i < kAttrChannels; ++i) {
-            const double value = i >= 9 ? normal[i - 9] : sums[i] / (i < 3 ? colorWeight : weight);
+            const double value = i >= 9 ? normal[i - 9] : sums[i] * (i < 3 ? colorScale : scale);
             out[i] = encode(i, static_cast<float>(value));
         }
     }

@@ -15,8 +15,8 @@ bool brickRange(const GridSpec& g, const BrickLayout& layout, const Triangle& t,
         const double high = std::max({t.p[0][a], t.p[1][a], t.p[2][a]}) / g.size[a] + reach;
         const double count = static_cast<double>(g.count[a]);
         if (!(high >= 0) || !(low <= count)) return false;
-        lo[a] = clampIndex(std::floor(low), 0, g.count[a] - 1) / layout.side;
-        hi[a] = clampIndex(std::floor(high), 0, g.count[a] - 1) / layout.side + 1;
+        lo[a] = clampFloor(low, 0, g.count[a] - 1) / layout.side;
+        hi[a] = clampFloor(high, 0, g.count[a] - 1) / layout.side + 1;
     }
     return true;
 }
@@ -92,8 +92,8 @@ void addTriangle(const GridSpec& g, const BrickLayout& layout, const MeshView& m
                 last = std::max(last, z / g.size[k]);
             }
             // Far from the triangle's own box the plane's error grows, so the box bounds the slab too.
-            const int64_t begin = std::max(lo[k], clampIndex(std::floor(first - 1.0), 0, g.count[k] - 1) / layout.side);
-            const int64_t end = std::min(hi[k], clampIndex(std::floor(last + 1.0), 0, g.count[k] - 1) / layout.side + 1);
+            const int64_t begin = std::max(lo[k], clampFloor(first - 1.0, 0, g.count[k] - 1) / layout.side);
+            const int64_t end = std::min(hi[k], clampFloor(last + 1.0, 0, g.count[k] - 1) / layout.side + 1);
             int64_t b[3];
             b[i] = bi, b[j] = bj;
             for (b[k] = begin; b[k] < end; ++b[k]) out.push_back({layout.keyOf(b[0], b[1], b[2]), item});

@@ -65,26 +65,33 @@ constexpr int kMaxPolygon = 16;
 // Area and centroid of the part of the triangle inside the box [corner, corner + size] (Sutherland-Hodgman). The
 // centroid is left alone where the area is zero.
 OVOXEL_HD inline double clippedArea(const TriangleFrame& f, const Vec3& corner, const double size[3], Vec3& centroid) {
-    Vec3 storage[2][kMaxPolygon];
+    Vec3 storage[2][kMaxPolygon + 1];  // one more: a place to write what is not kept
     Vec3 *poly = storage[0], *next = storage[1];
     int n = 3;
     for (int i = 0; i < 3; ++i) poly[i] = f.tri.p[i] - corner;
-    for (int plane = 0; plane < 6 && n > 0; ++plane) {
+    bool cuts[6];  // only planes with a corner of the triangle outside can cut
+    for (int a = 0; a < 3; ++a) {
+        cuts[2 * a] = poly[0][a] < 0 || poly[1][a] < 0 || poly[2][a] < 0;
+        cuts[2 * a + 1] = poly[0][a] > size[a] || poly[1][a] > size[a] || poly[2][a] > size[a];
+    }
+    for (int plane = 0; plane < 6; ++plane) {
+        if (!cuts[plane]) continue;
         const int a = plane >> 1;
         const double sign = plane & 1 ? -1.0 : 1.0, offset = plane & 1 ? size[a] : 0.0;
-        bool outside = false;
-        for (int i = 0; i < n; ++i) outside = outside || sign * poly[i][a] + offset < 0;
-        if (!outside) continue;
         int m = 0;
         double dp = sign * poly[0][a] + offset;
-        for (int i = 0; i < n; ++i) {
+        for (int i = 0; i < n; ++i) {  // no branches: which side a corner is on is hard to predict
             const Vec3 &p = poly[i], &q = poly[i + 1 < n ? i + 1 : 0];
             const double dq = sign * q[a] + offset;
-            if (dp >= 0 && m < kMaxPolygon) next[m++] = p;
-            if ((dp >= 0) != (dq >= 0) && m < kMaxPolygon) next[m++] = p + (q - p) * (dp / (dp - dq));
+            const bool inside = dp >= 0, crosses = inside != (dq >= 0);
+            next[m] = p;
+            m += inside & (m < kMaxPolygon);
+            next[m] = p + (q - p) * (dp / (dp - dq));
+            m += crosses & (m < kMaxPolygon);
             dp = dq;
         }
         n = m;
+        if (n == 0) return 0;
         Vec3* swap = poly;
         poly = next, next = swap;
     }

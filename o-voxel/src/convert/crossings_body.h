@@ -53,12 +53,12 @@ OVOXEL_HD inline AxisScan scanAxis(const GridSpec& g, const Triangle& s, int a) 
     sortByW(scan.t);
     const int64_t top = g.count[w] - 1;
     if (g.published) {
-        scan.first = clampIndex(std::trunc(scan.t[0].w / g.size[w]), 0, top) + 1;
-        scan.middle = clampIndex(std::trunc(scan.t[1].w / g.size[w]), 0, top);
-        scan.last = clampIndex(std::trunc(scan.t[2].w / g.size[w]), 0, top);
+        scan.first = clampFloor(scan.t[0].w / g.size[w], 0, top) + 1;
+        scan.middle = clampFloor(scan.t[1].w / g.size[w], 0, top);
+        scan.last = clampFloor(scan.t[2].w / g.size[w], 0, top);
     } else {
-        scan.first = clampIndex(std::floor(scan.t[0].w), 0, top) + 1;
-        scan.last = clampIndex(std::floor(scan.t[2].w), 0, top);
+        scan.first = clampFloor(scan.t[0].w, 0, top) + 1;
+        scan.last = clampFloor(scan.t[2].w, 0, top);
         scan.middle = scan.last;
     }
     return scan;
@@ -92,8 +92,8 @@ OVOXEL_HD inline ScanLine scanLineExact(const GridSpec& g, const AxisScan& scan,
     line.uB = t[0].u + h * (t[2].u - t[0].u), line.aB = t[0].a + h * (t[2].a - t[0].a);
     orderByU(line);
     const int64_t right = g.count[(a + 1) % 3] - 1;
-    line.first = clampIndex(std::floor(line.uA), 0, right) + 1;
-    line.last = clampIndex(std::floor(line.uB), 0, right);
+    line.first = clampFloor(line.uA, 0, right) + 1;
+    line.last = clampFloor(line.uB, 0, right);
     return line;
 }
 
@@ -111,8 +111,8 @@ OVOXEL_HD inline ScanLine scanLinePublished(const GridSpec& g, const AxisScan& s
     line.uB = (1 - h) * apex.u + h * far.u, line.aB = (1 - h) * apex.a + h * far.a;
     orderByU(line);
     const int64_t right = g.count[u] - 1;
-    line.first = clampIndex(std::trunc(line.uA / g.size[u]), 0, right) + 1;
-    line.last = clampIndex(std::trunc(line.uB / g.size[u]), 0, right);
+    line.first = clampFloor(line.uA / g.size[u], 0, right) + 1;
+    line.last = clampFloor(line.uB / g.size[u], 0, right);
     return line;
 }
 
@@ -139,7 +139,7 @@ OVOXEL_HD inline bool crossLine(const GridSpec& g, const ScanLine& line, int a, 
     double at = line.aA + (static_cast<double>(column) - line.uA) / (line.uB - line.uA) * (line.aB - line.aA);
     at = at < low ? low : at > high ? high : at;
     if (!(at >= -kOutsideTolerance && at <= static_cast<double>(g.count[a]) + kOutsideTolerance)) return false;
-    cell = clampIndex(std::floor(at), 0, g.count[a] - 1);
+    cell = clampFloor(at, 0, g.count[a] - 1);
     const double local = at - tieShift(a) - static_cast<double>(cell);
     place = static_cast<float>(local < 0 ? 0 : local > 1 ? 1 : local);
     return true;

@@ -74,10 +74,17 @@ struct MeshView {
     }
 };
 
-OVOXEL_HD inline int64_t clampIndex(double value, int64_t lo, int64_t hi) {
-    if (!(value > static_cast<double>(lo))) return lo;
+// floor(value), or trunc(value), clamped to [lo, hi] where lo >= 0; lo for NaN. (A call of floor costs more than this.)
+OVOXEL_HD inline int64_t clampFloor(double value, int64_t lo, int64_t hi) {
+    if (!(value >= static_cast<double>(lo + 1))) return lo;
     if (!(value < static_cast<double>(hi))) return hi;
     return static_cast<int64_t>(value);
+}
+
+// floor(value) of a value that fits int64.
+OVOXEL_HD inline int64_t floorIndex(double value) {
+    const int64_t i = static_cast<int64_t>(value);
+    return i - (static_cast<double>(i) > value);
 }
 
 }  // namespace ovoxel

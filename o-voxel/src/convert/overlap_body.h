@@ -53,8 +53,8 @@ struct OverlapTest {
                 mn = v[i][a] < mn ? v[i][a] : mn;
                 mx = v[i][a] > mx ? v[i][a] : mx;
             }
-            lo[a] = clampIndex(std::trunc(mn / size[a]), 0, g.count[a]);
-            hi[a] = clampIndex(std::trunc(mx / size[a] + T(1)), 0, g.count[a]);
+            lo[a] = clampFloor(mn / size[a], 0, g.count[a]);
+            hi[a] = clampFloor(mx / size[a] + T(1), 0, g.count[a]);
         }
     }
 
@@ -92,10 +92,10 @@ struct OverlapTest {
                 if (!(std::fabs(mj) > 1e-6 * std::fabs(mi))) continue;  // too steep for the slack to cover rounding
                 const double border = -(mi * pi + d[i][s]) / (mj * size[j]);
                 if (mj > 0) {
-                    const int64_t low = clampIndex(std::floor(border) - 1, begin, end);
+                    const int64_t low = clampFloor(border - 1, begin, end);
                     begin = low > begin ? low : begin;
                 } else {
-                    const int64_t high = clampIndex(std::floor(border) + 2, begin, end);
+                    const int64_t high = clampFloor(border + 2, begin, end);
                     end = high < end ? high : end;
                 }
             }
@@ -106,8 +106,8 @@ struct OverlapTest {
             const double rest = static_cast<double>(n[i]) * pi +
                                 static_cast<double>(n[j]) * (static_cast<double>(cj) * static_cast<double>(size[j]));
             const double a = (rest + d1) * scale, b = (rest + d2) * scale;
-            const int64_t first = clampIndex(std::floor((a < b ? a : b) - 1.0), lo[k], hi[k]);
-            const int64_t last = clampIndex(std::floor((a < b ? b : a) + 2.0), lo[k], hi[k]);
+            const int64_t first = clampFloor((a < b ? a : b) - 1.0, lo[k], hi[k]);
+            const int64_t last = clampFloor((a < b ? b : a) + 2.0, lo[k], hi[k]);
             int64_t c[3];
             c[i] = ci, c[j] = cj;
             const int64_t top = last < box.hi[k] ? last : box.hi[k];

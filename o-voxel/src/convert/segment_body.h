@@ -37,7 +37,7 @@ OVOXEL_HD inline void walkSegment(const GridSpec& g, const Vec3& from, const Vec
     double next[3], stride[3];
     for (int a = 0; a < 3; ++a) {
         const double d = delta[a] / length;
-        cell[a] = static_cast<int64_t>(std::floor(from[a] / g.size[a]));
+        cell[a] = floorIndex(from[a] / g.size[a]);
         step[a] = d > 0 ? 1 : -1;
         const double border = static_cast<double>(cell[a] + (d > 0 ? 1 : 0)) * g.size[a];
         next[a] = d == 0 ? HUGE_VAL : (border - from[a]) / d;

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "common/host_device.h"
+#include "convert/grid_body.h"
 
 namespace ovoxel {
 
@@ -66,8 +66,8 @@ OVOXEL_HD inline void addTexel(const TextureView& t, int level, int64_t x, int64
 
 OVOXEL_HD inline void addBilinear(const TextureView& t, int level, double u, double v, double weight, double out[3]) {
     const double x = u * static_cast<double>(t.width[level]) - 0.5, y = v * static_cast<double>(t.height[level]) - 0.5;
-    const double left = std::floor(x), top = std::floor(y), wx = x - left, wy = y - top;
-    const int64_t i = static_cast<int64_t>(left), j = static_cast<int64_t>(top);
+    const int64_t i = floorIndex(x), j = floorIndex(y);
+    const double wx = x - static_cast<double>(i), wy = y - static_cast<double>(j);
     const int64_t x0 = wrapIndex(i, t.width[level], t.wrapU), x1 = wrapIndex(i + 1, t.width[level], t.wrapU);
     const int64_t y0 = wrapIndex(j, t.height[level], t.wrapV), y1 = wrapIndex(j + 1, t.height[level], t.wrapV);
     addTexel(t, level, x0, y0, weight * (1 - wx) * (1 - wy), out);
@@ -77,8 +77,8 @@ OVOXEL_HD inline void addBilinear(const TextureView& t, int level, double u, dou
 }
 
 OVOXEL_HD inline void addNearest(const TextureView& t, double u, double v, double out[3]) {
-    const int64_t x = static_cast<int64_t>(std::floor(u * static_cast<double>(t.width[0])));
-    const int64_t y = static_cast<int64_t>(std::floor(v * static_cast<double>(t.height[0])));
+    const int64_t x = floorIndex(u * static_cast<double>(t.width[0]));
+    const int64_t y = floorIndex(v * static_cast<double>(t.height[0]));
     addTexel(t, 0, wrapIndex(x, t.width[0], t.wrapU), wrapIndex(y, t.height[0], t.wrapV), 1.0, out);
 }
 

@@ -21,9 +21,11 @@ struct DeviceVolumetricAttr {  // the same in memory of the workspace
     AttrArrays values;
 };
 
-// The same on a GPU, bit for bit; everything the input and the encoder point to is in device memory. For `chunkWork`
-// see meshToDualGridOnDevice.
-DeviceVolumetricAttr texturedTrianglesToAttrOnDevice(Workspace& workspace, const GridSpec& g, const AttrInput& in,
+// The same on a GPU, bit for bit; what the input, the textures and the encoder point to is in device memory, and
+// materials and textures of the input are not set. For `chunkWork` see meshToDualGridOnDevice.
+DeviceVolumetricAttr texturedTrianglesToAttrOnDevice(Workspace& workspace, const GridSpec& g, AttrInput in,
+                                                     const std::vector<Material>& materials,
+                                                     const std::vector<TextureView>& textures,
                                                      const ByteEncoder& encode, int64_t chunkWork);
 
 }  // namespace ovoxel

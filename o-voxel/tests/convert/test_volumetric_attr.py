@@ -19,7 +19,8 @@ from o_voxel.convert import (
     mesh_to_flexible_dual_grid,
     textured_mesh_to_volumetric_attr,
 )
-from o_voxel.convert.materials import Texture, linear_to_srgb, mip_levels, srgb_to_linear
+from o_voxel.convert.materials import Texture, linear_to_srgb, srgb_to_linear
+from o_voxel.convert.mip_levels import mip_levels
 from o_voxel.reference.volumetric_attr import clipped_area
 from o_voxel.serialize import encode_seq
 
