@@ -28,7 +28,16 @@ from o_voxel.grid import Grid, VectorLike, box_to_local, resolve_grid
 from o_voxel.io import read, read_vxz_info, write
 from o_voxel.io.vxz_header import check_chunk_size
 
-__all__ = ["PBR_LAYOUT", "Placement", "VoxelAsset", "load_asset", "mesh_to_asset", "place", "save_asset"]
+__all__ = [
+    "PBR_LAYOUT",
+    "Placement",
+    "VoxelAsset",
+    "load_asset",
+    "mesh_to_asset",
+    "place",
+    "save_asset",
+    "up_axis_of",
+]
 
 PBR_LAYOUT = {  # columns of `VoxelAsset.pbr`
     "base_color": slice(0, 3),
