@@ -6,6 +6,8 @@ import logging
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trellis2.models.sc_vaes import blocks, row_chunks, tiles
 from trellis2.models.sc_vaes.sparse_unet_vae import SparseUnetVaeDecoder
@@ -42,6 +44,28 @@ def test_tiles_of_any_size_equal_the_whole(monkeypatch, rows, elements):
     torch.testing.assert_close(tiled.feats, whole.feats, rtol=1e-5, atol=1e-6)
     halved = tiles.c2s_tiles(up, x, subdiv.feats > 0, rows, lambda t: t[:, :3] * 2)
     torch.testing.assert_close(halved.feats, whole.feats[:, :3] * 2, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.integers(1, 3),
+    size=st.integers(1, 9),
+    share=st.floats(0.02, 1.0),
+    children=st.floats(0.0, 1.0),
+    rows=st.integers(1, 400),
+)
+def test_tiles_of_random_voxels(seed, batch, size, share, children, rows):
+    generator = torch.Generator().manual_seed(seed)
+    coords = (torch.rand(batch, size, size, size, generator=generator) < share).nonzero().int()
+    up = randomised(blocks.SparseResBlockC2S3d(16, 4, pred_subdiv=False))
+    x = sp.SparseTensor(torch.randn(len(coords), 16, generator=generator), coords, (batch, 16))
+    bits = torch.rand(len(coords), 8, generator=generator) < children
+    with torch.no_grad():
+        whole = up(x, subdiv=x.replace(bits.float()))
+        tiled = tiles.c2s_tiles(up, x, bits, rows)
+    assert torch.equal(tiled.coords, whole.coords)
+    torch.testing.assert_close(tiled.feats, whole.feats, rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()
