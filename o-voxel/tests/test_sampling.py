@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from o_voxel._native import native_module
-from o_voxel.sampling import grid_sample_3d
+from o_voxel.sampling import VoxelIndex, grid_sample_3d
 
 BACKENDS = ["reference"] + (["native"] if native_module() is not None else [])
 needs_native = pytest.mark.skipif(native_module() is None, reason="compiled core not built")
@@ -110,6 +110,113 @@ def test_gradients() -> None:
     for f, backend in zip(leaf, BACKENDS):
         grid_sample_3d(f, coords, shape, grid, backend=backend).square().sum().backward()
     torch.testing.assert_close(leaf[0].grad, leaf[-1].grad, atol=1e-4, rtol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from(["trilinear", "nearest"]), st.booleans())
+def test_gradient_is_the_adjoint(seed: int, mode: str, normalize: bool) -> None:
+    """Sampling is linear in feats: <sample(f), g> = <f, gradient(g)>."""
+    feats, coords, shape, grid = _random(seed, count=1 + seed % 200)
+    leaf = feats.requires_grad_()
+    out = grid_sample_3d(leaf, coords, shape, grid, mode, normalize=normalize)
+    seed_gradient = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    (gradient,) = torch.autograd.grad(out, leaf, seed_gradient)
+    torch.testing.assert_close((out * seed_gradient).sum(), (feats * gradient).sum(), atol=1e-3, rtol=1e-4)
+
+
+@needs_native
+def test_result_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    feats, coords, shape, grid = _random(4, count=200, points=20_000)
+    results = []
+    for threads in ("1", "5"):
+        monkeypatch.setenv("OVOXEL_NUM_THREADS", threads)
+        leaf = feats.clone().requires_grad_()
+        out = grid_sample_3d(leaf, coords, shape, grid)
+        out.square().sum().backward()
+        results.append((out.detach(), leaf.grad))
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_index_serves_many_calls(backend: str) -> None:
+    feats, coords, shape, grid = _random(6)
+    index = VoxelIndex(coords.long() + 0, shape, batches=2, backend=backend)
+    for mode in ("trilinear", "nearest"):
+        for f, g in ((feats, grid), (feats[:, :1], grid[:, :7]), (feats, grid[:, ::3])):
+            want = grid_sample_3d(f, coords, shape, g, mode, backend=backend)
+            assert torch.equal(index.sample(f, g, mode), want)
+    with pytest.raises(ValueError, match="batch items"):
+        index.sample(feats, grid[:1])
+    with pytest.raises(ValueError, match="coords must have shape"):
+        index.sample(feats[:5], grid)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_first_of_equal_rows_is_found(backend: str) -> None:
+    coords = torch.tensor([[0, 1, 1, 1], [0, 2, 2, 2], [0, 1, 1, 1], [0, 2, 2, 2]], dtype=torch.int32)
+    feats = torch.tensor([[5.0], [6.0], [7.0], [8.0]])
+    points = torch.tensor([[[1.5, 1.5, 1.5], [2.5, 2.5, 2.5]]])
+    assert grid_sample_3d(feats, coords, (4, 4, 4), points, backend=backend).flatten().tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_coordinates_beyond_int32_do_not_wrap(backend: str) -> None:
+    coords = torch.tensor([[0, 2**32, 0, 0], [2**32, 0, 0, 0]])
+    points = torch.tensor([[[0.5, 0.5, 0.5]]])
+    assert grid_sample_3d(torch.ones(2, 1), coords, (4, 4, 4), points, backend=backend).item() == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("mode", ["trilinear", "nearest"])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("voxels", "size", "channels", "points", "dtype"),
+    [
+        (0, 4, 3, 5, torch.float32),
+        (1, 1, 1, 5, torch.float32),
+        (300, 6, 6, 0, torch.float32),
+        (300, 6, 5, 700, torch.float16),
+        (300, 6, 64, 700, torch.bfloat16),
+        (2_500_000, 100, 6, 600_000, torch.float32),  # more than 2^20 rows and queries
+        (20_000, 2048, 8, 2000, torch.float16),
+    ],
+)
+def test_cuda_equals_cpu(
+    mode: str, normalize: bool, voxels: int, size: int, channels: int, points: int, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(voxels)
+    batched = torch.tensor([2, size, size, size])
+    coords = (torch.rand(voxels, 4, generator=generator) * batched).int()
+    feats = torch.randn(voxels, channels, generator=generator).to(dtype)
+    grid = torch.rand(2, points, 3, generator=generator) * (size + 2) - 1
+    seed = torch.randn(2, points, channels, generator=generator).to(dtype)
+    results = []
+    for device, ordered in (("cpu", False), ("cuda", True), ("cuda", True), ("cuda", False)):
+        leaf = feats.to(device).clone().requires_grad_()
+        torch.use_deterministic_algorithms(ordered)
+        try:
+            out = grid_sample_3d(
+                leaf, coords.to(device), (size, size, size), grid.to(device), mode, normalize=normalize
+            )  # fmt: skip
+            out.backward(seed.to(device))
+        finally:
+            torch.use_deterministic_algorithms(False)
+        assert out.device.type == device and out.dtype == dtype
+        results.append((out.detach().cpu(), leaf.grad.cpu()))
+    cpu, cuda, again, unordered = results
+    assert torch.equal(cpu[0], cuda[0]) and torch.equal(cpu[0], unordered[0])
+    assert torch.equal(cpu[1], cuda[1]) and torch.equal(cuda[1], again[1])
+    scale = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype]  # order of summation, one cast
+    torch.testing.assert_close(unordered[1], cpu[1], atol=scale, rtol=scale)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gradcheck() -> None:
+    feats, coords, shape, grid = _random(3, points=12)
+    arguments = coords.cuda(), shape, grid.double().cuda()
+    assert torch.autograd.gradcheck(lambda f: grid_sample_3d(f, *arguments), feats.double().cuda().requires_grad_())
 
 
 def test_reproduces_a_linear_field_on_a_dense_grid() -> None:

@@ -72,16 +72,83 @@ def test_flatter_diagonal_is_chosen(lifted, diagonal):
     assert set(triangles[0].tolist()) & set(triangles[1].tolist()) == diagonal
 
 
-def test_gradients():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients(backend):
     coords, dual, flags, weight = two_cube(torch.float64)
+    run = partial(flexible_dual_grid_to_mesh, coords, aabb=[[0, 0, 0], [2, 2, 2]], grid_size=2, backend=backend)
 
     def vertices(d, w):
-        return flexible_dual_grid_to_mesh(coords, d, flags, w, [[0, 0, 0], [2, 2, 2]], grid_size=2, train=True)[0]
+        return run(dual_vertices=d, intersected_flag=flags, split_weight=w, train=True)[0]
 
     assert torch.autograd.gradcheck(vertices, (dual.requires_grad_(), weight.requires_grad_()))
-    plain = flexible_dual_grid_to_mesh(coords, dual, flags, weight, [[0, 0, 0], [2, 2, 2]], grid_size=2)[0]
-    plain.sum().backward()
+    run(dual_vertices=dual, intersected_flag=flags, split_weight=weight)[0].sum().backward()
     assert torch.equal(dual.grad, torch.ones_like(dual))
+
+
+def random_grid(seed, count=(2, 6, 4), voxels=60, dtype=torch.float32):
+    """Distinct voxels in random order with random vertices, flags and weights."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor(count).expand(3)
+    coords = torch.unique((torch.rand(voxels, 3, generator=generator) * size).int(), dim=0)
+    coords = coords[torch.randperm(len(coords), generator=generator)]
+    dual = torch.rand(len(coords), 3, generator=generator, dtype=dtype)
+    flags = torch.rand(len(coords), 3, generator=generator) < 0.5
+    weight = torch.rand(len(coords), 1, generator=generator, dtype=dtype) + 0.1
+    return coords, dual, flags, weight
+
+
+FORMS = ["weights", "flatter", "published", "training"]
+
+
+def convert(grid, form, count, **options):
+    """Vertices, triangles and the gradients of a fixed weighted sum of the vertices."""
+    coords, dual, flags, weight = grid
+    leaves = dual.clone().requires_grad_(), weight.clone().requires_grad_()
+    vertices, triangles = flexible_dual_grid_to_mesh(
+        coords, leaves[0], flags, leaves[1] if form in ("weights", "training") else None, UNIT, grid_size=count,
+        train=form == "training", quirks="published" if form == "published" else None, **options,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    vertices.backward(torch.randn(vertices.shape, generator=generator, dtype=vertices.dtype).to(vertices.device))
+    return [t.detach().cpu() for t in (vertices, triangles, leaves[0].grad) if t is not None] + (
+        [leaves[1].grad.cpu()] if form == "training" else []
+    )
+
+
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), form=st.sampled_from(FORMS), dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_all_forms_equal_the_reference(seed, form, dtype):
+    grid = random_grid(seed, dtype=dtype)
+    native, reference = (convert(grid, form, (2, 6, 4), backend=b) for b in ("native", "reference"))
+    assert torch.equal(native[0], reference[0]) and torch.equal(native[1], reference[1])
+    for a, b in zip(native[2:], reference[2:], strict=True):  # up to 12 terms, in another order
+        torch.testing.assert_close(a, b, rtol=1e-4 if dtype == torch.float32 else 1e-10, atol=1e-5)
+
+
+@needs_native
+def test_flat_surfaces_are_cut_alike():
+    """On a plane both diagonals are equally flat: rounding decides, and must decide alike."""
+    x, y = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
+    coords = torch.stack([x, y, torch.full_like(x, 3)], -1).reshape(-1, 3).int()
+    dual = torch.rand(len(coords), 3, generator=torch.Generator().manual_seed(0))
+    dual[:, 2] = 0.3
+    flags = torch.zeros(len(coords), 3, dtype=torch.bool)
+    flags[:, 2] = True
+    grid = coords, dual, flags, torch.ones(len(coords), 1)
+    assert torch.equal(
+        convert(grid, "flatter", 40, backend="native")[1], convert(grid, "flatter", 40, backend="reference")[1]
+    )
+
+
+@needs_native
+def test_result_does_not_depend_on_threads(monkeypatch):
+    grid = random_grid(5, 64, 40_000)
+    results = []
+    for threads in ("1", "5"):
+        monkeypatch.setenv("OVOXEL_NUM_THREADS", threads)
+        results.append(convert(grid, "training", 64, backend="native"))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @needs_native
@@ -145,17 +212,64 @@ def test_voxel_size_wins():
     torch.testing.assert_close(vertices[7], torch.full((3,), 1.5))
 
 
+gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("voxels", "count", "dtype"),
+    [
+        (0, 8, torch.float32),
+        (1, 1, torch.float32),
+        (500, 8, torch.float64),
+        (3000, (2048, 3, 4), torch.float32),
+        (3_000_000, 130, torch.float32),  # more than 2^20 rows
+    ],
+)
+class TestCuda:
+    pytestmark = gpu
+
+    def test_equals_cpu_bit_by_bit(self, form, voxels, count, dtype):
+        grid = random_grid(voxels, count, voxels, dtype)
+        cpu, cuda, again = (convert([t.to(d) for t in grid], form, count) for d in ("cpu", "cuda", "cuda"))
+        for a, b, c in zip(cpu, cuda, again, strict=True):
+            assert torch.equal(a, b) and torch.equal(b, c)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_tensors_stay_on_the_device():
-    *grid, weight = two_cube()
-    run = partial(flexible_dual_grid_to_mesh, aabb=[[0, 0, 0], [2, 2, 2]], grid_size=2)
-    for train in (False, True):
-        expected = run(*grid, weight, train=train)
-        got = run(*(t.cuda() for t in grid), weight.cuda(), train=train)
-        for g, e in zip(got, expected, strict=True):
-            assert g.is_cuda
-            torch.testing.assert_close(g.cpu(), e)
+def test_cuda_gradients():
+    coords, dual, flags, weight = (t.cuda() for t in two_cube(torch.float64))
+
+    def vertices(d, w):
+        return flexible_dual_grid_to_mesh(coords, d, flags, w, [[0, 0, 0], [2, 2, 2]], grid_size=2, train=True)[0]
+
+    assert torch.autograd.gradcheck(vertices, (dual.requires_grad_(), weight.requires_grad_()))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_runs_on_the_current_stream():
+    grid = [t.cuda() for t in random_grid(1, 32, 20_000)]
+    expected = convert(grid, "weights", 32)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        got = convert(grid, "weights", 32)
+    stream.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    ("row", "message"), [([0, 0, 0], "unique"), ([9, 0, 0], "grid_size"), ([0, -1, 0], "grid_size")]
+)
+def test_cuda_refuses_bad_coordinates(row, message):
+    coords, dual, flags, _ = (t.cuda() for t in two_cube())
+    coords[7] = torch.tensor(row)
+    with pytest.raises(ValueError, match=message):
+        flexible_dual_grid_to_mesh(coords, dual, flags, None, [[0, 0, 0], [2, 2, 2]], grid_size=2)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
