@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from o_voxel.mesh import BVH
-from o_voxel.sampling import grid_sample_3d
+from o_voxel.sampling import VoxelIndex
 
 __all__ = ["AttributeVolume"]
 
@@ -40,13 +40,13 @@ class AttributeVolume:
         """
         n, c = self.feats.shape
         marked = torch.cat([self.feats, torch.ones(n, 1)], dim=1)  # the last channel tells where something was found
-        coords = torch.cat([torch.zeros(n, 1, dtype=torch.int32), self.coords], dim=1)
+        index = VoxelIndex(torch.cat([torch.zeros(n, 1, dtype=torch.int32), self.coords], dim=1), self.grid_size)
         out = np.empty((len(points), c), dtype=np.float32)
         lost = np.zeros(len(points), dtype=bool)
         for i in range(0, len(points), CHUNK):
             rows = slice(i, min(len(points), i + CHUNK))
             grid = torch.from_numpy(((points[rows] - self.origin) / self.voxel_size).astype(np.float32))[None]
-            value = grid_sample_3d(marked, coords, (1, c + 1, *self.grid_size), grid, mode="trilinear", normalize=True)
+            value = index.sample(marked, grid)
             out[rows] = value[0, :, :c].numpy()
             lost[rows] = value[0, :, c].numpy() < 0.5
         if lost.any():
