@@ -60,6 +60,18 @@ def test_published_vectors(vectors_dir, name, backend):
     assert (error.max(1) <= 1e-3).mean() >= 0.998
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("quirks", [None, "published"])
+@pytest.mark.parametrize("name", [*JSON_CASES, *NPZ_CASES])
+def test_vectors_on_cuda_give_the_bits_of_the_cpu(vectors_dir, name, quirks):
+    (vertices, faces), count, aabb, weights, _ = load_case(vectors_dir, name)
+    expected = mesh_to_flexible_dual_grid(vertices, faces, None, count, aabb, *weights, quirks=quirks)
+    got = mesh_to_flexible_dual_grid(vertices.cuda(), faces.cuda(), None, count, aabb, *weights, quirks=quirks)
+    for a, b in zip(got, expected, strict=True):
+        assert a.is_cuda and torch.equal(a.cpu(), b)
+
+
 @pytest.mark.parametrize("name", CORRECT_CASES)
 def test_correct_mode_agrees_where_no_defect_is_recorded(vectors_dir, name):
     mesh, count, aabb, weights, (coords, dual, flags) = load_case(vectors_dir, name)

@@ -125,6 +125,26 @@ def test_published_blender_vectors(blender_data, name, backend):
     assert_matches(*got, blender_data, name)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("quirks", [None, "published"])
+@pytest.mark.parametrize("mode", ["OPAQUE", "MASK", "BLEND"])
+def test_vectors_on_cuda_give_the_bits_of_the_cpu(trimesh_data, blender_data, mode, quirks):
+    calls = [
+        partial(textured_mesh_to_volumetric_attr, patch(trimesh_data, mode), None, 16, UNIT, offset, quirks=quirks)
+        for offset in (0, 1.5, -20)
+    ]
+    for interpolation, extension in (("Linear", "REPEAT"), ("Closest", "EXTEND"), ("Linear", "MIRROR")):
+        dump = blender_dump(blender_data, interpolation, extension, mode)
+        calls.append(partial(blender_dump_to_volumetric_attr, dump, None, 16, UNIT, quirks=quirks))
+    for call in calls:
+        coords, expected = call()
+        got_coords, got = call(device="cuda")
+        assert got_coords.is_cuda and torch.equal(got_coords.cpu(), coords)
+        for key in KEYS:
+            assert torch.equal(got[key].cpu(), expected[key]), key
+
+
 @needs_native
 @pytest.mark.parametrize("mode", ["OPAQUE", "MASK", "BLEND"])
 def test_native_equals_reference_on_textures(trimesh_data, blender_data, mode):
