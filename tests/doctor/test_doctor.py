@@ -47,7 +47,7 @@ def healthy(all_operations):
 
 @pytest.fixture
 def no_core(monkeypatch):
-    monkeypatch.setattr(report, "core_report", lambda devices: {"state": "ok", "with_cuda": False, "checks": []})
+    monkeypatch.setattr(report, "core_report", lambda devices, quick: {"state": "ok", "with_cuda": False, "checks": []})
 
 
 def test_every_operation_has_a_backend_in_use(healthy, all_operations):
@@ -116,6 +116,24 @@ def test_a_core_that_does_not_load_is_a_problem(monkeypatch):
     assert core["state"] == "broken" and "undefined symbol" in core["message"]
     monkeypatch.setattr(o_voxel._native, "native_module", lambda: None)
     assert voxel_core.core_report([CPU])["state"] == "absent"
+
+
+def test_verdicts_of_the_voxel_library_are_part_of_the_report(monkeypatch):
+    import o_voxel.selftest
+
+    found = [
+        o_voxel.selftest.Verdict(op, "native", ok, 0.0, 0.0, "note") for op, ok in (("curves", True), ("x", False))
+    ]
+    asked = []
+    monkeypatch.setattr(o_voxel.selftest, "run", lambda device, refresh: asked.append(refresh) or found)
+    monkeypatch.setattr(voxel_core, "_CHECKS", {})
+    core = voxel_core.core_report([CPU], quick=True)
+    if core["state"] == "ok":
+        assert [(c["operation"], c["state"]) for c in core["checks"]] == [("curves", "ok"), ("x", "broken")]
+        voxel_core.core_report([CPU])
+        assert asked == [False, True]
+        lines = report.problems({"operations": [], "voxel_core": core})
+        assert lines == ["o_voxel, x on cpu: note"]
 
 
 def test_a_wrong_core_is_a_problem(monkeypatch):

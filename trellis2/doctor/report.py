@@ -23,7 +23,7 @@ def collect(chosen: list[torch.device], quick: bool = False) -> dict[str, Any]:
         "devices": devices(),
         "accelerators": accelerators(),
         "operations": [row for device in chosen for row in operation_rows(device, quick)],
-        "voxel_core": core_report(chosen),
+        "voxel_core": core_report(chosen, quick),
     }
     found["advice"] = advice(found)
     found["problems"] = problems(found)

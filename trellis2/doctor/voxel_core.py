@@ -11,8 +11,6 @@ from torch import Tensor
 
 __all__ = ["core_report"]
 
-_BOX = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
-
 
 def _mesh(device: torch.device) -> tuple[Tensor, Tensor]:
     """A wavy torus, vertices [V, 3] and faces [F, 3]."""
@@ -25,39 +23,6 @@ def _mesh(device: torch.device) -> tuple[Tensor, Tensor]:
     c, d = (i + 1) % n * m + (j + 1) % m, i * m + (j + 1) % m
     faces = torch.cat([torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([a, c, d], -1).reshape(-1, 3)])
     return points.reshape(-1, 3).float().to(device), faces.int().to(device)
-
-
-def _curves(device: torch.device, backend: Any) -> list[Tensor]:
-    from o_voxel.serialize import decode_seq, encode_seq
-
-    coords = torch.randint(0, 512, (20_000, 3), generator=torch.Generator().manual_seed(0)).int().to(device)
-    out = []
-    for mode in ("z_order", "hilbert"):
-        codes = encode_seq(coords, mode=mode, backend=backend)
-        out += [codes, decode_seq(codes, mode=mode, backend=backend)]
-    return out
-
-
-def _sort_rows(coords: Tensor, *others: Tensor) -> list[Tensor]:
-    order = torch.unique(coords, dim=0, return_inverse=True)[1].argsort()
-    return [coords[order], *(t[order] for t in others)]
-
-
-def _to_dual_grid(device: torch.device, backend: Any) -> list[Tensor]:
-    from o_voxel.convert import mesh_to_flexible_dual_grid
-
-    grid = mesh_to_flexible_dual_grid(*_mesh(device), grid_size=48, aabb=_BOX, backend=backend)
-    return _sort_rows(*grid)
-
-
-def _to_mesh(device: torch.device, backend: Any) -> list[Tensor]:
-    from o_voxel.convert import flexible_dual_grid_to_mesh, mesh_to_flexible_dual_grid
-
-    coords, dual, flags = mesh_to_flexible_dual_grid(*_mesh(torch.device("cpu")), grid_size=48, aabb=_BOX)
-    inside = ((dual + 0.5) * 48 - coords).clamp(0, 1)
-    arguments = [t.to(device) for t in (coords, inside, flags)]
-    out = flexible_dual_grid_to_mesh(*arguments, None, aabb=_BOX, grid_size=48, backend=backend)
-    return [out[0], out[1]]
 
 
 def _rasterize(device: torch.device, backend: Any) -> list[Tensor]:
@@ -75,15 +40,12 @@ def _nearest(device: torch.device, backend: Any) -> list[Tensor]:
     return [BVH(*_mesh(device), backend=backend).unsigned_distance(points.to(device)).distance]
 
 
-_CHECKS: dict[str, Callable[[torch.device, str], list[Tensor]]] = {
-    "curve codes": _curves,
-    "mesh to dual grid": _to_dual_grid,
-    "dual grid to mesh": _to_mesh,
+_CHECKS: dict[str, Callable[[torch.device, str], list[Tensor]]] = {  # what o_voxel.selftest does not cover
     "rasterisation": _rasterize,
     "distance to a mesh": _nearest,
 }
 _TOLERANCE = 1e-4
-"""Bound on absolute differences of positions in a unit box: solves of 3×3 systems in float32."""
+"""Bound on absolute differences of lengths in a unit box."""
 _SHARE = {"rasterisation": 1e-3}
 """Part of the values that may differ by more: pixels whose centre lies on an edge."""
 
@@ -115,8 +77,30 @@ def _compare(name: str, device: torch.device) -> dict[str, Any]:
     return row
 
 
-def core_report(devices: list[torch.device]) -> dict[str, Any]:
-    """State of the core (`ok`, `absent`, `broken`), whether it holds CUDA code, and its checks."""
+def _self_tested(device: torch.device, refresh: bool) -> list[dict[str, Any]]:
+    """What o_voxel's own self-test says: CUDA kernels against the CPU, the CPU against PyTorch."""
+    from o_voxel.selftest import run
+
+    try:
+        verdicts = run(device, refresh=refresh)
+    except torch.OutOfMemoryError:
+        return [{"operation": "self-test", "device": str(device), "state": "untested", "message": "no memory for it"}]
+    return [
+        {
+            "operation": verdict.op.replace("_", " "),
+            "device": str(device),
+            "state": "ok" if verdict.ok else "broken",
+            "message": verdict.note,
+        }
+        for verdict in verdicts
+    ]
+
+
+def core_report(devices: list[torch.device], quick: bool = False) -> dict[str, Any]:
+    """State of the core (`ok`, `absent`, `broken`), whether it holds CUDA code, and the verdicts on its operations.
+
+    quick: believe the verdicts that o_voxel kept.
+    """
     from o_voxel._native import native_module
 
     report: dict[str, Any] = {"state": "ok", "message": "", "with_cuda": False, "checks": []}
@@ -128,6 +112,7 @@ def core_report(devices: list[torch.device]) -> dict[str, Any]:
         return report | {"state": "absent", "message": "the reference path is used"}
     report["with_cuda"] = bool(getattr(module, "with_cuda", False))
     for device in devices:
-        if device.type == "cpu" or report["with_cuda"]:
+        if device.type == "cpu" or (device.type == "cuda" and report["with_cuda"]):
+            report["checks"] += _self_tested(device, not quick)
             report["checks"] += [_compare(name, device) for name in _CHECKS]
     return report
