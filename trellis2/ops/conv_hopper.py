@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 
 import torch
 import triton
 from torch import Tensor
 
-from .conv_tuning import ConvConfig
+from .conv_configs import ConvConfig
 from .neighborhood import Arrangement, ChildArrangement
 from .triton_support import interpreting
 
@@ -29,6 +30,8 @@ def _hopper_device(index: int | None) -> bool:
 
 def hopper_possible(feats: Tensor, weight: Tensor, ck: int, cn: int, volume: int) -> bool:
     """Whether the kernel takes these shapes: 16-bit types, channels in multiples of 64."""
+    if os.environ.get("TRELLIS2_CONV_HOPPER", "0") != "1":
+        return False
     if interpreting() or feats.device.type != "cuda" or feats.dtype not in (torch.float16, torch.bfloat16):
         return False
     if ck % 64 or cn % 64 or (cn > 64 and cn % 128) or (cn > 128 and cn % 256) or volume > 64:

@@ -11,8 +11,9 @@ import torch
 import triton
 from torch import Tensor
 
-from .conv_hopper import launch_hopper
-from .conv_tuning import ConvConfig, WeightGradConfig, conv_config, weight_grad_config
+from .conv_configs import ConvConfig, ConvProblem, WeightGradConfig
+from .conv_hopper import hopper_possible, launch_hopper
+from .conv_tuning import choose_conv, choose_weight_grad
 from .neighborhood import Arrangement, ChildArrangement, Neighborhood
 from .triton_kernels.conv_gemm import conv_gemm_kernel, reduce_slices_kernel
 from .triton_kernels.conv_weight_grad import reduce_taps_kernel, weight_grad_kernel
@@ -53,8 +54,7 @@ def conv_rows(
 ) -> Tensor:  # [N, Cn]
     """The convolution (Ck = Ci, Cn = Co), or with `mirror` its transpose of output gradients (Ck = Co, Cn = Ci).
 
-    Same result bit for bit in every run; the order of additions depends on the configuration, which depends on the
-    shapes and the device only.
+    Same result bit for bit in every run, whatever the tile sizes: the order of additions follows from the shapes.
     """
     ck = feats.shape[1]
     num_rows, volume = hood.shape
@@ -63,7 +63,13 @@ def conv_rows(
     if out.numel() == 0:
         return out
     feats, weight = feats.contiguous(), weight.contiguous()
-    cfg = config if config is not None else conv_config(feats.dtype, hood.whole_rows, ck, cn, volume, feats.device)
+    cfg = config
+    if cfg is None:
+        problem = ConvProblem("input_grad" if mirror else "forward", feats.dtype, hood.whole_rows, ck, cn, volume)
+        possible = hopper_possible(feats, weight, ck, cn, volume)
+        cfg = choose_conv(
+            problem, feats.device, possible, lambda c: conv_rows(feats, weight, bias, hood, mirror=mirror, config=c)
+        )
     arranged = hood.arranged(cfg.bm, cfg.groups)
     parts = cfg.groups * cfg.slices
     partial = parts > 1
@@ -165,8 +171,15 @@ def conv_children(
     feats, weight = feats.contiguous(), weight.contiguous()
     cfg = config
     if cfg is None:
-        cfg = conv_config(feats.dtype, num_children, feats.shape[1], cn, hood.shape[1], feats.device)
-        cfg = cfg._replace(groups=1, slices=1)
+        ck, volume = feats.shape[1], hood.shape[1]
+        problem = ConvProblem("children", feats.dtype, num_children, ck, cn, volume)
+        possible = hopper_possible(feats, weight, ck, cn, volume)
+        cfg = choose_conv(
+            problem,
+            feats.device,
+            possible,
+            lambda c: conv_children(feats, weight, bias, hood, cells, num_children, config=c),
+        )
     with on_device(feats):
         arranged = arrange_children(hood, cells, num_children, cfg.bm)
         _launch(feats, weight, bias, out, arranged, cfg, cn, num_children, False)
@@ -186,8 +199,11 @@ def weight_gradient(
     if out.numel() == 0:
         return out
     grad, feats = grad.contiguous(), feats.contiguous()
-    cfg = config if config is not None else weight_grad_config(feats.dtype, co, ci, feats.device)
     pairs = hood.pairs()
+    cfg = config
+    if cfg is None:
+        problem = ConvProblem("weight_grad", feats.dtype, pairs.starts[-1], ci, co, volume)
+        cfg = choose_weight_grad(problem, feats.device, lambda c: weight_gradient(grad, feats, hood, config=c))
     starts: list[int] = []
     stops: list[int] = []
     tap_start = [0]
