@@ -43,13 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
         chosen += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     if any(d.type == "cuda" for d in chosen) and not torch.cuda.is_available():
         parser.error("PyTorch finds no CUDA device")
-    log = logging.getLogger("trellis2")
-    level = log.level
-    log.setLevel(logging.ERROR)  # the report says what the log would
+    logs = [logging.getLogger(name) for name in ("trellis2", "o_voxel")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)  # the report says what the log would
     try:
         found = collect(chosen, quick=options.quick)
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels):
+            log.setLevel(level)
     print(json.dumps(_finite(found), indent=1) if options.json else as_text(found))
     return 1 if found["problems"] else 0
 

@@ -22,7 +22,7 @@ def _judge(backend: Backend, device: torch.device, quick: bool) -> Verdict | Non
         verdict = known_verdict(backend, device)
         return verdict if verdict is not None else examine(backend, device, large=False, timed=True)
     try:
-        return examine(backend, device, large=True, timed=True)
+        return examine(backend, device, timed=True)
     except torch.OutOfMemoryError:
         return None
 
