@@ -110,7 +110,7 @@ def _flash_varlen(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_inde
 
 
 @functools.cache
-def _public_varlen() -> Callable[..., Tensor] | None:
+def _public_varlen() -> Callable[..., Any] | None:
     """`varlen_attn`, in PyTorch since 2.10."""
     try:
         from torch.nn.attention.varlen import varlen_attn
