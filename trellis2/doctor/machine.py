@@ -9,13 +9,15 @@ import platform
 import shutil
 from typing import Any
 
+import o_voxel
 import torch
 
+from .. import __version__ as trellis2_version
 from ..utils.memory import memory_tier
 
 __all__ = ["ACCELERATORS", "accelerators", "advice", "devices", "versions"]
 
-_PACKAGES = ("trellis2", "o_voxel", "torch", "triton", "numpy", "transformers", "safetensors", "huggingface_hub")
+_PACKAGES = ("triton", "numpy", "transformers", "safetensors", "huggingface_hub")
 ACCELERATORS = {
     "flash_attn": "attention backend flash_attn",
     "flash_attn_interface": "attention backend flash_attn_3 (Hopper)",
@@ -37,7 +39,7 @@ def versions() -> dict[str, Any]:
     """Versions of what results depend on; None where a package is not installed."""
     found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     found |= {name: _version(name) for name in _PACKAGES}
-    found["torch"] = torch.__version__
+    found |= {"trellis2": trellis2_version, "o_voxel": o_voxel.__version__, "torch": torch.__version__}
     found["cuda"] = torch.version.cuda
     found["hip"] = torch.version.hip
     found["cudnn"] = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None

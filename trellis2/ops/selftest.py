@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import __version__
 from . import backends
 from .backends import REFERENCE, Backend
 from .selftest_cases import CASES, Case
@@ -93,7 +94,7 @@ def machine_key(device: torch.device) -> dict[str, Any]:
     key: dict[str, Any] = {
         "torch": torch.__version__,
         "triton": _version("triton"),
-        "package": _version("trellis2"),
+        "package": __version__,
         "operations": _source_digest(),
         "interpreted": interpreting(),
     }
