@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["antialias", "interpolate", "rasterize", "texture"]
+__all__ = ["antialias", "interpolate", "peeler", "rasterize", "texture"]
 
 
 @cache
@@ -41,13 +41,19 @@ def _index(tri: Tensor) -> Tensor:
     return tri.to(torch.int32).contiguous()
 
 
+def peeler(pos: Tensor, tri: Tensor, size: tuple[int, int], grad_db: bool) -> Any:
+    """nvdiffrast's depth peeler, a context manager whose `rasterize_next_layer()` gives (rast, rast_db)."""
+    _on_gpu(pos)
+    return _module().DepthPeeler(_context(pos.device), pos.contiguous(), _index(tri), list(size), grad_db=grad_db)
+
+
 def rasterize(
     pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, grad_db: bool
 ) -> tuple[Tensor, Tensor]:
-    """`pos [B, V, 4]`. Raises ValueError for a given peel depth: nvdiffrast peels inside a context of its own."""
+    """`pos [B, V, 4]`. Raises ValueError for a given peel depth: nvdiffrast peels inside `peeler` only."""
     _on_gpu(pos)
     if peel is not None:
-        raise ValueError("backend='nvdiffrast' takes no peel_depth; use the default backend for depth peeling")
+        raise ValueError("backend='nvdiffrast' takes no peel_depth; use DepthPeeler")
     context = _context(pos.device)
     return _module().rasterize(context, pos.contiguous(), _index(tri), resolution=list(size), grad_db=grad_db)
 

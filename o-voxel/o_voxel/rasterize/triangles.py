@@ -180,12 +180,20 @@ class DepthPeeler:
         self._grad_db = grad_db
         self._backend: RasterBackend = backend
         self._depth: Tensor | None = None
+        self._external: Any = None
+        corners = _check_pos(pos)
+        if select_backend(backend, corners, through_cpu=True) == "nvdiffrast":
+            self._external = external.peeler(corners, tri, _check_resolution(resolution), grad_db)
 
     def __enter__(self) -> DepthPeeler:
+        if self._external is not None:
+            self._external.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._depth = None
+        if self._external is not None:
+            self._external.__exit__(*exc)
 
     @torch.no_grad()
     def _remember(self, rast: Tensor) -> None:
@@ -193,6 +201,9 @@ class DepthPeeler:
 
     def rasterize_next_layer(self) -> Any:
         """The next layer as from `rasterize`; all zeros once every layer has been drawn."""
+        if self._external is not None:
+            rast, rast_db = self._external.rasterize_next_layer()
+            return (rast, rast_db) if self._grad_db else rast
         call: dict[str, Any] = {"peel_depth": self._depth, "grad_db": self._grad_db, "backend": self._backend}
         layer = rasterize(self._pos, self._tri, self._resolution, **call)
         self._remember(layer[0] if self._grad_db else layer)

@@ -53,6 +53,17 @@ struct TextureGradBody {
     }
 };
 
+// One thread a channel of a texel: neighbouring threads read and write neighbouring floats.
+template <class Step>
+struct ByChannel {
+    Step step;
+    int64_t channels;
+    __device__ void operator()(int64_t i) const {
+        const int64_t texel = i / channels, c = i - texel * channels;
+        step.texel(texel, c, c + 1);
+    }
+};
+
 struct AntialiasBody {
     AntialiasCall call;
     float* out;
@@ -129,11 +140,12 @@ void textureGradOnDevice(const Workspace& workspace, const TextureGrad& grad) {
 }
 
 void downsampleOnDevice(const Workspace& workspace, const Downsample& step) {
-    launchFor(workspace, step.count(), step, "mip level");
+    launchFor(workspace, step.numTexels() * step.channels, ByChannel<Downsample>{step, step.channels}, "mip level");
 }
 
-void downsampleGradOnDevice(const Workspace& workspace, const DownsampleGrad& step) {
-    launchFor(workspace, step.count(), step, "gradient of a mip level");
+void downsampleGradOnDevice(const Workspace& workspace, const DownsampleGrad& grad) {
+    launchFor(workspace, grad.numTexels() * grad.step.channels, ByChannel<DownsampleGrad>{grad, grad.step.channels},
+              "gradient of a mip level");
 }
 
 void antialiasOnDevice(const Workspace& workspace, const AntialiasCall& call, float* out) {

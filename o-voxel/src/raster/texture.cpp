@@ -29,8 +29,12 @@ void textureGradOnHost(const TextureGrad& grad) {
             });
 }
 
-void downsampleOnHost(const Downsample& step) { runOnHost(step.count(), step); }
+void downsampleOnHost(const Downsample& step) {
+    runOnHost(step.numTexels(), [&](int64_t texel) { step.texel(texel, 0, step.channels); });
+}
 
-void downsampleGradOnHost(const DownsampleGrad& step) { runOnHost(step.count(), step); }
+void downsampleGradOnHost(const DownsampleGrad& grad) {
+    runOnHost(grad.numTexels(), [&](int64_t texel) { grad.texel(texel, 0, grad.step.channels); });
+}
 
 }  // namespace ovoxel

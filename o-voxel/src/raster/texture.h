@@ -288,20 +288,24 @@ struct Downsample {
     }
     OVOXEL_HD static int numTaps(int32_t size) { return size == 1 ? 1 : size % 2 == 0 ? 2 : 3; }
 
-    OVOXEL_HD int64_t count() const { return batch * half(height) * half(width) * channels; }
+    OVOXEL_HD int64_t numTexels() const { return batch * half(height) * half(width); }
 
-    OVOXEL_HD void operator()(int64_t i) const {
-        const int64_t c = i % channels, texel = i / channels, w = half(width), h = half(height);
-        const auto x = static_cast<int32_t>(texel % w), y = static_cast<int32_t>(texel / w % h);
-        const float* image = from + texel / (w * h) * height * width * channels + c;
-        float sum = 0;
-        for (int b = 0; b < numTaps(height); ++b) {
-            float row = 0;
-            for (int a = 0; a < numTaps(width); ++a)
-                row += weight(width, x, a) * image[((2 * int64_t{y} + b) * width + 2 * x + a) * channels];
-            sum += weight(height, y, b) * row;
+    // Channels [first, last) of one new texel.
+    OVOXEL_HD void texel(int64_t index, int64_t first, int64_t last) const {
+        const int64_t w = half(width), h = half(height);
+        const auto x = static_cast<int32_t>(index % w), y = static_cast<int32_t>(index / w % h);
+        const float* image = from + (index / (w * h) * height * width + 2 * int64_t{y} * width + 2 * x) * channels;
+        const int tapsY = numTaps(height), tapsX = numTaps(width);
+        for (int64_t c = first; c < last; ++c) {
+            float sum = 0;
+            for (int b = 0; b < tapsY; ++b) {
+                float row = 0;
+                for (int a = 0; a < tapsX; ++a)
+                    row += weight(width, x, a) * image[(int64_t{b} * width + a) * channels + c];
+                sum += weight(height, y, b) * row;
+            }
+            to[index * channels + c] = sum;
         }
-        to[i] = sum;
     }
 };
 
@@ -311,20 +315,22 @@ struct DownsampleGrad {
     float* gradFrom;
     const float* gradTo;
 
-    OVOXEL_HD int64_t count() const { return step.batch * step.height * step.width * step.channels; }
+    OVOXEL_HD int64_t numTexels() const { return int64_t{step.batch} * step.height * step.width; }
 
-    OVOXEL_HD void operator()(int64_t i) const {
-        const int64_t c = i % step.channels, texel = i / step.channels;
-        const auto x = static_cast<int32_t>(texel % step.width), y = static_cast<int32_t>(texel / step.width % step.height);
+    // Channels [first, last) of one texel of the larger level.
+    OVOXEL_HD void texel(int64_t index, int64_t first, int64_t last) const {
+        const auto x = static_cast<int32_t>(index % step.width), y = static_cast<int32_t>(index / step.width % step.height);
         const int32_t w = Downsample::half(step.width), h = Downsample::half(step.height);
-        const float* image = gradTo + texel / (int64_t{step.width} * step.height) * w * h * step.channels + c;
-        float sum = 0;
+        const float* image = gradTo + index / (int64_t{step.width} * step.height) * w * h * step.channels;
+        const int tapsY = Downsample::numTaps(step.height), tapsX = Downsample::numTaps(step.width);
         for (int32_t ty = larger(0, (y - 1) / 2); ty <= y / 2 && ty < h; ++ty)
-            for (int32_t tx = larger(0, (x - 1) / 2); tx <= x / 2 && tx < w; ++tx)
-                if (y - 2 * ty < Downsample::numTaps(step.height) && x - 2 * tx < Downsample::numTaps(step.width))
-                    sum += Downsample::weight(step.height, ty, y - 2 * ty) *
-                           Downsample::weight(step.width, tx, x - 2 * tx) * image[(int64_t{ty} * w + tx) * step.channels];
-        gradFrom[i] += sum;
+            for (int32_t tx = larger(0, (x - 1) / 2); tx <= x / 2 && tx < w; ++tx) {
+                const int b = y - 2 * ty, a = x - 2 * tx;
+                if (b >= tapsY || a >= tapsX) continue;
+                const float share = Downsample::weight(step.height, ty, b) * Downsample::weight(step.width, tx, a);
+                const float* g = image + (int64_t{ty} * w + tx) * step.channels;
+                for (int64_t c = first; c < last; ++c) gradFrom[index * step.channels + c] += share * g[c];
+            }
     }
 };
 
@@ -334,7 +340,7 @@ void textureGradOnHost(const TextureGrad& grad);
 void textureGradOnDevice(const Workspace& workspace, const TextureGrad& grad);
 void downsampleOnHost(const Downsample& step);
 void downsampleOnDevice(const Workspace& workspace, const Downsample& step);
-void downsampleGradOnHost(const DownsampleGrad& step);
-void downsampleGradOnDevice(const Workspace& workspace, const DownsampleGrad& step);
+void downsampleGradOnHost(const DownsampleGrad& grad);
+void downsampleGradOnDevice(const Workspace& workspace, const DownsampleGrad& grad);
 
 }  // namespace ovoxel

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from o_voxel._native import native_module
-from o_voxel.rasterize import antialias, external, interpolate, rasterize, texture
+from o_voxel.rasterize import DepthPeeler, antialias, external, interpolate, rasterize, texture
 from o_voxel.rasterize.selection import BACKEND_VARIABLE, select_backend
 
 ANY = torch.zeros(1)
@@ -48,6 +48,19 @@ def test_calls_reach_nvdiffrast_in_its_own_form(monkeypatch: pytest.MonkeyPatch)
         def __init__(self, device: torch.device) -> None:
             self.device = device
 
+    class Peeler:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            calls.append(("peel", args, kwargs))
+
+        def __enter__(self) -> Peeler:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            calls.append(("leave", exc, {}))
+
+        def rasterize_next_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+            return rast, rast
+
     def record(name: str, result: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             calls.append((name, args, kwargs))
@@ -58,6 +71,7 @@ def test_calls_reach_nvdiffrast_in_its_own_form(monkeypatch: pytest.MonkeyPatch)
     rast = torch.zeros(1, 2, 2, 4)
     fake = types.ModuleType("nvdiffrast.torch")
     fake.RasterizeCudaContext = Context  # type: ignore[attr-defined]
+    fake.DepthPeeler = Peeler  # type: ignore[attr-defined]
     fake.rasterize = record("rasterize", (rast, rast))  # type: ignore[attr-defined]
     fake.interpolate = record("interpolate", (torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 2)))  # type: ignore[attr-defined]
     fake.texture = record("texture", torch.zeros(1, 2, 2, 1))  # type: ignore[attr-defined]
@@ -73,6 +87,8 @@ def test_calls_reach_nvdiffrast_in_its_own_form(monkeypatch: pytest.MonkeyPatch)
         interpolate(torch.zeros(5, 3), rast, tri, rast, [1], backend="nvdiffrast")
         texture(torch.zeros(2, 2, 1), torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 4), backend="nvdiffrast")
         antialias(torch.zeros(1, 2, 2, 1), rast, pos, tri, pos_gradient_boost=2.0, backend="nvdiffrast")
+        with DepthPeeler(pos, tri, 2, backend="nvdiffrast") as peeler:
+            assert peeler.rasterize_next_layer() is rast
         with pytest.raises(ValueError, match="takes no peel_depth"):
             rasterize(pos, tri, 2, torch.zeros(2, 2), backend="nvdiffrast")
         with pytest.raises(ValueError, match="no boundary_mode 'mirror'"):
@@ -81,7 +97,7 @@ def test_calls_reach_nvdiffrast_in_its_own_form(monkeypatch: pytest.MonkeyPatch)
         external._module.cache_clear()
         external._context.cache_clear()
     names = [name for name, _, _ in calls]
-    assert names == ["rasterize", "interpolate", "texture", "antialias"]
+    assert names == ["rasterize", "interpolate", "texture", "antialias", "peel", "leave"]
     _, (context, corners, index), options = calls[0]
     assert isinstance(context, Context) and corners.shape == (1, 5, 4) and index.dtype == torch.int32
     assert options == {"resolution": [2, 2], "grad_db": True}
