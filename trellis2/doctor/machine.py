@@ -12,7 +12,8 @@ from typing import Any
 import o_voxel
 import torch
 
-from .. import __version__ as trellis2_version
+import trellis2
+
 from ..utils.memory import memory_tier
 
 __all__ = ["ACCELERATORS", "accelerators", "advice", "devices", "versions"]
@@ -39,7 +40,7 @@ def versions() -> dict[str, Any]:
     """Versions of what results depend on; None where a package is not installed."""
     found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     found |= {name: _version(name) for name in _PACKAGES}
-    found |= {"trellis2": trellis2_version, "o_voxel": o_voxel.__version__, "torch": torch.__version__}
+    found |= {"trellis2": trellis2.__version__, "o_voxel": o_voxel.__version__, "torch": torch.__version__}
     found["cuda"] = torch.version.cuda
     found["hip"] = torch.version.hip
     found["cudnn"] = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None

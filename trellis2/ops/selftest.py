@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__
+import trellis2
+
 from . import backends
 from .backends import REFERENCE, Backend
 from .selftest_cases import CASES, Case
@@ -94,7 +95,7 @@ def machine_key(device: torch.device) -> dict[str, Any]:
     key: dict[str, Any] = {
         "torch": torch.__version__,
         "triton": _version("triton"),
-        "package": __version__,
+        "package": trellis2.__version__,
         "operations": _source_digest(),
         "interpreted": interpreting(),
     }
