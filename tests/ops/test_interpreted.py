@@ -15,7 +15,10 @@ HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
-@pytest.mark.parametrize("name", ["test_fused_norm.py", "test_fused_rope.py", "test_low_precision.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["test_fused_norm.py", "test_fused_rope.py", "test_low_precision.py", "test_row_mlp.py", "test_triton_conv.py"],
+)
 def test_kernels_pass_their_tests_when_interpreted(name):
     env = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "kernel", str(HERE / name)]

@@ -28,9 +28,10 @@ _HALF = (torch.float16, torch.bfloat16)
 def norm_rows_silu_reference(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool, out: Tensor | None = None
 ) -> Tensor:
-    """Layer norm of rows [N, C] in float32, rounded to the type of x, then SiLU if asked."""
-    wide = (None if weight is None else weight.float(), None if bias is None else bias.float())
-    h = F.layer_norm(x.float(), x.shape[-1:], *wide, eps).to(x.dtype)
+    """Layer norm of rows [N, C] in float32 (float64 stays), rounded to the type of x, then SiLU if asked."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    scale, shift = (None if t is None else t.to(wide) for t in (weight, bias))
+    h = F.layer_norm(x.to(wide), x.shape[-1:], scale, shift, eps).to(x.dtype)
     if silu:
         h = F.silu(h)
     return h if out is None else out.copy_(h)
