@@ -70,8 +70,8 @@ DualMesh<T> dualMesh(Workspace& workspace, const DualGridView<T>& grid, Split sp
     mesh.vertices = workspace.allocate<T>(3 * (n + (train ? mesh.numQuads : 0)));
     mesh.triangles = workspace.allocate<int32_t>((train ? 12 : 6) * mesh.numQuads);
     if (train) mesh.quads = workspace.allocate<int32_t>(4 * mesh.numQuads);
-    parallelFor(n, kChunk, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) placeVertex(grid, row, mesh.vertices + 3 * row);
+    parallelFor(3 * n, 3 * kChunk, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) mesh.vertices[i] = placeCoordinate(grid, i);
     });
     parallelFor(chunks, 1, [&](int64_t begin, int64_t end) {
         for (int64_t c = begin; c < end; ++c) {

@@ -20,9 +20,11 @@ struct Counters {
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     insertKernel(VoxelTable table, DualGridView<T> grid, T* vertices, Counters* counters) {
-    const int64_t row = int64_t{kThreads} * blockIdx.x + threadIdx.x;
+    const int64_t first = int64_t{kThreads} * blockIdx.x, row = first + threadIdx.x;
+    if (vertices)  // neighbouring threads to neighbouring memory
+        for (int64_t i = 3 * first + threadIdx.x; i < 3 * (first + kThreads) && i < 3 * grid.n; i += kThreads)
+            vertices[i] = placeCoordinate(grid, i);
     if (row >= grid.n) return;
-    if (vertices) placeVertex(grid, row, vertices + 3 * row);
     if (!insideGrid(grid, row))
         counters->outside = 1;
     else if (!table.insert(row))
@@ -146,7 +148,7 @@ DualMesh<T> dualMeshOnDevice(Workspace& workspace, const DualGridView<T>& grid, 
         mesh.vertices = workspace.allocate<T>(3 * (n + mesh.numQuads));
         mesh.quads = workspace.allocate<int32_t>(4 * mesh.numQuads);
         T* vertices = mesh.vertices;
-        launchFor(workspace, n, [=] __device__(int64_t row) { placeVertex(grid, row, vertices + 3 * row); }, "vertices");
+        launchFor(workspace, 3 * n, [=] __device__(int64_t i) { vertices[i] = placeCoordinate(grid, i); }, "vertices");
         if (n > 0) writeKernel<T, true><<<blocks, kThreads, 0, stream>>>(grid, split, mesh, found, starts);
     } else if (n > 0) {
         writeKernel<T, false><<<blocks, kThreads, 0, stream>>>(grid, split, mesh, found, starts);

@@ -42,13 +42,14 @@ OVOXEL_HD inline bool insideGrid(const DualGridView<T>& grid, int64_t row) {
            c[2] < grid.gridSize[2];
 }
 
-// World position of a voxel's dual vertex.
+// World coordinate of a voxel's dual vertex: entry i = 3 * row + axis of the array [n, 3] of vertices.
 template <class T>
-OVOXEL_HD inline void placeVertex(const DualGridView<T>& grid, int64_t row, T* out) {
-    for (int a = 0; a < 3; ++a) {
-        const T voxels = grid.local[3 * row + a] + static_cast<T>(grid.coords[3 * row + a]);
-        out[a] = voxels * grid.voxelSize[a] + grid.origin[a];
-    }
+OVOXEL_HD inline T placeCoordinate(const DualGridView<T>& grid, int64_t i) {
+    const int axis = static_cast<int>(i % 3);
+    const T voxels = grid.local[i] + static_cast<T>(grid.coords[i]);
+    const T size = axis == 0 ? grid.voxelSize[0] : (axis == 1 ? grid.voxelSize[1] : grid.voxelSize[2]);
+    const T origin = axis == 0 ? grid.origin[0] : (axis == 1 ? grid.origin[1] : grid.origin[2]);
+    return voxels * size + origin;
 }
 
 // Looks up the voxels that the flagged edges need; returns bit a for each axis whose quad is complete.
