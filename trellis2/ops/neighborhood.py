@@ -108,11 +108,9 @@ class Neighborhood:
         return self.masks
 
     def pairs(self) -> Pairs:
-        """The pair lists, ascending output row inside a tap. One host synchronisation at the first call."""
+        """The pair lists, ascending output row inside a tap; needs Triton. Synchronises with the host once."""
         if self._pairs is None:
-            present = (self.table < self.num_sources).T.contiguous()  # [V, M]
-            taps, rows = torch.nonzero(present, as_tuple=True)
-            counts = torch.bincount(taps, minlength=self.shape[1])
-            starts = [0, *torch.cumsum(counts, 0).tolist()]
-            self._pairs = Pairs(rows.int(), self.table[rows, taps], tuple(starts))
+            from .triton_neighbors import list_pairs
+
+            self._pairs = list_pairs(self)
         return self._pairs

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from .neighborhood import MAX_MASK_TAPS, Arrangement, ChildArrangement, Neighborhood
+from .neighborhood import MAX_MASK_TAPS, Arrangement, ChildArrangement, Neighborhood, Pairs
 from .triton_kernels.neighbor_hash import (
     block_keys_kernel,
     block_links_kernel,
@@ -19,8 +19,9 @@ from .triton_kernels.neighbor_order import (
     sort_keys_kernel,
     tile_taps_kernel,
 )
+from .triton_kernels.neighbor_pairs import count_pairs_kernel, write_pairs_kernel
 
-__all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed"]
+__all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed", "list_pairs"]
 
 _WINDOW_BITS = 5
 WINDOW_ROWS = 262144
@@ -165,3 +166,23 @@ def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile:
     counts = torch.empty((1, tiles), dtype=torch.int32, device=device)
     tile_taps_kernel[(tiles,)](hood.tap_masks(), parents, places, taps, counts, V=hood.shape[1], TILE=tile)
     return ChildArrangement(base, order, taps, counts, places, slots)
+
+
+def list_pairs(hood: Neighborhood) -> Pairs:
+    """The pair lists of a map, ascending output row inside a tap. One host synchronisation."""
+    (num_rows, volume), device = hood.shape, hood.device
+    rows = max(16, 4096 // triton.next_power_of_2(volume))
+    blocks = max(1, triton.cdiv(num_rows, rows))
+    sizes = (num_rows, hood.num_sources, blocks)
+    shape = {"V": volume, "BLOCK_V": triton.next_power_of_2(volume), "ROWS": rows}
+    counts = torch.zeros((volume, blocks), dtype=torch.int32, device=device)
+    if num_rows:
+        count_pairs_kernel[(blocks,)](hood.table, counts, *sizes, **shape)
+    ends = torch.cumsum(counts.view(-1), 0)
+    starts = (ends - counts.view(-1)).view(volume, blocks)
+    bounds = (0, *ends.view(volume, blocks)[:, -1].tolist())
+    rows_out = torch.empty(bounds[-1], dtype=torch.int32, device=device)
+    rows_in = torch.empty(bounds[-1], dtype=torch.int32, device=device)
+    if bounds[-1]:
+        write_pairs_kernel[(blocks,)](hood.table, starts, rows_out, rows_in, *sizes, **shape)
+    return Pairs(rows_out, rows_in, bounds)
