@@ -157,21 +157,47 @@ struct TextureCall {
         return low * (1 - t.fy) + high * t.fy;
     }
 
-    OVOXEL_HD void evaluate(int64_t pixel, float* out) const {
+    // The up to eight texels that a pixel reads, null for none, and their weights.
+    OVOXEL_HD void gather(int64_t pixel, const float* (&texel)[8], float (&weight)[8]) const {
         int l[2];
         float blend;
         levels(pixel, l, blend);
-        const Taps near = taps(pixel, l[0]);
-        const float* texels = level[l[0]] + levelStart(pixel, l[0]);
-        float* to = out + pixel * channels;
-        if (blend == 0) {
-            for (int64_t c = 0; c < channels; ++c) to[c] = filtered(texels, near, c);
-            return;
+        for (int k = 0; k < 8; ++k) texel[k] = nullptr;
+        for (int s = 0; s < 2; ++s) {
+            if (s && !(blend > 0)) break;
+            const Taps t = taps(pixel, l[s]);
+            const float* texels = level[l[s]] + levelStart(pixel, l[s]);
+            const float share = s ? blend : 1 - blend;
+            if (filter == Filter::kNearest) {
+                texel[0] = t.offset[0] < 0 ? nullptr : texels + t.offset[0];
+                weight[0] = 1;
+                break;
+            }
+            for (int i = 0; i < 4; ++i) {
+                texel[4 * s + i] = t.offset[i] < 0 ? nullptr : texels + t.offset[i];
+                weight[4 * s + i] = share * ((i & 1 ? t.fx : 1 - t.fx) * (i & 2 ? t.fy : 1 - t.fy));
+            }
         }
-        const Taps far = taps(pixel, l[1]);
-        const float* farTexels = level[l[1]] + levelStart(pixel, l[1]);
-        for (int64_t c = 0; c < channels; ++c)
-            to[c] = filtered(texels, near, c) * (1 - blend) + filtered(farTexels, far, c) * blend;
+    }
+
+    OVOXEL_HD void evaluate(int64_t pixel, float* out) const {
+        const float* texel[8];
+        float weight[8];
+        gather(pixel, texel, weight);
+        float* to = out + pixel * channels;
+        // The same sums in the same order; one form keeps them in a register, the other in vectors over the channels.
+#ifdef __CUDA_ARCH__
+        for (int64_t c = 0; c < channels; ++c) {
+            float sum = 0;
+            for (int k = 0; k < 8; ++k)
+                if (texel[k]) sum += weight[k] * texel[k][c];
+            to[c] = sum;
+        }
+#else
+        for (int64_t c = 0; c < channels; ++c) to[c] = 0;
+        for (int k = 0; k < 8; ++k)
+            for (int64_t c = 0; c < channels && texel[k]; ++c) to[c] += weight[k] * texel[k][c];
+#endif
     }
 };
 
@@ -261,7 +287,7 @@ struct TextureGrad {
             for (int i = 0; i < (nearest ? 1 : 4); ++i) {
                 if (t.offset[i] < 0) continue;
                 const float weight =
-                    nearest ? 1.0f : share * (i & 1 ? t.fx : 1 - t.fx) * (i & 2 ? t.fy : 1 - t.fy);
+                    nearest ? 1.0f : share * ((i & 1 ? t.fx : 1 - t.fx) * (i & 2 ? t.fy : 1 - t.fy));
                 add(texels + t.offset[i], weight);
             }
         }

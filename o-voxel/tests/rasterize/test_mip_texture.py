@@ -78,7 +78,7 @@ def test_level_follows_the_footprint(backend: str) -> None:
     capped = texture(tex, uv, da, mip=mip, max_mip_level=2, backend=backend).flatten()
     torch.testing.assert_close(capped, torch.tensor([1.0, 2.0, 0.0, 1.5, 2.0]), atol=1e-5, rtol=0)
     nearest = texture(tex, uv, da, mip=mip, filter_mode="linear-mipmap-nearest", backend=backend).flatten()
-    assert nearest.tolist() in ([1, 3, 0, 1, 5], [1, 3, 0, 2, 5])
+    assert [round(v, 5) for v in nearest.tolist()] in ([1, 3, 0, 1, 5], [1, 3, 0, 2, 5])  # 1.5 may go either way
     bias = torch.tensor([[[0.0, 1.0, 2.5, -3.0, 99.0]]])
     alone = texture(tex, uv, mip_level_bias=bias, mip=MipChain(tuple(m[None] for m in mip)), backend=backend).flatten()
     torch.testing.assert_close(alone, torch.tensor([0.0, 1.0, 2.5, 0.0, 5.0]), atol=1e-5, rtol=0)
