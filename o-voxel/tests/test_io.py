@@ -330,3 +330,42 @@ def test_readers_take_file_objects_and_leave_them_open() -> None:
         stream.seek(0)
         assert _same_set(reader(stream), (coord - coord.min(), attr))
         assert not stream.closed
+
+
+@pytest.mark.parametrize("interleave", ["none", "as_is", "all"])
+def test_filter_of_each_attribute(interleave: str) -> None:
+    """`auto` predicts what is smooth, leaves noise alone, and reads back bit for bit."""
+    axis = np.arange(40)
+    coord = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    coord = coord[np.abs(np.linalg.norm(coord - 20, axis=1) - 17) < 0.7]
+    smooth = (coord * 6).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (len(coord), 2)).astype(np.uint8)
+    sizes = {}
+    for name in ("none", "parent", "neighbor", "auto"):
+        stream = io.BytesIO()
+        write_vxz(stream, coord, {"smooth": smooth, "noise": noise}, chunk_size=32, filter=name, compression="zstd",
+                  attr_interleave=interleave)  # fmt: skip
+        sizes[name] = len(stream.getvalue())
+        stream.seek(0)
+        back, attrs = read_vxz(stream)
+        key, order = np.lexsort(back.numpy().T), np.lexsort(coord.T)
+        assert np.array_equal(attrs["smooth"].numpy()[key], smooth[order])
+        assert np.array_equal(attrs["noise"].numpy()[key], noise[order])
+    assert sizes["auto"] <= min(sizes.values()) * 1.01
+    stream.seek(0)
+    header = read_vxz_info(stream)
+    assert header["filter"] == "mixed"
+    assert header["attr_filter"][1] == "none" != header["attr_filter"][0]
+
+
+def test_auto_filter_of_one_kind_is_an_ordinary_file() -> None:
+    stream = io.BytesIO()
+    write_vxz(stream, np.array([[0, 0, 0], [5, 5, 5]]), {"a": np.array([[3], [200]], np.uint8)}, filter="auto")
+    stream.seek(0)
+    header = read_vxz_info(stream)
+    assert header["filter"] in ("none", "parent", "neighbor")
+    assert "attr_filter" not in header
+    empty = io.BytesIO()
+    write_vxz(empty, np.zeros((0, 3), np.int32), {"a": np.zeros((0, 1), np.uint8)}, filter="auto")
+    empty.seek(0)
+    assert len(read_vxz(empty)[0]) == 0

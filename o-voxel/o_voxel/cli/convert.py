@@ -62,7 +62,8 @@ def add_parser(commands: Any) -> None:
     files = parser.add_argument_group(".vxz files")
     files.add_argument("--codec", choices=CODECS, default="zstd", help="compression of streams (%(default)s)")
     files.add_argument("--level", type=int, help="compression level (default: the codec's)")
-    files.add_argument("--filter", choices=FILTERS, default="none", help="prediction of attributes (%(default)s)")
+    files.add_argument("--filter", choices=(*FILTERS, "auto"), default="none",
+                       help="prediction of attributes; auto: one for each (%(default)s)")  # fmt: skip
     files.add_argument("--chunk-size", type=int, default=256, help="side of a chunk in voxels (%(default)s)")
     parser.set_defaults(run=_run)
 

@@ -37,7 +37,7 @@ def _vxz(path: Path, check: bool) -> dict[str, Any]:
         "bits_per_voxel": round(path.stat().st_size * 8 / max(header["num_voxel"], 1), 2),
         "attributes": {name: f"uint8 [{channels}]" for name, channels in header["attr"]},
         "codec": f"{header['compression']} {header['compression_level']}",
-        "filter": header["filter"],
+        "filter": header.get("attr_filter", header["filter"]),
         "chunks": f"{len(header['chunks'])} of {header['chunk_size']}³",
     }
     for key in ("grid_size", "aabb", "placement", "crc32"):

@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +23,7 @@ from o_voxel.io.arrays import (
     to_tensor,
 )
 from o_voxel.io.codecs import Codec, check_level, compress, decompress
-from o_voxel.io.filters import FILTERS, Filter, apply_filter, predict, undo_filter
+from o_voxel.io.filters import FILTERS, Filter, apply_filter, predict, smallest_filter, undo_filter
 from o_voxel.io.svo import build_octree, codes_to_coords, coords_to_codes, decode_octree
 from o_voxel.io.vxz_header import (
     INTERLEAVES,
@@ -78,6 +78,17 @@ def _sort_into_chunks(coord: Array, chunk_size: int) -> tuple[Array, Array, Arra
     return order, cell[starts[:-1]], starts, code
 
 
+def _choose_filters(ordered: list[Array], starts: Array, codes: Array, depth: int) -> list[str]:
+    """The filter of each attribute that suits the largest chunk best."""
+    if len(starts) < 2:
+        return ["none"] * len(ordered)
+    largest = int(np.argmax(np.diff(starts)))
+    rows = slice(int(starts[largest]), int(starts[largest + 1]))
+    tree = build_octree(codes[rows], depth)
+    predictions = {name: predict(name, tree) for name in FILTERS}
+    return [smallest_filter(array[rows], predictions) for array in ordered]
+
+
 def _split_channels(arrays: list[Array], interleave: str) -> list[Array]:
     """Attributes of one chunk [n, C] as the streams of an interleave mode [n, c]."""
     if interleave == "all":
@@ -92,7 +103,7 @@ def write_vxz(
     coord: ArrayLike,  # [N, 3] integer, unique, any sign
     attr: Mapping[str, ArrayLike],  # name -> uint8 [N, C]
     chunk_size: int = 256,
-    filter: Filter = "none",
+    filter: Filter | Literal["auto"] = "none",
     compression: Codec = "lzma",
     compression_level: int | None = None,
     attr_interleave: Interleave = "as_is",
@@ -103,14 +114,15 @@ def write_vxz(
 ) -> None:
     """Write voxels to a `.vxz` file (path: written aside and renamed) or an open binary file.
 
-    Rows come back sorted by (chunk, z-order code). `compression_level` None or 0 is the codec's default (deflate 9,
+    Rows come back sorted by (chunk, z-order code). `filter="auto"` chooses one for each attribute; where they differ,
+    readers that know only one filter a file refuse it. `compression_level` None or 0 is the codec's default (deflate 9,
     lzma 9, zstd 22). `metadata` adds JSON keys to the header (grid size, aabb ...) and `checksum` a CRC-32 of the
     binary section under `crc32`; other readers ignore both. `num_threads` <= 0 uses every core.
     Raises ValueError or TypeError on bad shapes, attributes that are not uint8, duplicate voxels, reserved names.
     """
     depth = check_chunk_size(chunk_size)
-    if filter not in FILTERS:
-        raise ValueError(f"filter must be one of {FILTERS}, got {filter!r}")
+    if filter not in (*FILTERS, "auto"):
+        raise ValueError(f"filter must be one of {(*FILTERS, 'auto')}, got {filter!r}")
     if attr_interleave not in INTERLEAVES:
         raise ValueError(f"attr_interleave must be one of {INTERLEAVES}, got {attr_interleave!r}")
     level = check_level(compression, compression_level)
@@ -127,12 +139,13 @@ def write_vxz(
     keys = ["svo", *(key for key, _ in attr_streams(channels, attr_interleave))]
     order, cells, starts, codes = _sort_into_chunks(positions, chunk_size)
     ordered = [np.ascontiguousarray(array[order]) for array in arrays.values()]
+    filters = _choose_filters(ordered, starts, codes, depth) if filter == "auto" else [str(filter)] * len(ordered)
 
     def encode(number: int) -> list[bytes]:
         rows = slice(int(starts[number]), int(starts[number + 1]))
         tree = build_octree(codes[rows], depth)
-        prediction = predict(filter, tree)
-        deltas = [apply_filter(array[rows], prediction) for array in ordered]
+        predictions = {name: predict(name, tree) for name in set(filters)}
+        deltas = [apply_filter(array[rows], predictions[name]) for array, name in zip(ordered, filters)]
         streams = [tree.nodes.tobytes(), *(part.tobytes() for part in _split_channels(deltas, attr_interleave))]
         return [compress(stream, compression, level) for stream in streams]
 
@@ -150,7 +163,7 @@ def write_vxz(
             for part in parts:
                 crc = zlib.crc32(part, crc)
         extra["crc32"] = crc
-    header = Header(len(positions), chunk_size, filter, compression, level, attr_interleave, channels, chunks)
+    header = Header(len(positions), chunk_size, filters, compression, level, attr_interleave, channels, chunks)
     raw_size = 12 * len(positions) + sum(array.nbytes for array in ordered)
     head = pack_header(header, raw_size, position, extra)
     with open_to_write(file) as stream:
@@ -184,14 +197,17 @@ def _read_chunk(blob: bytes, chunk: Chunk, header: Header, budget: int) -> tuple
             if len(data) != len(codes) * channels:
                 raise ValueError(f"stream {key!r} holds {len(data)} bytes, expected {len(codes)} x {channels}")
             parts.append(np.frombuffer(data, np.uint8).reshape(len(codes), channels))
-        tree = None if header.filter == "none" else build_octree(codes.astype(np.int64), depth)
-        prediction = None if tree is None else predict(header.filter, tree)
         if header.interleave == "as_is":
-            arrays = [undo_filter(part, prediction) for part in parts]
+            arrays = parts
         else:
-            table = undo_filter(np.concatenate(parts, 1), prediction) if parts else np.zeros((len(codes), 0), np.uint8)
+            table = np.concatenate(parts, 1) if parts else np.zeros((len(codes), 0), np.uint8)
             splits = np.cumsum([channels for _, channels in header.attr])[:-1]
             arrays = np.split(table, splits, axis=1) if header.attr else []
+        used = set(header.filters) - {"none"}
+        if used:
+            tree = build_octree(codes.astype(np.int64), depth)
+            predictions = {"none": None, **{name: predict(name, tree) for name in used}}
+            arrays = [undo_filter(array, predictions[name]) for array, name in zip(arrays, header.filters)]
     except ValueError as error:
         raise ValueError(f"chunk {list(chunk.idx)}: {error}") from error
     coords = codes_to_coords(codes)

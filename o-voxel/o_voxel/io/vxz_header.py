@@ -13,7 +13,7 @@ from typing import IO, Any, Literal, get_args
 
 from o_voxel.io.arrays import read_exactly
 from o_voxel.io.codecs import CODECS, check_level
-from o_voxel.io.filters import FILTERS
+from o_voxel.io.filters import FILTERS, MIXED
 
 __all__ = ["INTERLEAVES", "Chunk", "Header", "Interleave", "check_chunk_size", "pack_header", "read_header"]
 
@@ -41,7 +41,7 @@ class Header:
 
     num_voxels: int
     chunk_size: int
-    filter: str
+    filters: list[str]  # of each attribute
     compression: str
     compression_level: int
     interleave: str
@@ -77,11 +77,15 @@ def check_chunk_size(chunk_size: int) -> int:
 
 
 def pack_header(header: Header, raw_size: int, compressed_size: int, extra: Mapping[str, Any]) -> bytes:
-    """Magic, offset and JSON; `extra` keys follow the standard ones."""
+    """Magic, offset and JSON; `extra` keys follow the standard ones.
+
+    Attributes with different filters give the filter `mixed`, which other readers refuse, and the key `attr_filter`.
+    """
+    common = list(dict.fromkeys(header.filters))
     fields: dict[str, Any] = {
         "num_voxel": header.num_voxels,
         "chunk_size": header.chunk_size,
-        "filter": header.filter,
+        "filter": common[0] if len(common) == 1 else MIXED if common else "none",
         "compression": header.compression,
         "compression_level": header.compression_level,
         "raw_size": raw_size,
@@ -94,6 +98,8 @@ def pack_header(header: Header, raw_size: int, compressed_size: int, extra: Mapp
             for c in header.chunks
         ],
     }
+    if len(common) > 1:
+        fields["attr_filter"] = list(header.filters)
     for key, value in extra.items():
         if key in fields:
             raise ValueError(f"metadata must not use the header key {key!r}")
@@ -153,6 +159,20 @@ def _chunk(value: object, number: int, keys: list[str], size: int, chunk_size: i
     return Chunk((cell[0], cell[1], cell[2]), ptr, streams)
 
 
+def _filters(fields: dict[str, Any], count: int) -> list[str]:
+    name = _choice(fields, "filter", (*FILTERS, MIXED))
+    if name != MIXED:
+        return [name] * count
+    names = fields.get("attr_filter")
+    if (
+        not isinstance(names, list)
+        or len(names) != count
+        or not all(isinstance(n, str) and n in FILTERS for n in names)
+    ):
+        raise ValueError(f"header: attr_filter must hold one of {FILTERS} for each attribute, got {str(names)[:80]}")
+    return names
+
+
 def _parse_json(text: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(text.decode("utf-8"))
@@ -195,7 +215,7 @@ def read_header(stream: IO[bytes], max_voxels: int) -> Header:
     return Header(
         num_voxels,
         chunk_size,
-        _choice(fields, "filter", FILTERS),
+        _filters(fields, len(attr)),
         compression,
         level,
         interleave,

@@ -282,6 +282,14 @@ def _vxz_corpus() -> list[bytes]:
             for interleave, size, extent in (("as_is", 8, 12), ("all", 4, 7), ("none", 64, 12)):
                 files.append(_file(write_vxz, 40, extent, chunk_size=size, filter=filter_, compression=codec,
                                    compression_level=level, attr_interleave=interleave, num_threads=1))  # fmt: skip
+    generator = np.random.default_rng(5)
+    line = np.stack([np.arange(64), np.arange(64) // 2, np.arange(64) // 3], 1)
+    mixed = io.BytesIO()
+    noise = generator.integers(0, 256, (64, 2)).astype(np.uint8)
+    write_vxz(mixed, line, {"smooth": line.astype(np.uint8), "noise": noise},
+              chunk_size=32, filter="auto", compression="zstd", compression_level=3, num_threads=1)  # fmt: skip
+    assert b'"mixed"' in mixed.getvalue()
+    files.append(mixed.getvalue())
     files.append(_file(write_vxz, 30, 1000, chunk_size=1024, compression="zstd", checksum=True, num_threads=1))
     cube = np.stack(np.meshgrid(*[np.arange(16)] * 3), -1).reshape(-1, 3)
     stream = io.BytesIO()
