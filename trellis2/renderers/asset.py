@@ -55,6 +55,8 @@ class Asset:
     atlas: TexelAtlas  # textures times factors, M materials
     alpha_mode: np.ndarray  # [M] int32, 0 opaque, 1 mask, 2 blend
     alpha_cutoff: np.ndarray  # [M] float32
+    normal_maps: tuple[tuple[np.ndarray | None, float], ...]  # M times tangent-space [H, W, 3] and its scale
+    emissive: tuple[np.ndarray | None, ...]  # M times linear [H, W, 3]
     scale: float  # world = source (Z up) * scale + offset
     offset: np.ndarray  # [3] float64
 
@@ -67,6 +69,7 @@ class Asset:
             wrap = wraps.get(int(self.atlas.wrap[row, 0]), TextureWrapMode.MIRRORED_REPEAT)
             filter_mode = TextureFilterMode.CLOSEST if self.atlas.nearest[row] else TextureFilterMode.LINEAR
             texture = partial(Texture, filter_mode=filter_mode, wrap_mode=wrap)
+            (relief, relief_scale), glow = self.normal_maps[row], self.emissive[row]
             base = linear_to_srgb(torch.from_numpy(pixels[..., 0:3].copy()))
             alpha, metallic, roughness = (torch.from_numpy(pixels[..., i : i + 1].copy()) for i in (3, 4, 5))
             materials.append(
@@ -77,6 +80,10 @@ class Asset:
                     alpha_texture=texture(alpha),
                     alpha_mode=AlphaMode(int(self.alpha_mode[row])),
                     alpha_cutoff=float(self.alpha_cutoff[row]),
+                    normal_texture=None if relief is None else texture(torch.from_numpy(relief)),
+                    normal_scale=relief_scale,
+                    emissive_texture=None if glow is None else texture(torch.from_numpy(glow)),
+                    emissive_factor=(0.0, 0.0, 0.0) if glow is None else (1.0, 1.0, 1.0),
                 )
             )
         uv = torch.from_numpy(self.corners[:, 6:8].transpose(2, 0, 1) * [1, -1] + [0, 1]).float()  # v runs downwards
@@ -236,6 +243,8 @@ class _Merged:
             atlas=atlas,
             alpha_mode=np.asarray([m.alpha_mode for m in self.materials], np.int32),
             alpha_cutoff=np.asarray([m.alpha_cutoff for m in self.materials], np.float32),
+            normal_maps=tuple((m.normal_map, m.normal_scale) for m in self.materials),
+            emissive=tuple(m.emissive for m in self.materials),
             scale=scale,
             offset=offset,
         )

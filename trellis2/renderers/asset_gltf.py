@@ -77,9 +77,10 @@ def _read_material(file: GltfFile, gltf: dict[str, Any], limit: int) -> tuple[As
         metallic, roughness = float(pbr.get("metallicFactor", 1.0)), float(pbr.get("roughnessFactor", 1.0))
     if "KHR_materials_unlit" in extensions:
         metallic, roughness, packed = 0.0, 1.0, None
-    uses = [None if info is None else texture_use(file, info) for info in (base, packed)]
-    lead = uses[0] or uses[1]
-    images = [None if use is None else _pixels(file, use, lead, limit) for use in uses]
+    relief, glow = gltf.get("normalTexture"), gltf.get("emissiveTexture")
+    uses = [None if info is None else texture_use(file, info) for info in (base, packed, relief, glow)]
+    lead = next((use for use in uses if use is not None), None)
+    *images, bumps, lamp = [None if use is None else _pixels(file, use, lead, limit) for use in uses]
     height = max([image.shape[0] for image in images if image is not None] or [1])
     width = max([image.shape[1] for image in images if image is not None] or [1])
     texture = np.ones((height, width, NUM_CHANNELS), np.float32)
@@ -98,7 +99,26 @@ def _read_material(file: GltfFile, gltf: dict[str, Any], limit: int) -> tuple[As
     wrap = (REPEAT, REPEAT) if lead is None else (_WRAPS[lead.wrap[0]], _WRAPS[lead.wrap[1]])
     cutoff = float(gltf.get("alphaCutoff", 0.5))
     nearest = lead is not None and lead.nearest
-    return AssetMaterial(np.clip(texture, 0, 1), wrap, nearest, mode, cutoff), lead
+    emitted = np.asarray([float(c) for c in gltf.get("emissiveFactor", (0.0, 0.0, 0.0))[:3]], np.float32)
+    emitted = emitted * float(extensions.get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0))
+    material = AssetMaterial(
+        np.clip(texture, 0, 1),
+        wrap,
+        nearest,
+        mode,
+        cutoff,
+        normal_map=None if bumps is None or bumps.shape[:2] == (1, 1) else bumps[..., :3],
+        normal_scale=1.0 if relief is None else float(relief.get("scale", 1.0)),
+        emissive=_glow(emitted, lamp),
+    )
+    return material, lead
+
+
+def _glow(factor: np.ndarray, image: np.ndarray | None) -> np.ndarray | None:
+    """Linear radiance [H, W, 3] of a factor and an optional texture; None where there is none."""
+    if not (factor > 0).any():
+        return None
+    return factor[None, None] * (1.0 if image is None else to_linear(image[..., :3]))
 
 
 def _pixels(file: GltfFile, use: TextureUse, lead: TextureUse | None, limit: int) -> np.ndarray:

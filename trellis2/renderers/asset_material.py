@@ -38,6 +38,9 @@ class AssetMaterial:
     nearest: bool  # no filtering
     alpha_mode: int
     alpha_cutoff: float
+    normal_map: np.ndarray | None = None  # [H, W, 3] float32, tangent space as (n + 1) / 2
+    normal_scale: float = 1.0
+    emissive: np.ndarray | None = None  # [H, W, 3] float32 linear
 
 
 DEFAULT_MATERIAL = AssetMaterial(

@@ -55,6 +55,7 @@ class Layers:
         point: Tensor,  # [n, 3] world
         normal: Tensor,  # [n, 3] unit, on the viewer's side
         attrs: Tensor,  # [n, 6] in [0, 1], columns of `ATTRIBUTES`
+        emission: Tensor | None = None,  # [n, 3] linear radiance of its own
     ) -> None:
         """Composite one layer behind what is there."""
         rotation = self._view.extrinsics[:3, :3]
@@ -63,10 +64,11 @@ class Layers:
         albedo = decode(attrs[:, 0:3], self._transfer)
         ks = torch.stack([torch.zeros_like(attrs[:, 4]), attrs[:, 4], attrs[:, 3]], dim=1)
         weight = attrs[:, 5:6] if self._empty else (1 - self.opacity[sample]) * attrs[:, 5:6]
-        lit = {
-            name: torch.cat(environment.shade_parts(point, normal, albedo, ks, self._view.eye), dim=1) * weight
-            for name, environment in self._environments.items()
-        }
+        lit = {}
+        for name, environment in self._environments.items():
+            diffuse, specular = environment.shade_parts(point, normal, albedo, ks, self._view.eye)
+            unshadowed = specular if emission is None else specular + emission
+            lit[name] = torch.cat([diffuse, unshadowed], dim=1) * weight
         if self._empty:
             self._empty = False
             self.mask = spread(torch.ones_like(z), sample, self._count)

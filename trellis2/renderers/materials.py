@@ -1,7 +1,7 @@
 """Metallic-roughness attributes at surface points, from textured materials.
 
 n points, F faces, M materials. Attribute columns: base colour 3 (as stored, not linearised), metallic, roughness,
-alpha.
+alpha; where a material has relief or light of its own also normal 3 (tangent space) and emitted radiance 3 (linear).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trellis2.representations import (
@@ -25,7 +26,7 @@ from trellis2.representations import (
 from .color import linear_to_srgb, srgb_to_linear
 from .surface import Hits, interpolate_corners, interpolate_corners_da
 
-__all__ = ["MaterialTable", "make_material_table", "sample_texture"]
+__all__ = ["MaterialTable", "apply_relief", "make_material_table", "sample_texture"]
 
 _BOUNDARY = {
     TextureWrapMode.CLAMP_TO_EDGE: "clamp",
@@ -33,6 +34,7 @@ _BOUNDARY = {
     TextureWrapMode.MIRRORED_REPEAT: "mirror",
 }
 _DEFAULT = (0.8, 0.8, 0.8, 0.0, 0.5, 1.0)  # of faces whose material id is outside the list
+_NO_RELIEF, _NO_LIGHT = (0.5, 0.5, 1.0), (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,11 @@ class MaterialTable:
     """Materials of a mesh made ready for look-ups; row M stands for faces without one."""
 
     layers: tuple[tuple[_Layer, ...], ...]  # by material
-    factor: Tensor  # [M + 1, 6]
+    factor: Tensor  # [M + 1, 6 or 12]
     mode: Tensor  # [M + 1] int64, `AlphaMode`
     cutoff: Tensor  # [M + 1]
     opaque: bool  # one depth layer shows everything
+    normal_scale: Tensor  # [M + 1]
 
     @property
     def textured(self) -> bool:
@@ -60,7 +63,7 @@ class MaterialTable:
         return any(self.layers)
 
     def evaluate(self, mesh: MeshWithPbrMaterial, hits: Hits) -> Tensor:
-        """Attributes `[n, 6]` of points on the mesh that the table was made for.
+        """Attributes `[n, 6]`, with relief or emission `[n, 12]`, of points on the mesh that the table was made for.
 
         Textures are read with the footprint of the sample if the hits carry derivatives.
         """
@@ -76,6 +79,9 @@ class MaterialTable:
         mode = self.mode[ids]
         cut = torch.where(mode == AlphaMode.MASK, (out[:, 5] > self.cutoff[ids]).to(out.dtype), out[:, 5])
         out[:, 5] = torch.where(mode == AlphaMode.OPAQUE, 1.0, cut)
+        if out.shape[1] > 6:
+            out[:, 6:9] = out[:, 6:9] * 2 - 1
+            out[:, 6:8] *= self.normal_scale[ids][:, None]
         return out
 
     def _multiply_textures(self, out: Tensor, mesh: MeshWithPbrMaterial, hits: Hits, ids: Tensor) -> None:
@@ -97,19 +103,51 @@ class MaterialTable:
 
 def make_material_table(materials: Sequence[PbrMaterial], device: torch.device) -> MaterialTable:
     """Group the textures of each material and make their mip levels."""
-    rows, modes, cutoffs = [], [], []
+    extras = any(m.normal_texture is not None or bool((m.emissive_factor > 0).any()) for m in materials)
+    rows, modes, cutoffs, scales = [], [], [], []
     for material in materials:
         base = material.base_color_factor.tolist()
-        rows.append([*base, material.metallic_factor, material.roughness_factor, material.alpha_factor])
+        row = [*base, material.metallic_factor, material.roughness_factor, material.alpha_factor]
+        if extras:
+            relief = _NO_RELIEF if material.normal_texture is None else (1.0, 1.0, 1.0)
+            row += [*relief, *material.emissive_factor.tolist()]
+        rows.append(row)
         modes.append(int(material.alpha_mode))
         cutoffs.append(material.alpha_cutoff)
+        scales.append(material.normal_scale)
+    default = (*_DEFAULT, *_NO_RELIEF, *_NO_LIGHT) if extras else _DEFAULT
     return MaterialTable(
         layers=tuple(_layers_of(material, device) for material in materials),
-        factor=torch.tensor([*rows, _DEFAULT], device=device),
+        factor=torch.tensor([*rows, default], device=device),
         mode=torch.tensor([*modes, int(AlphaMode.OPAQUE)], device=device),
         cutoff=torch.tensor([*cutoffs, 0.5], device=device),
         opaque=all(mode == AlphaMode.OPAQUE for mode in modes),
+        normal_scale=torch.tensor([*scales, 1.0], device=device),
     )
+
+
+def apply_relief(normal: Tensor, relief: Tensor, vertices: Tensor, mesh: MeshWithPbrMaterial, hits: Hits) -> Tensor:
+    """Unit shading `normal [n, 3]` of `mesh` at `vertices [V, 3]`, bent by tangent-space normals `relief [n, 3]`.
+
+    Tangents are those of the face, made perpendicular to the normal; where texture coordinates span no area the normal
+    stays.
+    """
+    corners = mesh.faces[hits.face].long()
+    a, b, c = (vertices[corners[:, i]] for i in range(3))
+    uv = mesh.uv_coords[hits.face]
+    (du1, dv1), (du2, dv2) = ((uv[:, i] - uv[:, 0]).unbind(1) for i in (1, 2))
+    area = du1 * dv2 - du2 * dv1
+    sign = torch.sign(area)[:, None]
+    along_u = ((b - a) * dv2[:, None] - (c - a) * dv1[:, None]) * sign
+    along_v = ((c - a) * du1[:, None] - (b - a) * du2[:, None]) * sign
+    tangents = []
+    for direction in (along_u, -along_v):
+        level = direction - (direction * normal).sum(1, keepdim=True) * normal
+        tangents.append(F.normalize(level, dim=1, eps=1e-20))
+    bent = tangents[0] * relief[:, 0:1] + tangents[1] * relief[:, 1:2] + normal * relief[:, 2:3]
+    length = bent.norm(dim=1, keepdim=True)
+    sound = (area[:, None].abs() > 0) & torch.isfinite(length) & (length > 1e-6)
+    return torch.where(sound, bent / length, normal)
 
 
 def _layers_of(material: PbrMaterial, device: torch.device) -> tuple[_Layer, ...]:
@@ -117,6 +155,9 @@ def _layers_of(material: PbrMaterial, device: torch.device) -> tuple[_Layer, ...
     slots += [(material.roughness_texture, (4,))]
     if material.alpha_mode != AlphaMode.OPAQUE:
         slots += [(material.alpha_texture, (5,))]
+    slots += [(material.normal_texture, (6, 7, 8))]
+    if bool((material.emissive_factor > 0).any()):
+        slots += [(material.emissive_texture, (9, 10, 11))]
     groups: dict[tuple[Any, ...], list[tuple[Tensor, tuple[int, ...]]]] = {}
     for texture, columns in slots:
         if texture is None:

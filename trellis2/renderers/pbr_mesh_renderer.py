@@ -20,7 +20,7 @@ from .color import tone_map
 from .corner_normals import corner_normals
 from .env_map import EnvMap
 from .layers import ATTRIBUTES, Layers
-from .materials import MaterialTable, make_material_table
+from .materials import MaterialTable, apply_relief, make_material_table
 from .options import AttrDict, make_options
 from .surface import (
     View,
@@ -138,13 +138,20 @@ class PbrMeshRenderer:
             shading = normal
             if smooth is not None:
                 shading = _towards(F.normalize(interpolate_corners(smooth, hits), dim=-1), normal)
+            emission = None
             if isinstance(mesh, MeshWithPbrMaterial):
                 assert table is not None
                 attrs = table.evaluate(mesh, hits)
+                if attrs.shape[1] > 6:
+                    sides = torch.cat([1 - 2 * away.float()] * 2 + [torch.ones_like(away, dtype=torch.float32)], dim=1)
+                    relief = attrs[:, 6:9] * sides
+                    shading = _towards(apply_relief(shading, relief, vertices, mesh, hits), normal)
+                    emission = attrs[:, 9:12]
+                    attrs = attrs[:, :6]
             else:
                 source = point if transformation is None else interpolate_hits(mesh.vertices, faces, hits)
                 attrs = self._voxel_attributes(mesh, source)
-            out.add(hits.sample, point, shading, attrs.float().clamp(0, 1))
+            out.add(hits.sample, point, shading, attrs.float().clamp(0, 1), emission)
             if count == 1 or not out.is_open(hits.sample):
                 break
 

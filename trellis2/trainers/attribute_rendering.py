@@ -45,7 +45,7 @@ def look_at_surface(mesh: Any, camera: Camera, resolution: int) -> VisibleSurfac
 @torch.no_grad()
 def textured_attributes(mesh: Any, surface: VisibleSurface) -> Tensor:
     """Base colour, metallic, roughness, alpha `[6, R, R]` of a `MeshWithPbrMaterial` from its textures."""
-    return surface.image(make_material_table(mesh.materials, mesh.device).evaluate(mesh, surface.hits))
+    return surface.image(make_material_table(mesh.materials, mesh.device).evaluate(mesh, surface.hits)[:, :6])
 
 
 def read_voxels(coords: Tensor, values: Tensor, resolution: int, surface: VisibleSurface) -> Tensor:

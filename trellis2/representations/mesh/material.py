@@ -59,7 +59,11 @@ class Texture:
 
 
 class PbrMaterial:
-    """Base colour, metallic, roughness and alpha, each a factor times an optional texture."""
+    """Base colour, metallic, roughness and alpha, each a factor times an optional texture; light of its own; relief.
+
+    `normal_texture` holds tangent-space normals as (n + 1) / 2, x along growing u, y along falling v (glTF);
+    `emissive` is linear radiance.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,14 @@ class PbrMaterial:
         alpha_factor: float = 1.0,
         alpha_mode: AlphaMode = AlphaMode.OPAQUE,
         alpha_cutoff: float = 0.5,
+        normal_texture: Texture | None = None,
+        normal_scale: float = 1.0,
+        emissive_texture: Texture | None = None,
+        emissive_factor: Tensor | Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
+        emissive = torch.as_tensor(emissive_factor, dtype=torch.float32).flatten()
+        if emissive.numel() != 3:
+            raise ValueError(f"emissive_factor must have 3 numbers, got {emissive.numel()}")
         factor = torch.as_tensor(base_color_factor, dtype=torch.float32).flatten()
         if factor.numel() < 3:
             raise ValueError(f"base_color_factor must have at least 3 numbers, got {factor.numel()}")
@@ -87,6 +98,10 @@ class PbrMaterial:
         self.alpha_factor = float(alpha_factor)
         self.alpha_mode = AlphaMode(alpha_mode)
         self.alpha_cutoff = float(alpha_cutoff)
+        self.normal_texture = normal_texture
+        self.normal_scale = float(normal_scale)
+        self.emissive_texture = emissive_texture
+        self.emissive_factor = emissive
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PbrMaterial:
         def moved(texture: Texture | None) -> Texture | None:
@@ -103,6 +118,10 @@ class PbrMaterial:
             self.alpha_factor,
             self.alpha_mode,
             self.alpha_cutoff,
+            moved(self.normal_texture),
+            self.normal_scale,
+            moved(self.emissive_texture),
+            self.emissive_factor.to(device=device, non_blocking=non_blocking),
         )
 
 
