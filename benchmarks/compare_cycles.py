@@ -5,7 +5,7 @@
 For each asset: intersection over union of the silhouettes, PSNR of the base colours and of the shaded pictures (both
 through our tone map, before black). Goals: IoU >= 0.995, base colour >= 35 dB, shaded >= 25 dB. The shaded pictures
 differ because ours knows no shadows and reflections of the object in itself beyond screen-space occlusion; the report
-also gives the PSNR over the object's pixels alone and the noise of Cycles, measured between two seeds' halves.
+also gives PSNR over the object's pixels alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from measure import machine, write_results
 from PIL import Image
 
-from trellis2.renderers import EnvMap, PbrMeshRenderer, open_environment
+from trellis2.renderers import EnvMap, MeshRenderer, PbrMeshRenderer, open_environment
 from trellis2.renderers.asset import Asset, load_asset
 from trellis2.renderers.cameras import extrinsics_look_at, intrinsics_from_fov, orbit_eye
 from trellis2.renderers.color import linear_to_srgb, tone_map
@@ -34,6 +35,7 @@ from trellis2.utils.pictures import save_picture
 
 REPO = Path(__file__).resolve().parent.parent
 FOV, YAW, PITCH = 35.0, math.pi - 0.5, 0.35
+MASK_SAMPLES = 16  # a pixel side, for silhouettes; with few, edges along the axes fall on exact halves
 GOALS = {"iou": 0.995, "base_color_db": 35.0, "shaded_db": 25.0}
 
 
@@ -44,6 +46,33 @@ def camera_matrices(asset: Asset) -> tuple[torch.Tensor, torch.Tensor, list[list
     extrinsics = extrinsics_look_at(eye, torch.zeros(3).double(), torch.tensor([0.0, 0.0, 1.0]).double())
     pose = np.linalg.inv(extrinsics.numpy()) * np.array([1.0, -1.0, -1.0, 1.0])
     return extrinsics.float(), intrinsics_from_fov(math.radians(FOV)), pose.tolist()
+
+
+def write_ramp(path: Path, color: tuple[float, float, float], metallic: float) -> Path:
+    """Five balls of roughness 0, 0.25, 0.5, 0.75, 1 side by side."""
+    scene = trimesh.Scene()
+    for i in range(5):
+        ball = trimesh.creation.icosphere(4, radius=0.45)
+        ball.apply_translation([i - 2.0, 0.3 * i, 0.0])
+        ball.vertex_normals  # noqa: B018  # exported when known
+        material = trimesh.visual.material.PBRMaterial(
+            baseColorFactor=[*color, 1.0], metallicFactor=metallic, roughnessFactor=i / 4
+        )
+        ball.visual = trimesh.visual.TextureVisuals(uv=np.zeros((len(ball.vertices), 2)), material=material)
+        scene.add_geometry(ball, geom_name=f"ball{i}", node_name=f"ball{i}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene.export(path)
+    return path
+
+
+def default_assets() -> list[Path]:
+    """The example meshes and two ramps of roughness."""
+    folder = Path(tempfile.mkdtemp())
+    ramps = [
+        write_ramp(folder / "gold_ramp.glb", (1.0, 0.71, 0.29), 1.0),
+        write_ramp(folder / "plastic_ramp.glb", (0.1, 0.3, 0.8), 0.0),
+    ]
+    return [*sorted((REPO / "assets" / "example_mesh").glob("*.glb")), *ramps]
 
 
 def draw_with_cycles(asset_path: Path, asset: Asset, args: argparse.Namespace, folder: Path) -> dict[str, np.ndarray]:
@@ -78,13 +107,14 @@ def draw_with_ours(asset: Asset, args: argparse.Namespace) -> dict[str, np.ndarr
     extrinsics, intrinsics, _ = camera_matrices(asset)
     options = {"resolution": args.resolution, "near": 0.5, "far": 6.0, "ssaa": args.ssaa}
     environment = EnvMap(open_environment(args.env))
-    buffers = ["shaded", "base_color", "mask"]
+    buffers = ["shaded", "base_color"]
     drawn = PbrMeshRenderer(options).render(asset.to_mesh(), extrinsics, intrinsics, environment, buffers=buffers)
-    base = drawn.base_color / drawn.mask.clamp_min(1e-6) * drawn.mask
+    fine = {"resolution": args.resolution, "near": 0.5, "far": 6.0, "ssaa": MASK_SAMPLES}
+    mask = MeshRenderer(fine).render(asset.to_mesh(), extrinsics, intrinsics, ["mask"]).mask
     return {
         "shaded": drawn.shaded.permute(1, 2, 0).numpy(),
-        "base_color": base.permute(1, 2, 0).numpy(),
-        "mask": drawn.mask.numpy(),
+        "base_color": drawn.base_color.permute(1, 2, 0).numpy(),
+        "mask": mask.numpy(),
     }
 
 
@@ -133,19 +163,18 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--blender-python", default=sys.executable, help="a Python with the module bpy")
-    parser.add_argument("--assets", type=Path, nargs="*", help="default: assets/example_mesh/*.glb")
+    parser.add_argument("--assets", type=Path, nargs="*", help="default: assets/example_mesh/*.glb and two ramps")
     parser.add_argument("--env", default="interior")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--samples", type=int, default=128)
-    parser.add_argument("--base-samples", type=int, default=64)
+    parser.add_argument("--base-samples", type=int, default=256)
     parser.add_argument("--ssaa", type=int, default=4)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     parser.add_argument("--sheet", type=Path, help="picture with a row for each asset of --sheet-assets")
     parser.add_argument("--sheet-assets", nargs="*", help="names on the sheet (default: all)")
     args = parser.parse_args(argv)
-    paths = args.assets or sorted((REPO / "assets" / "example_mesh").glob("*.glb"))
     rows, pictures = [], []
-    for path in paths:
+    for path in args.assets or default_assets():
         figures, row = compare(path, args)
         rows.append(figures)
         if args.sheet_assets is None or path.stem in args.sheet_assets:
