@@ -1,7 +1,6 @@
 #include "raster/antialias.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -13,37 +12,50 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 13;
 
-struct EdgeEntry {
-    uint64_t key = kNoEdge;
-    int32_t low = std::numeric_limits<int32_t>::max(), high = -1;
+struct HalfEdge {
+    uint64_t key;
+    int32_t own;   // the vertex opposite the edge
+    int64_t slot;  // in the table of neighbours
 };
-
-EdgeEntry& findEdge(std::vector<EdgeEntry>& table, uint64_t key) {
-    const uint64_t mask = table.size() - 1;
-    uint64_t slot = edgeHash(key) & mask;
-    while (table[slot].key != key && table[slot].key != kNoEdge) slot = (slot + 1) & mask;
-    return table[slot];
-}
 
 }  // namespace
 
 void edgeNeighboursOnHost(const int32_t* tri, int64_t numTriangles, int32_t* out) {
-    std::vector<EdgeEntry> table(edgeSlots(numTriangles));
+    // Half-edges sorted into buckets by their smaller vertex, which keeps neighbours in memory neighbours in the mesh.
+    int64_t numBuckets = 1;
+    while (numBuckets < numTriangles) numBuckets *= 2;
+    const auto bucketOf = [&](uint64_t key) { return static_cast<int64_t>(key >> 32) & (numBuckets - 1); };
     const auto edgeOf = [](const int32_t* row, int k) { return edgeKey(row[(k + 1) % 3], row[(k + 2) % 3]); };
-    for (const int32_t* row = tri; row != tri + 3 * numTriangles; row += 3)
-        for (int k = 0; k < 3 && hasEdges(row); ++k) {
-            EdgeEntry& entry = findEdge(table, edgeOf(row, k));
-            entry = {edgeOf(row, k), std::min(entry.low, row[k]), std::max(entry.high, row[k])};
+    std::vector<int64_t> cursor(numBuckets + 1, 0);
+    for (int64_t f = 0; f < numTriangles; ++f)
+        for (int k = 0; k < 3 && hasEdges(tri + 3 * f); ++k) ++cursor[bucketOf(edgeOf(tri + 3 * f, k))];
+    std::vector<int64_t> start(numBuckets + 1, 0);
+    for (int64_t i = 0; i < numBuckets; ++i) {
+        start[i + 1] = start[i] + cursor[i];
+        cursor[i] = start[i];
+    }
+    std::vector<HalfEdge> edges(start[numBuckets]);
+    for (int64_t f = 0; f < numTriangles; ++f) {
+        const int32_t* row = tri + 3 * f;
+        for (int k = 0; k < 3; ++k) {
+            out[3 * f + k] = -1;
+            if (hasEdges(row)) edges[cursor[bucketOf(edgeOf(row, k))]++] = {edgeOf(row, k), row[k], 3 * f + k};
         }
-    parallelFor(numTriangles, kGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t f = begin; f < end; ++f)
-            for (int k = 0; k < 3; ++k) {
-                const int32_t* row = tri + 3 * f;
-                out[3 * f + k] = -1;
-                if (!hasEdges(row)) continue;
-                const EdgeEntry& entry = findEdge(table, edgeOf(row, k));
-                out[3 * f + k] = acrossEdge(entry.low, entry.high, row[k]);
+    }
+    parallelFor(numBuckets, kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const auto first = edges.begin() + start[i], last = edges.begin() + start[i + 1];
+            std::sort(first, last, [](const HalfEdge& a, const HalfEdge& b) { return a.key < b.key; });
+            for (auto edge = first; edge != last;) {
+                int32_t low = edge->own, high = edge->own;
+                auto next = edge;
+                for (; next != last && next->key == edge->key; ++next) {
+                    low = std::min(low, next->own);
+                    high = std::max(high, next->own);
+                }
+                for (; edge != next; ++edge) out[edge->slot] = acrossEdge(low, high, edge->own);
             }
+        }
     });
 }
 

@@ -1,4 +1,4 @@
-// Hash table from an edge to the smallest and the largest vertex opposite it.
+// Keys of edges, and what a triangle sees across one.
 #pragma once
 
 #include <cstdint>
