@@ -38,7 +38,7 @@ def _per_row(value: Tensor, x: Tensor, rows: RowSamples | None) -> Tensor:
 
 def residual_norm_reference(
     x: Tensor,  # [N, L, C], or [T, C] with `rows`
-    branch: Tensor | None,  # as x
+    branch: Tensor | None,  # as x, or [N, 1, C]
     gate: Tensor | None,  # [N, C]
     weight: Tensor | None,  # [C]
     bias: Tensor | None,  # [C]
@@ -60,6 +60,17 @@ def residual_norm_reference(
     return x, h
 
 
+def _branch_rows(x: Tensor, branch: Tensor | None) -> tuple[Tensor | None, bool]:
+    """Rows of the branch, [T, C]; or one row a sample, [N, C], if all its rows are the same, and whether that is so."""
+    if branch is None:
+        return None, False
+    if branch.ndim == 3 and x.ndim == 3 and branch.stride(2) == 1 and (branch.shape[1] == 1 or branch.stride(1) == 0):
+        return branch[:, 0], True
+    if branch.ndim == 2 and branch.stride(0) == 0 and branch.stride(1) == 1:
+        return branch[:1], True  # of one sample
+    return branch.expand(x.shape).contiguous().view(-1, x.shape[-1]), False
+
+
 def residual_norm_triton(
     x: Tensor,
     branch: Tensor | None,
@@ -76,18 +87,19 @@ def residual_norm_triton(
     from .triton_kernels.residual_norm import launch_residual_norm
 
     flat = x.contiguous().view(-1, x.shape[-1])
-    other = None if branch is None else branch.contiguous().view_as(flat)
+    other, shared = _branch_rows(x, branch)
     per_sample = x.shape[1] if x.ndim == 3 else x.shape[0]
     ragged = rows.sample if rows is not None and x.ndim == 2 and rows.lengths.shape[0] > 1 else None
+    vectors = (gate, weight, bias, shift, scale)
     total, out, _ = launch_residual_norm(
-        flat, other, gate, weight, bias, shift, scale, ragged, per_sample, eps, norm=norm
+        flat, other, *vectors, ragged, per_sample, eps, norm=norm, shared_branch=shared
     )
     return total.view(x.shape), None if out is None else out.view(x.shape)
 
 
 def residual_norm(
     x: Tensor,  # [N, L, C] dense, or [T, C] ragged
-    branch: Tensor | None = None,  # as x
+    branch: Tensor | None = None,  # as x, or one row for all: [N, 1, C], [1, C]
     *,
     gate: Tensor | None = None,  # [N, C]
     weight: Tensor | None = None,  # [C]

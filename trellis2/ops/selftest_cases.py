@@ -125,7 +125,8 @@ def _residual_norm(rows: int, channels: int, samples: int, dtype: torch.dtype) -
         @torch.no_grad()
         def call(run: Run) -> Outputs:
             total, normed = run(x.clone(), branch, gate, weight, bias, shift, scale, sizes, 1e-6, True)
-            return {"sum": total, "norm": normed}
+            plain = run(x.clone(), branch[:1], None, None, None, None, None, sizes, 1e-6, True)
+            return {"sum": total, "norm": normed, "sum with one row": plain[0], "norm with one row": plain[1]}
 
         return call
 
