@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from o_voxel._device import cuda_core
 from o_voxel._native import native_module
 from o_voxel.sampling import VoxelIndex, grid_sample_3d
 
 BACKENDS = ["reference"] + (["native"] if native_module() is not None else [])
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available() or cuda_core() is None, reason="needs CUDA and its kernels"
+)
 needs_native = pytest.mark.skipif(native_module() is None, reason="compiled core not built")
 
 
@@ -167,7 +171,7 @@ def test_coordinates_beyond_int32_do_not_wrap(backend: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
 @pytest.mark.parametrize("mode", ["trilinear", "nearest"])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_cuda_equals_cpu(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
 def test_cuda_gradcheck() -> None:
     feats, coords, shape, grid = _random(3, points=12)
     arguments = coords.cuda(), shape, grid.double().cuda()

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from o_voxel._device import cuda_core
 from o_voxel._native import native_module
 from o_voxel.convert import flexible_dual_grid_to_mesh
 
@@ -212,7 +213,9 @@ def test_voxel_size_wins():
     torch.testing.assert_close(vertices[7], torch.full((3,), 1.5))
 
 
-gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available() or cuda_core() is None, reason="needs CUDA and its kernels"
+)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -227,7 +230,7 @@ gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason
     ],
 )
 class TestCuda:
-    pytestmark = gpu
+    pytestmark = [pytest.mark.gpu, needs_cuda]
 
     def test_equals_cpu_bit_by_bit(self, form, voxels, count, dtype):
         grid = random_grid(voxels, count, voxels, dtype)
@@ -237,7 +240,7 @@ class TestCuda:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_cuda_gradients():
     coords, dual, flags, weight = (t.cuda() for t in two_cube(torch.float64))
 
@@ -248,7 +251,7 @@ def test_cuda_gradients():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_cuda_runs_on_the_current_stream():
     grid = [t.cuda() for t in random_grid(1, 32, 20_000)]
     expected = convert(grid, "weights", 32)
@@ -261,7 +264,7 @@ def test_cuda_runs_on_the_current_stream():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 @pytest.mark.parametrize(
     ("row", "message"), [([0, 0, 0], "unique"), ([9, 0, 0], "grid_size"), ([0, -1, 0], "grid_size")]
 )
