@@ -74,14 +74,24 @@ def decode(rng: random.Random) -> str:
     return "read"
 
 
-def run_slice(reader: str, first: int, count: int, seed: int, folder: Path | None) -> dict[str, Any]:
-    """Run inputs `first` .. `first + count - 1`; returns counts, the worst time and memory, and failures."""
+def run_slice(
+    reader: str, first: int, count: int, seed: int, folder: Path | None, limit: float | None = None
+) -> dict[str, Any]:
+    """Run inputs `first` .. `first + count - 1`, or as many as `limit` seconds allow.
+
+    Returns counts, the worst time and memory, and failures.
+    """
+    end = None if limit is None else time.perf_counter() + limit
+    done = 0
     warnings.simplefilter("ignore")
     corpus = CORPUS[reader]() if reader in CORPUS else []
     outcome: collections.Counter[str] = collections.Counter()
     failures: list[str] = []
     worst_seconds, worst_bytes = 0.0, 0
     for number in range(first, first + count):
+        if end is not None and time.perf_counter() > end:
+            break
+        done += 1
         rng = random.Random(f"{seed}/{reader}/{number}")
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         data = b"" if reader == "octree" else MUTATORS[reader](rng.choice(corpus), rng)
@@ -109,7 +119,7 @@ def run_slice(reader: str, first: int, count: int, seed: int, folder: Path | Non
                 failures.append(f"input {number}: took {seconds:.1f} s")
     faulthandler.cancel_dump_traceback_later()
     return {
-        "count": count, "read": outcome["read"], "refused": outcome["refused"], "failures": failures[:20],
+        "count": done, "read": outcome["read"], "refused": outcome["refused"], "failures": failures[:20],
         "num_failures": len(failures), "worst_seconds": round(worst_seconds, 4), "worst_bytes": worst_bytes,
     }  # fmt: skip
 
@@ -122,6 +132,8 @@ def run_parallel(args: argparse.Namespace) -> dict[str, Any]:
     for first, count in slices:
         command = [sys.executable, __file__, "--reader", args.reader, "--first", str(first + args.first), "--count",
                    str(count), "--seed", str(args.seed)]  # fmt: skip
+        if args.seconds:
+            command += ["--seconds", str(args.seconds)]
         if args.folder:
             command += ["--folder", str(args.folder)]
         children.append(
@@ -152,6 +164,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seconds", type=float, help="stop after this time, with fewer inputs")
     parser.add_argument("--folder", type=Path, help="where inputs that fail are kept")
     parser.add_argument("--output", type=Path, help="JSON file for the result")
     args = parser.parse_args()
@@ -161,7 +174,7 @@ def main() -> int:
     if args.jobs > 1:
         result = run_parallel(args)
     else:
-        result = run_slice(args.reader, args.first, args.count, args.seed, args.folder)
+        result = run_slice(args.reader, args.first, args.count, args.seed, args.folder, args.seconds)
     result = {
         "reader": args.reader, "seed": args.seed, **result, "limit_bytes": LIMIT,
         "seconds": round(time.perf_counter() - begin, 1), "sanitizers": "libasan" in os.environ.get("LD_PRELOAD", ""),
