@@ -3,8 +3,9 @@
     python benchmarks/bench_render.py [--device cuda] [--frames 120] [--resolution 1024] [--faces 1000000]
     python benchmarks/bench_render.py --device cpu --frames 3 --resolution 512 --faces 100000
 
-Two assets of one bumpy ball: with three 2048^2 textures, and with attributes in a sparse voxel grid (512^3 for a million
-faces; cells stay wider than half an edge). Goals: 120 frames of 1024^2 of a million faces in 3 s on an H200; a 512^2 frame of 100,000 faces in 0.5 s on two CPU cores.
+Two assets of one bumpy ball: with three 2048^2 textures, and with attributes in a sparse voxel grid (512^3 for a
+million faces; cells stay wider than half an edge). Goals: 120 frames of 1024^2 of a million faces in 3 s on an H200; a
+512^2 frame of 100,000 faces in 0.5 s on two CPU cores.
 """
 
 from __future__ import annotations
