@@ -109,6 +109,25 @@ def test_kernel_on_dense_batches(dtype):
         torch.testing.assert_close(got.double().flatten(0, 1), want, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("samples", [pytest.param(n, marks=kernel) for n in (1, 3)])
+def test_kernel_adds_one_row_to_all_rows_of_a_sample(samples):
+    x, _, (gate, shift, scale), _, rows = _inputs([6] * samples, 20, torch.float32, device=DEVICE)
+    row = _randn_rows(samples)
+    vectors = (gate, None, None, shift, scale)
+    want = _oracle(x, row[rows.sample], *vectors, rows, 1e-6, True)
+    dense = x.view(samples, 6, 20)
+    for branch in (row[:, None], row[:, None].expand(-1, 6, -1)):
+        for got, expected in zip(residual_norm_triton(dense, branch, *vectors, None, 1e-6, True), want):
+            torch.testing.assert_close(got.double().flatten(0, 1), expected, rtol=0, atol=2e-5)
+    branch = row.expand(6, -1) if samples == 1 else row[rows.sample]
+    for got, expected in zip(residual_norm_triton(x, branch, *vectors, rows, 1e-6, True), want):
+        torch.testing.assert_close(got.double(), expected, rtol=0, atol=2e-5)
+
+
+def _randn_rows(count):
+    return torch.randn(count, 20, generator=torch.Generator().manual_seed(3)).to(DEVICE)
+
+
 @pytest.mark.parametrize("empty", [pytest.param(0, marks=kernel)])
 def test_kernel_on_no_rows(empty):
     x = torch.zeros(empty, 8, device=DEVICE)

@@ -19,20 +19,31 @@ class TimestepEmbedder(nn.Module):
             nn.Linear(frequency_embedding_size, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size)
         )
         self.frequency_embedding_size = frequency_embedding_size
+        self._frequencies = _frequencies(frequency_embedding_size, 10000)  # on the device of the last call
 
     @staticmethod
     def timestep_embedding(t: Tensor, dim: int, max_period: float = 10000) -> Tensor:
         """[N] -> [N, dim] float32: cos(t·ω_j), then sin(t·ω_j), ω_j = max_period^(−j/half); a zero if dim is odd."""
-        half = dim // 2
-        steps = torch.arange(half, dtype=torch.float32, device="cpu")
-        frequencies = torch.exp(-math.log(max_period) * steps / half)  # one ulp of which t = 1000 would magnify
-        angles = t[:, None].float() * frequencies.to(t.device)[None]
-        embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
-        return nn.functional.pad(embedding, (0, dim % 2))
+        return _sinusoids(t, _frequencies(dim, max_period).to(t.device), dim)
 
     def forward(self, t: Tensor) -> Tensor:
-        embedding = self.timestep_embedding(t, self.frequency_embedding_size)
+        if self._frequencies.device != t.device:
+            self._frequencies = self._frequencies.to(t.device)
+        embedding = _sinusoids(t, self._frequencies, self.frequency_embedding_size)
         return self.mlp(embedding.to(next(self.mlp.parameters()).dtype))
+
+
+def _frequencies(dim: int, max_period: float) -> Tensor:
+    """ω_j, [dim / 2] float32, computed on the CPU: a difference of one ulp between devices would grow with t."""
+    half = dim // 2
+    steps = torch.arange(half, dtype=torch.float32, device="cpu")
+    return torch.exp(-math.log(max_period) * steps / half)
+
+
+def _sinusoids(t: Tensor, frequencies: Tensor, dim: int) -> Tensor:
+    angles = t[:, None].float() * frequencies[None]
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return nn.functional.pad(embedding, (0, dim % 2))
 
 
 class AbsolutePositionEmbedder(nn.Module):

@@ -16,7 +16,7 @@ __all__ = ["launch_residual_norm"]
 @triton.jit
 def _residual_norm_kernel(
     x_ptr,  # [T, C]
-    branch_ptr,  # [T, C], or unused
+    branch_ptr,  # [T, C], or [N, C] in rows of `branch_stride` if SHARED_BRANCH, or unused
     gate_ptr,  # [N, C] in rows of `gate_stride`, or unused
     weight_ptr,  # [C], or unused
     bias_ptr,  # [C], or unused
@@ -28,6 +28,7 @@ def _residual_norm_kernel(
     out_scale_ptr,  # [T] float32 out: what the quantised row is multiplied by, or unused
     num_rows,
     rows_per_sample,
+    branch_stride,
     gate_stride,
     mod_stride,
     eps,
@@ -35,6 +36,7 @@ def _residual_norm_kernel(
     BLOCK_C: tl.constexpr,
     ROWS: tl.constexpr,
     HAS_BRANCH: tl.constexpr,
+    SHARED_BRANCH: tl.constexpr,
     HAS_GATE: tl.constexpr,
     HAS_NORM: tl.constexpr,
     AFFINE: tl.constexpr,
@@ -49,14 +51,18 @@ def _residual_norm_kernel(
     mask = row_ok[:, None] & col_ok[None, :]
     offsets = rows[:, None] * C + cols[None, :]
     x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
-    if HAS_GATE or MODULATE:
+    if HAS_GATE or MODULATE or SHARED_BRANCH:
         if RAGGED:
             sample = tl.load(row_sample_ptr + rows, mask=row_ok, other=0)
         else:
             sample = rows // rows_per_sample
     if HAS_BRANCH:
         total = x.to(tl.float32)
-        branch = tl.load(branch_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+        if SHARED_BRANCH:
+            branch = tl.load(branch_ptr + sample[:, None] * branch_stride + cols[None, :], mask=mask, other=0.0)
+        else:
+            branch = tl.load(branch_ptr + offsets, mask=mask, other=0.0)
+        branch = branch.to(tl.float32)
         if HAS_GATE:
             gate = tl.load(gate_ptr + sample[:, None] * gate_stride + cols[None, :], mask=mask, other=0.0)
             branch = branch * gate.to(tl.float32)
@@ -87,7 +93,7 @@ def _residual_norm_kernel(
 
 def launch_residual_norm(
     x: Tensor,  # [T, C] contiguous
-    branch: Tensor | None,  # [T, C] contiguous
+    branch: Tensor | None,  # [T, C] contiguous, or [N, C] with unit stride in C if shared_branch
     gate: Tensor | None,  # [N, C], unit stride in C
     weight: Tensor | None,  # [C]
     bias: Tensor | None,  # [C]
@@ -98,6 +104,7 @@ def launch_residual_norm(
     eps: float,
     *,
     norm: bool = True,
+    shared_branch: bool = False,
     out_dtype: torch.dtype | None = None,
     rows_per_program: int = 1,
     num_warps: int = 4,
@@ -126,6 +133,7 @@ def launch_residual_norm(
         x if out_scale is None else out_scale,
         num_rows,
         max(1, rows_per_sample),
+        0 if branch is None else branch.stride(0),
         0 if gate is None else gate.stride(0),
         mod.stride(0),
         eps,
@@ -133,6 +141,7 @@ def launch_residual_norm(
         BLOCK_C=triton.next_power_of_2(channels),
         ROWS=rows_per_program,
         HAS_BRANCH=branch is not None,
+        SHARED_BRANCH=shared_branch,
         HAS_GATE=gate is not None,
         HAS_NORM=norm,
         AFFINE=weight is not None,
