@@ -5,7 +5,7 @@
 Random weights; the voxels of a bumpy sphere at 512³, 1024³ and 1536³ (`surface_voxels.py`) stand for what the networks
 would decide: the latents lie on their coarsenings, and the subdivision of the shape decoder is forced from them.
 A cap is enforced with torch.cuda.set_per_process_memory_fraction; the memory that CUDA itself takes (context, kernels)
-is subtracted from it, so that the whole process stays below. Sampling runs a few steps with guidance: memory does not
+is subtracted from it, so that the whole process stays below. Sampling runs one step with guidance: memory does not
 depend on their number. Columns: peak allocated / peak held by the allocator, 10⁹ bytes, and time of the stage.
 """
 
@@ -116,7 +116,7 @@ def _latent(grid: Grid, channels: int, device: torch.device) -> SparseTensor:
 
 
 def overhead(device: torch.device) -> int:
-    """Bytes on the device that are not the allocator's; on a device that nobody else uses, CUDA's own."""
+    """Bytes on the device that are not the allocator's: CUDA's own, if nobody else uses the device."""
     free, total = torch.cuda.mem_get_info(device)
     return total - free - torch.cuda.memory_reserved(device)
 
@@ -154,11 +154,13 @@ def measure(
         start = torch.cuda.memory_allocated(device)
         try:
             with _held(model, setting, device) as placed, torch.no_grad():
-                torch.cuda.synchronize(device)
-                begin = time.perf_counter()
-                result = work(placed, *args)
-                torch.cuda.synchronize(device)
-                row["seconds"] = time.perf_counter() - begin
+                for _ in range(2):  # the first call compiles and tunes
+                    result = None
+                    torch.cuda.synchronize(device)
+                    begin = time.perf_counter()
+                    result = work(placed, *args)
+                    torch.cuda.synchronize(device)
+                    row["seconds"] = time.perf_counter() - begin
         except torch.OutOfMemoryError as error:
             row["error"] = str(error).split(". ")[0]
         row["allocated"] = torch.cuda.max_memory_allocated(device) / 1e9
@@ -171,7 +173,7 @@ def measure(
 
 
 def sample(model: Any, noise: Any, image_size: int, steps: int, concat: Any = None) -> int:
-    """A few guided steps, as the pipeline runs them."""
+    """Guided steps, as the pipeline runs them."""
     cond = torch.randn(1, COND_TOKENS[image_size], model.cond_channels, device=noise.device)
     extra = {} if concat is None else {"concat_cond": concat}
     options: dict[str, Any] = {"steps": steps, "guidance_strength": 7.5, "verbose": False, "history": False}
@@ -269,7 +271,7 @@ def main() -> None:
     )
     parser.add_argument("--image", action=argparse.BooleanOptionalAction, default=True, help="the image encoder")
     parser.add_argument("--decode", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--steps", type=int, default=2, help="sampling steps")
+    parser.add_argument("--steps", type=int, default=1, help="sampling steps")
     parser.add_argument("--output", help="JSON file for the result")
     options = parser.parse_args()
     device = torch.device("cuda", torch.cuda.current_device())

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from ...modules import sparse as sp
 from ...modules.norm import layer_norm_32
-from ...modules.sparse.spatial.structure import fine_structure
+from ...modules.sparse.spatial.structure import fine_structure, refine
 from ...modules.streaming import block_weights
 from ...modules.utils import convert_module_to, manual_cast, zero_module
 from ...utils.memory import MemoryBudget
 from ..configurable import configurable
 from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, subdivision_of, values_only
 from .resample_blocks import SparseResBlock3d, SparseResBlockDownsample3d, SparseResBlockUpsample3d
-from .row_chunks import apply_rows
+from .row_chunks import apply_rows, row_chunks
 
 __all__ = ["BLOCKS", "SparseUnetVaeDecoder", "SparseUnetVaeEncoder"]
 
@@ -312,4 +312,7 @@ class SparseUnetVaeDecoder(_Torso):
         """Only the structure decision of an up-sampling block: its convolutions are not run."""
         with block_weights(up_block):
             logits: sp.SparseTensor = up_block.to_subdiv(h)  # type: ignore[operator]
-        return fine_structure(h, subdivision_of(logits), 2)[0].coords
+        if h.get_spatial_cache("channel2spatial_2") is not None:
+            return fine_structure(h, None, 2)[0].coords
+        parts = row_chunks(len(h.feats), 32)  # eight children of four values each
+        return torch.cat([refine(h.coords[rows], logits.feats[rows] > 0, 2).coords for rows in parts] or [h.coords])
