@@ -20,7 +20,7 @@ from ...modules.streaming import block_weights
 from ...modules.utils import convert_module_to, manual_cast, zero_module
 from ...utils.memory import MemoryBudget
 from ..configurable import configurable
-from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, subdivision_of, values_only
+from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, values_only
 from .resample_blocks import SparseResBlock3d, SparseResBlockDownsample3d, SparseResBlockUpsample3d
 from .row_chunks import apply_rows, row_chunks
 
