@@ -48,7 +48,9 @@ def _scalar(value: Any, default: float) -> float:
 def _pixels(image: Any, mode: str, channels: slice) -> np.ndarray:
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    return np.ascontiguousarray(np.asarray(image.convert(mode))[:, :, channels])
+    if not (image.mode == "RGB" and mode == "RGBA" and channels.stop <= 3):  # adding alpha to drop it is slow
+        image = image.convert(mode)
+    return np.ascontiguousarray(np.asarray(image)[:, :, channels])
 
 
 class _Textures:
@@ -173,8 +175,8 @@ def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
         if len(faces) == 0:
             continue
         material, uv, color = _visual(part, images, f"geometry {i}")
-        triangles.append(np.asarray(part.triangles, np.float32))
-        normals.append(np.asarray(part.vertex_normals[faces], np.float32))
+        triangles.append(np.asarray(part.vertices, np.float32)[faces])
+        normals.append(np.asarray(part.vertex_normals, np.float32)[faces])
         uvs.append(np.zeros((len(faces), 3, 2), np.float32) if uv is None else np.asarray(uv, np.float32)[faces, :2])
         colors.append(None if color is None else np.asarray(color, np.float32))
         ids.append(np.full(len(faces), len(materials), np.int32))
@@ -193,11 +195,5 @@ def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
             np.zeros(0, np.int32),
             materials,
         )
-    return TexturedTriangles(
-        np.concatenate(triangles),
-        np.concatenate(normals),
-        np.concatenate(uvs),
-        np.concatenate(filled),
-        np.concatenate(ids),
-        materials,
-    )
+    joined = (part[0] if len(part) == 1 else np.concatenate(part) for part in (triangles, normals, uvs, filled, ids))
+    return TexturedTriangles(*joined, materials)

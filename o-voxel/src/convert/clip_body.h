@@ -62,45 +62,79 @@ OVOXEL_HD inline void closestBarycentrics(const TriangleFrame& frame, const Vec3
 // A triangle cut by six planes has at most nine corners; rounding in a triangle that lies in a plane can add more.
 constexpr int kMaxPolygon = 16;
 
+struct Polygon {
+    Vec3 p[kMaxPolygon];
+    int n;
+};
+
+// Where the edge from p to q, at distances dp and dq of different sign, meets the plane.
+OVOXEL_HD inline Vec3 cutEdge(const Vec3& p, const Vec3& q, double dp, double dq) {
+    return p + (q - p) * (dp / (dp - dq));
+}
+
+// The part of a polygon where sign * p[axis] + offset >= 0 (Sutherland-Hodgman). False if that is all of it; `out` is
+// then not set.
+OVOXEL_HD inline bool clipByPlane(const Polygon& in, int axis, double sign, double offset, Polygon& out) {
+    double d[kMaxPolygon];
+    const int n = in.n;
+    for (int i = 0; i < n; ++i) d[i] = sign * in.p[i][axis] + offset;
+    int runs = 0, count = 0, first = 0;  // of corners inside
+    bool before = d[n - 1] >= 0;
+    for (int i = 0; i < n; ++i) {
+        const bool inside = d[i] >= 0, enters = inside & !before;
+        runs += enters;
+        count += inside;
+        first = enters ? i : first;
+        before = inside;
+    }
+    if (count == n) return false;
+    out.n = 0;
+    if (count == 0) return true;
+    if (runs == 1) {  // always, but for rounding in flat polygons
+        const int previous = first ? first - 1 : n - 1;
+        out.p[0] = cutEdge(in.p[previous], in.p[first], d[previous], d[first]);
+        int i = first;
+        for (int k = 1; k <= count; ++k, i = i + 1 < n ? i + 1 : 0) out.p[k] = in.p[i];
+        const int last = i ? i - 1 : n - 1;
+        out.n = count + 1;
+        if (out.n < kMaxPolygon) out.p[out.n++] = cutEdge(in.p[last], in.p[i], d[last], d[i]);
+        return true;
+    }
+    for (int i = 0; i < n; ++i) {
+        const int j = i + 1 < n ? i + 1 : 0;
+        if (d[i] >= 0 && out.n < kMaxPolygon) out.p[out.n++] = in.p[i];
+        if ((d[i] >= 0) != (d[j] >= 0) && out.n < kMaxPolygon) out.p[out.n++] = cutEdge(in.p[i], in.p[j], d[i], d[j]);
+    }
+    return true;
+}
+
 // Area and centroid of the part of the triangle inside the box [corner, corner + size] (Sutherland-Hodgman). The
 // centroid is left alone where the area is zero.
 OVOXEL_HD inline double clippedArea(const TriangleFrame& f, const Vec3& corner, const double size[3], Vec3& centroid) {
-    Vec3 storage[2][kMaxPolygon + 1];  // one more: a place to write what is not kept
-    Vec3 *poly = storage[0], *next = storage[1];
-    int n = 3;
-    for (int i = 0; i < 3; ++i) poly[i] = f.tri.p[i] - corner;
+    Polygon storage[2];
+    Polygon *poly = &storage[0], *next = &storage[1];
+    poly->n = 3;
+    for (int i = 0; i < 3; ++i) poly->p[i] = f.tri.p[i] - corner;
     bool cuts[6];  // only planes with a corner of the triangle outside can cut
     for (int a = 0; a < 3; ++a) {
-        cuts[2 * a] = poly[0][a] < 0 || poly[1][a] < 0 || poly[2][a] < 0;
-        cuts[2 * a + 1] = poly[0][a] > size[a] || poly[1][a] > size[a] || poly[2][a] > size[a];
+        cuts[2 * a] = poly->p[0][a] < 0 || poly->p[1][a] < 0 || poly->p[2][a] < 0;
+        cuts[2 * a + 1] = poly->p[0][a] > size[a] || poly->p[1][a] > size[a] || poly->p[2][a] > size[a];
     }
     for (int plane = 0; plane < 6; ++plane) {
         if (!cuts[plane]) continue;
         const int a = plane >> 1;
-        const double sign = plane & 1 ? -1.0 : 1.0, offset = plane & 1 ? size[a] : 0.0;
-        int m = 0;
-        double dp = sign * poly[0][a] + offset;
-        for (int i = 0; i < n; ++i) {  // no branches: which side a corner is on is hard to predict
-            const Vec3 &p = poly[i], &q = poly[i + 1 < n ? i + 1 : 0];
-            const double dq = sign * q[a] + offset;
-            const bool inside = dp >= 0, crosses = inside != (dq >= 0);
-            next[m] = p;
-            m += inside & (m < kMaxPolygon);
-            next[m] = p + (q - p) * (dp / (dp - dq));
-            m += crosses & (m < kMaxPolygon);
-            dp = dq;
-        }
-        n = m;
-        if (n == 0) return 0;
-        Vec3* swap = poly;
+        if (!clipByPlane(*poly, a, plane & 1 ? -1.0 : 1.0, plane & 1 ? size[a] : 0.0, *next)) continue;
+        if (next->n == 0) return 0;
+        Polygon* swap = poly;
         poly = next, next = swap;
     }
+    const Vec3* p = poly->p;
     double total = 0;
     Vec3 sum = {{0, 0, 0}};
-    for (int i = 1; i + 1 < n; ++i) {
-        const double area = 0.5 * std::fabs(dot(cross(poly[i] - poly[0], poly[i + 1] - poly[0]), f.normal));
+    for (int i = 1; i + 1 < poly->n; ++i) {
+        const double area = 0.5 * std::fabs(dot(cross(p[i] - p[0], p[i + 1] - p[0]), f.normal));
         total += area;
-        sum = sum + (poly[0] + poly[i] + poly[i + 1]) * (area / 3.0);
+        sum = sum + (p[0] + p[i] + p[i + 1]) * (area / 3.0);
     }
     if (total > 0) centroid = corner + sum * (1.0 / total);
     return total;

@@ -6,13 +6,27 @@
 namespace ovoxel {
 namespace {
 
+// Planes of a range of triangles.
+struct Planes {
+    FacePlane* planes;
+    int64_t first;
+    __device__ const FacePlane& of(int64_t triangle) const { return planes[triangle - first]; }
+};
+
+Planes findPlanes(Workspace& workspace, const MeshView& mesh, Range triangles) {
+    const int64_t n = triangles.end - triangles.begin, first = triangles.begin;
+    FacePlane* planes = workspace.allocate<FacePlane>(n);
+    launchFor(workspace, n, [=] __device__(int64_t i) { planes[i] = facePlane(mesh.triangle(first + i)); }, "planes");
+    return {planes, first};
+}
+
 // Adds the crossings of a range of triangles to the voxels, one thread a voxel, in order.
 struct CrossingBody {
     GridSpec g;
-    MeshView mesh;
     const uint64_t* cells;  // by slot
     SlotSpans spans;
     DeviceCrossings crossings;
+    Planes planes;
     bool odd;
     DualVoxel* voxels;
     __device__ void operator()(int64_t slot) const {
@@ -23,7 +37,7 @@ struct CrossingBody {
         DualVoxel voxel = voxels[slot];
         for (int64_t i = spans.begin[slot]; i < spans.end[slot]; ++i) {
             const uint32_t event = crossings.events[i], c = event >> 2;
-            voxel.addCrossing(g, facePlane(mesh.triangle(crossings.triangle[c])), crossings.axis[c],
+            voxel.addCrossing(g, planes.of(crossings.triangle[c]), crossings.axis[c],
                               static_cast<int>(event & 3), crossings.place[c], lower, odd);
         }
         voxels[slot] = voxel;
@@ -32,9 +46,9 @@ struct CrossingBody {
 
 struct FaceBody {
     GridSpec g;
-    MeshView mesh;
     const uint64_t* cells;
     SlotLists faces;
+    Planes planes;
     double weight;
     DualVoxel* voxels;
     __device__ void operator()(int64_t slot) const {
@@ -44,7 +58,7 @@ struct FaceBody {
         const Vec3 lower = cellCorner(g, cell);
         DualVoxel voxel = voxels[slot];
         for (int64_t i = faces.spans.begin[slot]; i < faces.spans.end[slot]; ++i)
-            voxel.addFace(g, facePlane(mesh.triangle(faces.items[i])), lower, weight);
+            voxel.addFace(g, planes.of(faces.items[i]), lower, weight);
         voxels[slot] = voxel;
     }
 };
@@ -99,8 +113,7 @@ struct WalkBody {
     MeshView mesh;
     const int32_t* edges;
     int64_t firstEdge;
-    const uint64_t* cells;
-    int64_t numVoxels;
+    CellIndex index;
     int32_t* counts;
     const int64_t* start;  // of all edges
     uint64_t* slots;
@@ -110,8 +123,7 @@ struct WalkBody {
         int64_t found = 0;
         const int64_t offset = slots ? start[e] - start[firstEdge] : 0;
         walkBoundaryEdge(g, mesh.vertex(edges[2 * e]), mesh.vertex(edges[2 * e + 1]), [&](const int32_t cell[3]) {
-            const int64_t slot =
-                findSlot(cells, numVoxels, static_cast<uint64_t>(cellKey(g, cell[0], cell[1], cell[2])));
+            const int64_t slot = index.find(static_cast<uint64_t>(cellKey(g, cell[0], cell[1], cell[2])));
             if (slot < 0) return;
             if (slots) {
                 slots[offset + found] = static_cast<uint64_t>(slot);
@@ -129,7 +141,7 @@ void addBoundary(Workspace& workspace, const GridSpec& g, const MeshView& mesh, 
     int32_t* counts = workspace.allocate<int32_t>(edges.count);
     int64_t* start = workspace.allocate<int64_t>(edges.count + 1);
     launchFor(workspace, edges.count,
-              WalkBody{g, mesh, edges.vertices, 0, voxels.cells, voxels.count, counts, nullptr, nullptr, nullptr},
+              WalkBody{g, mesh, edges.vertices, 0, voxels.index, counts, nullptr, nullptr, nullptr},
               "boundary walk");
     exclusiveSum(workspace, counts, start, edges.count);
     for (const Range& range : cutRanges(workspace, start, edges.count, chunkWork)) {
@@ -141,7 +153,7 @@ void addBoundary(Workspace& workspace, const GridSpec& g, const MeshView& mesh, 
         uint64_t* slots = workspace.allocate<uint64_t>(n);
         uint32_t* items = workspace.allocate<uint32_t>(n);
         launchFor(workspace, range.end - range.begin,
-                  WalkBody{g, mesh, edges.vertices, range.begin, voxels.cells, voxels.count, nullptr, start, slots,
+                  WalkBody{g, mesh, edges.vertices, range.begin, voxels.index, nullptr, start, slots,
                            items},
                   "boundary walk");
         SlotLists lists = groupBySlot(workspace, voxels, slots, items, n);
@@ -172,15 +184,19 @@ DeviceDualGrid meshToDualGridOnDevice(Workspace& workspace, const GridSpec& g, c
         DeviceCrossings crossings =
             ranges.size() == 1 ? voxels.crossings : findCrossings(workspace, g, mesh, range);
         SlotSpans spans = spansOfCells(workspace, g, voxels, crossings.cells, 4 * crossings.count);
-        launchFor(workspace, n,
-                  CrossingBody{g, mesh, voxels.cells, spans, crossings, options.oddCrossings, state}, "crossing term");
+        const Planes planes = findPlanes(workspace, mesh, range);
+        launchFor(workspace, n, CrossingBody{g, voxels.cells, spans, crossings, planes, options.oddCrossings, state},
+                  "crossing term");
+        workspace.release(planes.planes);
         release(workspace, spans);
         release(workspace, crossings);
     }
     if (options.faceWeight > 0)
         for (const Range& range : ranges) {
             SlotLists faces = findOverlaps(workspace, g, mesh, range, voxels);
-            launchFor(workspace, n, FaceBody{g, mesh, voxels.cells, faces, options.faceWeight, state}, "face term");
+            const Planes planes = findPlanes(workspace, mesh, range);
+            launchFor(workspace, n, FaceBody{g, voxels.cells, faces, planes, options.faceWeight, state}, "face term");
+            workspace.release(planes.planes);
             release(workspace, faces);
         }
     if (options.boundaryWeight > 0)
@@ -188,8 +204,7 @@ DeviceDualGrid meshToDualGridOnDevice(Workspace& workspace, const GridSpec& g, c
     launchFor(workspace, n,
               SolveBody{g, voxels.cells, voxels.rows, state, options.regularizationWeight, out}, "dual vertices");
     workspace.release(state);
-    workspace.release(voxels.cells);
-    workspace.release(voxels.rows);
+    release(workspace, voxels);
     return out;
 }
 

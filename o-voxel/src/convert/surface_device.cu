@@ -41,7 +41,7 @@ SlotSpans spansOfHeads(Workspace& workspace, const DeviceVoxels& voxels, const u
     fillZero(workspace, spans.end, voxels.count);
     const int64_t numHeads = heads.count, numVoxels = voxels.count;
     const int64_t* places = heads.places;
-    const uint64_t* cells = voxels.cells;
+    const CellIndex index = voxels.index;
     launchFor(
         workspace, numHeads,
         [=] __device__(int64_t h) {
@@ -58,13 +58,37 @@ SlotSpans spansOfHeads(Workspace& workspace, const DeviceVoxels& voxels, const u
             }
             const int64_t slot = bySlot              ? static_cast<int64_t>(key)
                                  : numHeads == numVoxels ? h
-                                                         : findSlot(cells, numVoxels, key);
+                                                         : index.find(key);
             spans.begin[slot] = first;
             spans.end[slot] = last;
         },
         "spans");
     workspace.release(heads.places);
     return spans;
+}
+
+// At most 2^21 buckets: 8 MB, which stay in cache.
+CellIndex indexCells(Workspace& workspace, const GridSpec& g, const uint64_t* cells, int64_t n) {
+    const uint64_t last = numCells(g) - 1;
+    const int shift = std::max(0, bitsUpTo(last) - 21);
+    const int64_t numBuckets = static_cast<int64_t>(last >> shift) + 1;
+    uint32_t* buckets = workspace.allocate<uint32_t>(numBuckets + 1);
+    launchFor(
+        workspace, numBuckets + 1,
+        [=] __device__(int64_t b) {
+            const uint64_t first = static_cast<uint64_t>(b) << shift;
+            int64_t low = 0, high = n;
+            while (low < high) {
+                const int64_t mid = (low + high) >> 1;
+                if (cells[mid] < first)
+                    low = mid + 1;
+                else
+                    high = mid;
+            }
+            buckets[b] = static_cast<uint32_t>(low);
+        },
+        "index of cells");
+    return {cells, buckets, shift};
 }
 
 // Upper bound of the crossings and candidate cells of a triangle, at least 1.
@@ -138,8 +162,7 @@ SlotLists findOverlapsAs(Workspace& workspace, const GridSpec& g, const MeshView
     workspace.release(rowCounts);
     const int64_t numRows = readBack(workspace, rowStart + n);
 
-    const uint64_t* cells = voxels.cells;
-    const int64_t numVoxels = voxels.count;
+    const CellIndex index = voxels.index;
     int32_t* pairCounts = workspace.allocate<int32_t>(numRows);
     const int64_t* pairStart = nullptr;
     uint64_t* slots = nullptr;
@@ -155,8 +178,7 @@ SlotLists findOverlapsAs(Workspace& workspace, const GridSpec& g, const MeshView
                 int64_t found = counting ? 0 : pairStart[r];
                 test.forRow(k, test.lo[(k + 1) % 3] + r - rowStart[owner], wholeGrid(g),
                             [&](int64_t x, int64_t y, int64_t z) {
-                                const int64_t slot =
-                                    findSlot(cells, numVoxels, static_cast<uint64_t>(cellKey(g, x, y, z)));
+                                const int64_t slot = index.find(static_cast<uint64_t>(cellKey(g, x, y, z)));
                                 if (slot < 0) return;
                                 if (!counting) {
                                     slots[found] = static_cast<uint64_t>(slot);
@@ -344,6 +366,7 @@ DeviceVoxels findVoxels(Workspace& workspace, const GridSpec& g, const MeshView&
     if (voxels.count > std::numeric_limits<int32_t>::max()) throw std::length_error("more than 2^31 voxels");
 
     const int64_t n = voxels.count;
+    voxels.index = indexCells(workspace, g, voxels.cells, n);
     uint32_t* slots = workspace.allocate<uint32_t>(n);
     uint32_t* rows = voxels.rows = workspace.allocate<uint32_t>(n);
     launchFor(workspace, n, [=] __device__(int64_t i) { slots[i] = static_cast<uint32_t>(i); }, "slots");
@@ -369,6 +392,12 @@ SlotLists groupBySlot(Workspace& workspace, const DeviceVoxels& voxels, const ui
     SlotLists lists{sorted.values, spansOfHeads(workspace, voxels, sorted.keys, n, count, true)};
     workspace.release(sorted.keys);
     return lists;
+}
+
+void release(Workspace& workspace, DeviceVoxels& voxels) {
+    workspace.release(voxels.cells);
+    workspace.release(voxels.rows);
+    workspace.release(const_cast<uint32_t*>(voxels.index.buckets));
 }
 
 void release(Workspace& workspace, SlotSpans& spans) {

@@ -34,11 +34,34 @@ struct DeviceCrossings {
 DeviceCrossings findCrossings(Workspace& workspace, const GridSpec& g, const MeshView& mesh, Range triangles);
 void release(Workspace& workspace, DeviceCrossings& crossings);
 
+// Finds cells in an ascending list: a binary search among the few with the same leading bits.
+struct CellIndex {
+    const uint64_t* cells;
+    const uint32_t* buckets;  // [numBuckets + 1] first slot of each
+    int shift;                // bucket of a cell: cell >> shift
+
+    // Slot of a cell, or -1.
+    __device__ int64_t find(uint64_t cell) const {
+        const uint64_t bucket = cell >> shift;
+        uint32_t low = buckets[bucket], high = buckets[bucket + 1];
+        const uint32_t end = high;
+        while (low < high) {
+            const uint32_t mid = low + ((high - low) >> 1);
+            if (cells[mid] < cell)
+                low = mid + 1;
+            else
+                high = mid;
+        }
+        return low < end && cells[low] == cell ? int64_t{low} : -1;
+    }
+};
+
 // All voxels of a surface. A slot is a place in ascending order of the cells, a row one in order of creation.
 struct DeviceVoxels {
     int64_t count = 0;
     uint64_t* cells;  // [count] ascending cellKey, by slot
     uint32_t* rows;   // [count] row of each slot
+    CellIndex index;  // of the cells
     DeviceCrossings crossings;  // of all triangles if they fit in one range, else empty
 };
 DeviceVoxels findVoxels(Workspace& workspace, const GridSpec& g, const MeshView& mesh,
@@ -59,25 +82,13 @@ struct SlotLists {
 };
 SlotLists groupBySlot(Workspace& workspace, const DeviceVoxels& voxels, const uint64_t* slots, const uint32_t* items,
                       int64_t n);
+void release(Workspace& workspace, DeviceVoxels& voxels);
 void release(Workspace& workspace, SlotSpans& spans);
 void release(Workspace& workspace, SlotLists& lists);
 
 // The triangles of a range that overlap each voxel, ascending.
 SlotLists findOverlaps(Workspace& workspace, const GridSpec& g, const MeshView& mesh, Range triangles,
                        const DeviceVoxels& voxels);
-
-// Slot of a cell, or -1.
-__device__ inline int64_t findSlot(const uint64_t* cells, int64_t count, uint64_t cell) {
-    int64_t low = 0, high = count;
-    while (low < high) {
-        const int64_t mid = (low + high) >> 1;
-        if (cells[mid] < cell)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < count && cells[low] == cell ? low : -1;
-}
 
 // The i with prefix[i] <= value < prefix[i + 1], for a prefix sum of n terms.
 __device__ inline int64_t ownerOf(const int64_t* prefix, int64_t n, int64_t value) {

@@ -94,8 +94,7 @@ DeviceVolumetricAttr texturedTrianglesToAttrOnDevice(Workspace& workspace, const
     }
     launchFor(workspace, n, FinishBody{g, voxels.cells, voxels.rows, state, encode, out}, "attribute bytes");
     workspace.release(state);
-    workspace.release(voxels.cells);
-    workspace.release(voxels.rows);
+    release(workspace, voxels);
     return out;
 }
 
