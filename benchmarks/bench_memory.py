@@ -29,6 +29,7 @@ from trellis2.models.empty_init import EmptyInit
 from trellis2.modules.image_feature_extractor import DinoV3FeatureExtractor
 from trellis2.modules.sparse import SparseTensor
 from trellis2.modules.streaming import streamed
+from trellis2.ops import backends
 from trellis2.samplers import FlowEulerGuidanceIntervalSampler
 
 LEVELS = 4
@@ -261,8 +262,8 @@ def parse_setting(text: str) -> Setting:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolutions", type=int, nargs="+", default=[512, 1024, 1536])
-    parser.add_argument("--kinds", nargs="*", default=["structure", "shape", "texture"], help="flow models to run")
+    parser.add_argument("--resolutions", type=int, nargs="+", default=[1024, 512, 1536])
+    parser.add_argument("--kinds", nargs="*", default=["shape", "texture", "structure"], help="flow models to run")
     parser.add_argument(
         "--caps",
         nargs="+",
@@ -281,27 +282,32 @@ def main() -> None:
     for grid in grids:
         print(f"{grid.resolution}³: {len(grid.latent)} tokens, {grid.num_voxels} voxels", flush=True)
     print(f"CUDA itself holds {overhead(device) / 1e9:.2f} GB\n{'setting':<12} {'stage':<34}  peak    held      time")
+    for op in backends.op_names():
+        backends.selected(op, device)  # the self-test of new machines is no part of any stage
     rows: list[dict[str, Any]] = []
-    if options.image:
-        model = image_encoder(device)
-        for setting in settings:
-            rows += image_rows(setting, model, device)
-        del model
+
+    def add(more: list[dict[str, Any]]) -> None:
+        rows.extend(more)
+        if options.output:
+            own = {"cuda_own_gb": overhead(device) / 1e9}
+            write_results(options.output, {"benchmark": "memory", **machine(device), **own, "rows": rows})
+
     if options.decode:
         shape, texture = decoder("shape", device), decoder("texture", device)
         for setting in settings:
-            rows += decoding_rows(setting, shape, texture, grids, device)
+            add(decoding_rows(setting, shape, texture, grids, device))
         del shape, texture
     for kind in options.kinds:
         model = random_model(kind, device).cpu()
         for setting in settings:
             if setting.quantize is not None:
                 models.quantize(model, setting.quantize)
-            rows += sampling_rows(setting, kind, model, grids, options.steps, device)
+            add(sampling_rows(setting, kind, model, grids, options.steps, device))
         del model
-    if options.output:
-        document = {"benchmark": "memory", **machine(device), "cuda_own_gb": overhead(device) / 1e9, "rows": rows}
-        write_results(options.output, document)
+    if options.image:
+        encoder = image_encoder(device)
+        for setting in settings:
+            add(image_rows(setting, encoder, device))
 
 
 if __name__ == "__main__":
