@@ -218,6 +218,8 @@ needs_cuda = pytest.mark.skipif(
 )
 
 
+@pytest.mark.gpu
+@needs_cuda
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("voxels", "count", "dtype"),
@@ -229,14 +231,11 @@ needs_cuda = pytest.mark.skipif(
         (3_000_000, 130, torch.float32),  # more than 2^20 rows
     ],
 )
-class TestCuda:
-    pytestmark = [pytest.mark.gpu, needs_cuda]
-
-    def test_equals_cpu_bit_by_bit(self, form, voxels, count, dtype):
-        grid = random_grid(voxels, count, voxels, dtype)
-        cpu, cuda, again = (convert([t.to(d) for t in grid], form, count) for d in ("cpu", "cuda", "cuda"))
-        for a, b, c in zip(cpu, cuda, again, strict=True):
-            assert torch.equal(a, b) and torch.equal(b, c)
+def test_cuda_equals_cpu_bit_by_bit(form, voxels, count, dtype):
+    grid = random_grid(voxels, count, voxels, dtype)
+    cpu, cuda, again = (convert([t.to(d) for t in grid], form, count) for d in ("cpu", "cuda", "cuda"))
+    for a, b, c in zip(cpu, cuda, again, strict=True):
+        assert torch.equal(a, b) and torch.equal(b, c)
 
 
 @pytest.mark.gpu
