@@ -208,7 +208,7 @@ def main() -> None:
         rows.append({"case": case.name, "ms": round(time, 4), "floor_ms": round(floor, 4), "peak_gb": round(peak, 3)})
         print(f"{case.name:<95}{time:>10.3f}{floor:>10.4f}{peak:>10.2f}", flush=True)
     if args.output:
-        write_results(args.output, {"ceiling_tb_s": ceiling, "rows": rows}, machine(device))
+        write_results(args.output, {"machine": machine(device), "ceiling_tb_per_s": ceiling, "rows": rows})
     if not cuda:
         print("memory floors on CPU assume 10 GB/s; peak memory is measured on CUDA only")
 

@@ -30,14 +30,15 @@ class _Antialias(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, color, pos, rast, tri, opposite):
-        ctx.save_for_backward(color, pos, rast, tri, opposite)
-        return core.antialias(color, rast, pos, tri, opposite)
+        out, alphas = core.antialias(color, rast, pos, tri, opposite)
+        ctx.save_for_backward(color, pos, rast, tri, opposite, alphas)
+        return out
 
     @staticmethod
     def backward(ctx, grad):
-        color, pos, rast, tri, opposite = ctx.saved_tensors
+        color, pos, rast, tri, opposite, alphas = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
-        return *core.antialias_grad(color, rast, pos, tri, opposite, grad, wanted), None, None, None
+        return *core.antialias_grad(color, rast, pos, tri, opposite, alphas, grad, wanted), None, None, None
 
 
 def antialias(
@@ -85,6 +86,6 @@ def antialias(
     if use == "native" and color.dtype == rast.dtype == corners.dtype == torch.float32:
         if torch.is_grad_enabled() and (color.requires_grad or corners.requires_grad):
             return _Antialias.apply(color, corners, rast, tri, topology_hash)
-        return core.antialias(color, rast, corners, tri, topology_hash)
+        return core.antialias(color, rast, corners, tri, topology_hash)[0]
     corners = corners.expand(batch, -1, -1)
     return antialias_reference(color, rast, triangle_index(rast), corners, tri, topology_hash)

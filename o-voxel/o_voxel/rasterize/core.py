@@ -210,12 +210,13 @@ def edge_neighbours(tri: Tensor) -> Tensor:
     return out
 
 
-def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, opposite: Tensor) -> Tensor:
-    """Blended color [B, H, W, C]; pos [B or 1, V, 4]."""
+def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, opposite: Tensor) -> tuple[Tensor, Tensor]:
+    """Blended color [B, H, W, C] and the blends [B, H, W, 2] between pixels; pos [B or 1, V, 4]."""
     out = torch.empty(color.shape, device=color.device)
+    alphas = torch.empty(*color.shape[:3], 2, device=color.device)
     tables = (_index(tri, color.device), _index(opposite, color.device))
-    _core().antialias(_plain(color), _plain(rast), _corners(pos), *tables, out, _launch(color))
-    return out
+    _core().antialias(_plain(color), _plain(rast), _corners(pos), *tables, alphas, out, _launch(color))
+    return out, alphas
 
 
 def antialias_grad(
@@ -224,6 +225,7 @@ def antialias_grad(
     pos: Tensor,
     tri: Tensor,
     opposite: Tensor,
+    alphas: Tensor,
     grad_out: Tensor,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
@@ -231,6 +233,6 @@ def antialias_grad(
     grad_color = torch.empty(color.shape, device=color.device) if wanted[0] else None
     grad_pos = torch.zeros(pos.shape, device=color.device) if wanted[1] else None
     tables = (_index(tri, color.device), _index(opposite, color.device))
-    plain = (_plain(color), _plain(rast), _corners(pos), *tables, _plain(grad_out))
+    plain = (_plain(color), _plain(rast), _corners(pos), *tables, alphas, _plain(grad_out))
     _core().antialias_grad(*plain, grad_color, grad_pos, _launch(color))
     return grad_color, grad_pos

@@ -59,9 +59,12 @@ void edgeNeighboursOnHost(const int32_t* tri, int64_t numTriangles, int32_t* out
     });
 }
 
-void antialiasOnHost(const AntialiasCall& call, float* out) {
+void antialiasOnHost(const AntialiasCall& call, float* alphas, float* out) {
     parallelFor(call.numPixels(), kGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t pixel = begin; pixel < end; ++pixel) call.evaluate(pixel, out);
+        for (int64_t pixel = begin; pixel < end; ++pixel) call.findAlphas(pixel, alphas);
+    });
+    parallelFor(call.numPixels(), kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t pixel = begin; pixel < end; ++pixel) call.evaluate(pixel, alphas, out);
     });
 }
 

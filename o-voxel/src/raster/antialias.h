@@ -22,9 +22,6 @@ struct EdgeBlend {
     bool bounded;          // the distance was brought into its range
     int corner;            // the edge is opposite this corner of `face`
     int64_t face;
-
-    OVOXEL_HD int64_t target() const { return distance < 0.5 ? owner : other; }
-    OVOXEL_HD float weight() const { return static_cast<float>(0.5 - distance); }
 };
 
 struct AntialiasCall {
@@ -96,16 +93,6 @@ struct AntialiasCall {
         return facing * side > 0;
     }
 
-    // Calls visit(blend) for the up to four blends that a pixel takes part in, in the order left, right, low, high row.
-    template <class Visit>
-    OVOXEL_HD void forEachBlend(int64_t b, int32_t x, int32_t y, Visit&& visit) const {
-        EdgeBlend blend;
-        if (x > 0 && find(b, x - 1, y, 0, blend)) visit(blend);
-        if (find(b, x, y, 0, blend)) visit(blend);
-        if (y > 0 && find(b, x, y - 1, 1, blend)) visit(blend);
-        if (find(b, x, y, 1, blend)) visit(blend);
-    }
-
     OVOXEL_HD void split(int64_t pixel, int64_t& b, int32_t& x, int32_t& y) const {
         const int64_t pixels = static_cast<int64_t>(view.height) * view.width;
         b = batch == 1 ? 0 : pixel / pixels;
@@ -114,17 +101,50 @@ struct AntialiasCall {
         y = static_cast<int32_t>(local / static_cast<uint32_t>(view.width));
     }
 
-    OVOXEL_HD void evaluate(int64_t pixel, float* out) const {
+    // What happens between a pixel and its neighbours at +X and +Y: alpha > 0, the pixel moves by alpha towards the
+    // neighbour; alpha < 0, the neighbour moves by -alpha towards the pixel.
+    OVOXEL_HD void findAlphas(int64_t pixel, float* alphas) const {
         int64_t b;
         int32_t x, y;
         split(pixel, b, x, y);
+        for (int axis = 0; axis < 2; ++axis) {
+            EdgeBlend blend;
+            float alpha = 0;
+            if (find(b, x, y, axis, blend)) {
+                constexpr float kLeast = 1e-37f;  // never 0: that means that there is no blend
+                const auto weight = static_cast<float>(0.5 - blend.distance);
+                alpha = blend.distance < 0.5 ? larger(weight, kLeast) : smaller(weight, -kLeast);
+                if (blend.owner != pixel) alpha = -alpha;
+            }
+            alphas[2 * pixel + axis] = alpha;
+        }
+    }
+
+    // Calls visit(neighbour, alpha) with alpha > 0 where the pixel moves towards the neighbour and alpha < 0 where the
+    // neighbour moves towards the pixel, in the order left, right, low row, high row.
+    template <class Visit>
+    OVOXEL_HD void forEachBlend(int64_t pixel, const float* alphas, Visit&& visit) const {
+        int64_t b;
+        int32_t x, y;
+        split(pixel, b, x, y);
+        const int64_t step[2] = {1, view.width};
+        for (int axis = 0; axis < 2; ++axis) {
+            if ((axis == 0 ? x : y) > 0) {
+                const float alpha = alphas[2 * (pixel - step[axis]) + axis];
+                if (alpha != 0) visit(pixel - step[axis], -alpha);
+            }
+            const float alpha = alphas[2 * pixel + axis];
+            if (alpha != 0) visit(pixel + step[axis], alpha);
+        }
+    }
+
+    OVOXEL_HD void evaluate(int64_t pixel, const float* alphas, float* out) const {
         float* to = out + pixel * channels;
         for (int64_t c = 0; c < channels; ++c) to[c] = color[pixel * channels + c];
-        forEachBlend(b, x, y, [&](const EdgeBlend& blend) {
-            if (blend.target() != pixel) return;
-            const float* other = color + blend.other * channels;
-            const float* owner = color + blend.owner * channels;
-            for (int64_t c = 0; c < channels; ++c) to[c] += blend.weight() * (other[c] - owner[c]);
+        forEachBlend(pixel, alphas, [&](int64_t neighbour, float alpha) {
+            if (alpha < 0) return;
+            for (int64_t c = 0; c < channels; ++c)
+                to[c] += alpha * (color[neighbour * channels + c] - color[pixel * channels + c]);
         });
     }
 };
@@ -132,21 +152,19 @@ struct AntialiasCall {
 // Gradients given gradOut [B, H, W, C]: gradColor is written, gradPos (shaped like pos) is added to; each may be null.
 struct AntialiasGrad {
     AntialiasCall call;
+    const float* alphas;  // [B, H, W, 2] from findAlphas
     const float* gradOut;
     float* gradColor;
     float* gradPos;
 
     OVOXEL_HD void colorGrad(int64_t pixel) const {
-        int64_t b;
-        int32_t x, y;
-        call.split(pixel, b, x, y);
         const int64_t channels = call.channels;
         float* to = gradColor + pixel * channels;
         for (int64_t c = 0; c < channels; ++c) to[c] = gradOut[pixel * channels + c];
-        call.forEachBlend(b, x, y, [&](const EdgeBlend& blend) {
-            const float* g = gradOut + blend.target() * channels;
-            const float weight = blend.other == pixel ? blend.weight() : -blend.weight();
-            for (int64_t c = 0; c < channels; ++c) to[c] += weight * g[c];
+        call.forEachBlend(pixel, alphas, [&](int64_t neighbour, float alpha) {
+            // Moving away from its own colour, or giving to a neighbour that moves towards it.
+            const float* g = gradOut + (alpha > 0 ? pixel : neighbour) * channels;
+            for (int64_t c = 0; c < channels; ++c) to[c] -= alpha * g[c];
         });
     }
 
@@ -158,9 +176,9 @@ struct AntialiasGrad {
         call.split(pixel, b, x, y);
         for (int axis = 0; axis < 2; ++axis) {
             EdgeBlend blend;
-            if (!call.find(b, x, y, axis, blend) || blend.bounded) continue;
-            double g = 0;  // dL/d(distance)
-            const float* out = gradOut + blend.target() * call.channels;
+            if (alphas[2 * pixel + axis] == 0 || !call.find(b, x, y, axis, blend) || blend.bounded) continue;
+            double g = 0;  // dL/d(distance): the blend is (0.5 - distance) (other - owner), added to one of the two
+            const float* out = gradOut + (blend.distance < 0.5 ? blend.owner : blend.other) * call.channels;
             for (int64_t c = 0; c < call.channels; ++c)
                 g -= out[c] * (call.color[blend.other * call.channels + c] - call.color[blend.owner * call.channels + c]);
             if (g != 0) edgeGrad(b, blend, axis, g, add);
@@ -201,8 +219,9 @@ struct AntialiasGrad {
 void edgeNeighboursOnHost(const int32_t* tri, int64_t numTriangles, int32_t* out);
 void edgeNeighboursOnDevice(Workspace& workspace, const int32_t* tri, int64_t numTriangles, int32_t* out);
 
-void antialiasOnHost(const AntialiasCall& call, float* out);
-void antialiasOnDevice(const Workspace& workspace, const AntialiasCall& call, float* out);
+// Writes alphas [B, H, W, 2] and out [B, H, W, C].
+void antialiasOnHost(const AntialiasCall& call, float* alphas, float* out);
+void antialiasOnDevice(const Workspace& workspace, const AntialiasCall& call, float* alphas, float* out);
 void antialiasGradOnHost(const AntialiasGrad& grad);
 void antialiasGradOnDevice(const Workspace& workspace, const AntialiasGrad& grad);
 

@@ -280,21 +280,23 @@ AntialiasCall antialiasCall(const Floats& color, const Floats& rast, const Float
 }
 
 void antialiasPy(const Floats& color, const Floats& rast, const Floats& pos, const Ints& tri, const Ints& opposite,
-                 const OutFloats& out, const Launch& launch) {
+                 const OutFloats& alphas, const OutFloats& out, const Launch& launch) {
     const AntialiasCall call = antialiasCall(color, rast, pos, tri, opposite, launch);
+    check(alphas, "alphas", {call.batch, call.view.height, call.view.width, 2}, launch);
     check(out, "out", {call.batch, call.view.height, call.view.width, call.channels}, launch);
     run(
-        launch, [&] { antialiasOnHost(call, out.data()); },
-        OVOXEL_ON_DEVICE(antialiasOnDevice(workspace, call, out.data())));
+        launch, [&] { antialiasOnHost(call, alphas.data(), out.data()); },
+        OVOXEL_ON_DEVICE(antialiasOnDevice(workspace, call, alphas.data(), out.data())));
 }
 
 void antialiasGradPy(const Floats& color, const Floats& rast, const Floats& pos, const Ints& tri, const Ints& opposite,
-                     const Floats& gradOut, const std::optional<OutFloats>& gradColor,
+                     const Floats& alphas, const Floats& gradOut, const std::optional<OutFloats>& gradColor,
                      const std::optional<OutFloats>& gradPos, const Launch& launch) {
     const AntialiasCall call = antialiasCall(color, rast, pos, tri, opposite, launch);
+    check(alphas, "alphas", {call.batch, call.view.height, call.view.width, 2}, launch);
     check(gradOut, "grad_out", {call.batch, call.view.height, call.view.width, call.channels}, launch);
     const AntialiasGrad grad{
-        call, gradOut.data(),
+        call, alphas.data(), gradOut.data(),
         pointer(gradColor, "grad_color", {call.batch, call.view.height, call.view.width, call.channels}, launch),
         pointer(gradPos, "grad_pos", {size(pos, 0), size(pos, 1), 4}, launch)};
     run(
@@ -324,10 +326,11 @@ void bindTriangles(nb::module_& m) {
     m.def("build_mips_grad", &buildMipsGradPy, arg("grads"), arg("launch").none(), "Add grads[1:] into grads[0].");
     m.def("edge_neighbours", &edgeNeighboursPy, arg("tri"), arg("out"), arg("launch").none(),
           "Vertex across each edge, int32 [F,3].");
-    m.def("antialias", &antialiasPy, arg("color"), arg("rast"), arg("pos"), arg("tri"), arg("opposite"), arg("out"),
-          arg("launch").none(), "Blend color [B,H,W,C] across silhouettes.");
+    m.def("antialias", &antialiasPy, arg("color"), arg("rast"), arg("pos"), arg("tri"), arg("opposite"),
+          arg("alphas"), arg("out"), arg("launch").none(),
+          "Blend color [B,H,W,C] across silhouettes; also writes alphas [B,H,W,2].");
     m.def("antialias_grad", &antialiasGradPy, arg("color"), arg("rast"), arg("pos"), arg("tri"), arg("opposite"),
-          arg("grad_out"), arg("grad_color").none(), arg("grad_pos").none(), arg("launch").none(),
+          arg("alphas"), arg("grad_out"), arg("grad_color").none(), arg("grad_pos").none(), arg("launch").none(),
           "Write grad_color, add to grad_pos.");
 }
 

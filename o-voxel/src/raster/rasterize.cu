@@ -11,7 +11,10 @@
 namespace ovoxel {
 namespace {
 
-constexpr int32_t kSmallBox = 64;             // pixels of a bounding box that one thread walks
+#ifndef OVOXEL_SMALL_BOX
+#define OVOXEL_SMALL_BOX 64
+#endif
+constexpr int32_t kSmallBox = OVOXEL_SMALL_BOX;             // pixels of a bounding box that one thread walks
 constexpr int32_t kTile = 32;                 // pixels a side of what a warp draws at a time
 constexpr int64_t kChunk = int64_t{1} << 24;  // triangles of a launch: entries are 24 bits of a packed counter
 constexpr int kTileBits = 40;
@@ -275,7 +278,7 @@ void rasterizeOnDevice(Workspace& workspace, const RasterInput& in, float* rast,
             fillZero(workspace, d.counters, 1);
             drawSmallKernel<<<(count + 127) / 128, 128, 0, stream>>>(d, count);
             checkLaunch("drawing small triangles");
-            reserveTilesKernel<<<processors, 128, 0, stream>>>(d);
+            reserveTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
             checkLaunch("listing large triangles");
             drawTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
             checkLaunch("drawing large triangles");

@@ -53,21 +53,40 @@ struct TextureGradBody {
     }
 };
 
-// One thread a channel of a texel: neighbouring threads read and write neighbouring floats.
+// One thread a channel of a texel, one row of blocks a row of texels: neighbouring threads read and write neighbouring
+// floats, and nothing is divided but by the number of channels.
 template <class Step>
-struct ByChannel {
-    Step step;
-    int64_t channels;
-    __device__ void operator()(int64_t i) const {
-        const int64_t texel = i / channels, c = i - texel * channels;
-        step.texel(texel, c, c + 1);
-    }
+__global__ void __launch_bounds__(256) texelRowsKernel(Step step, int32_t rows, uint32_t rowFloats, uint32_t channels) {
+    const uint32_t i = blockIdx.x * 256 + threadIdx.x;
+    if (i >= rowFloats) return;
+    const uint32_t x = i / channels, c = i - x * channels;
+    for (int32_t y = blockIdx.y; y < rows; y += gridDim.y) step.texel(blockIdx.z, y, static_cast<int32_t>(x), c, c + 1);
+}
+
+template <class Step>
+void launchTexelRows(const Workspace& workspace, const Step& step, int64_t batch, int32_t rows, int32_t columns,
+                     int64_t channels, const char* what) {
+    const int64_t rowFloats = columns * channels;
+    if (batch == 0 || rowFloats == 0) return;
+    if (rowFloats >= int64_t{1} << 31 || batch > 65535) throw std::invalid_argument("mip chain: texture too large");
+    const dim3 blocks(static_cast<unsigned>((rowFloats + 255) / 256), static_cast<unsigned>(rows < 65535 ? rows : 65535),
+                      static_cast<unsigned>(batch));
+    texelRowsKernel<<<blocks, 256, 0, workspace.stream()>>>(step, rows, static_cast<uint32_t>(rowFloats),
+                                                            static_cast<uint32_t>(channels));
+    checkLaunch(what);
+}
+
+struct FindAlphasBody {
+    AntialiasCall call;
+    float* alphas;
+    __device__ void operator()(int64_t pixel) const { call.findAlphas(pixel, alphas); }
 };
 
 struct AntialiasBody {
     AntialiasCall call;
+    const float* alphas;
     float* out;
-    __device__ void operator()(int64_t pixel) const { call.evaluate(pixel, out); }
+    __device__ void operator()(int64_t pixel) const { call.evaluate(pixel, alphas, out); }
 };
 
 struct AntialiasGradBody {
@@ -78,26 +97,31 @@ struct AntialiasGradBody {
     }
 };
 
+struct EdgeSlot {
+    unsigned long long key;
+    uint32_t low;   // all ones while empty, as is the key
+    uint32_t high;  // complement of the largest, so that it too starts as all ones and falls
+};
+
 // Open addressing; what an entry holds does not depend on the order of the insertions.
 struct EdgeTable {
-    unsigned long long* keys;
-    int32_t* low;
-    int32_t* high;
+    EdgeSlot* slots;
     uint64_t mask;
 
     __device__ void insert(uint64_t key, int32_t vertex) const {
-        for (uint64_t slot = edgeHash(key) & mask;; slot = (slot + 1) & mask) {
-            const unsigned long long found = atomicCAS(keys + slot, kNoEdge, key);
+        for (uint64_t i = edgeHash(key) & mask;; i = (i + 1) & mask) {
+            EdgeSlot& slot = slots[i];
+            const unsigned long long found = atomicCAS(&slot.key, kNoEdge, key);
             if (found != kNoEdge && found != key) continue;
-            atomicMin(low + slot, vertex);
-            atomicMax(high + slot, vertex);
+            atomicMin(&slot.low, static_cast<uint32_t>(vertex));
+            atomicMin(&slot.high, ~static_cast<uint32_t>(vertex));
             return;
         }
     }
     __device__ int32_t across(uint64_t key, int32_t own) const {
-        uint64_t slot = edgeHash(key) & mask;
-        while (keys[slot] != key) slot = (slot + 1) & mask;
-        return acrossEdge(low[slot], high[slot], own);
+        uint64_t i = edgeHash(key) & mask;
+        while (slots[i].key != key) i = (i + 1) & mask;
+        return acrossEdge(static_cast<int32_t>(slots[i].low), static_cast<int32_t>(~slots[i].high), own);
     }
 };
 
@@ -140,16 +164,18 @@ void textureGradOnDevice(const Workspace& workspace, const TextureGrad& grad) {
 }
 
 void downsampleOnDevice(const Workspace& workspace, const Downsample& step) {
-    launchFor(workspace, step.numTexels() * step.channels, ByChannel<Downsample>{step, step.channels}, "mip level");
+    launchTexelRows(workspace, step, step.batch, Downsample::half(step.height), Downsample::half(step.width),
+                    step.channels, "mip level");
 }
 
 void downsampleGradOnDevice(const Workspace& workspace, const DownsampleGrad& grad) {
-    launchFor(workspace, grad.numTexels() * grad.step.channels, ByChannel<DownsampleGrad>{grad, grad.step.channels},
-              "gradient of a mip level");
+    const Downsample& step = grad.step;
+    launchTexelRows(workspace, grad, step.batch, step.height, step.width, step.channels, "gradient of a mip level");
 }
 
-void antialiasOnDevice(const Workspace& workspace, const AntialiasCall& call, float* out) {
-    launchFor(workspace, call.numPixels(), AntialiasBody{call, out}, "antialiasing");
+void antialiasOnDevice(const Workspace& workspace, const AntialiasCall& call, float* alphas, float* out) {
+    launchFor(workspace, call.numPixels(), FindAlphasBody{call, alphas}, "finding silhouettes");
+    launchFor(workspace, call.numPixels(), AntialiasBody{call, alphas, out}, "antialiasing");
 }
 
 void antialiasGradOnDevice(const Workspace& workspace, const AntialiasGrad& grad) {
@@ -159,11 +185,8 @@ void antialiasGradOnDevice(const Workspace& workspace, const AntialiasGrad& grad
 
 void edgeNeighboursOnDevice(Workspace& workspace, const int32_t* tri, int64_t numTriangles, int32_t* out) {
     const int64_t slots = edgeSlots(numTriangles);
-    const EdgeTable table{workspace.allocate<unsigned long long>(slots), workspace.allocate<int32_t>(slots),
-                          workspace.allocate<int32_t>(slots), static_cast<uint64_t>(slots - 1)};
-    checkCuda(cudaMemsetAsync(table.keys, 0xff, sizeof(*table.keys) * slots, workspace.stream()), "memset");
-    checkCuda(cudaMemsetAsync(table.low, 0x7f, sizeof(*table.low) * slots, workspace.stream()), "memset");
-    checkCuda(cudaMemsetAsync(table.high, 0xff, sizeof(*table.high) * slots, workspace.stream()), "memset");
+    const EdgeTable table{workspace.allocate<EdgeSlot>(slots), static_cast<uint64_t>(slots - 1)};
+    checkCuda(cudaMemsetAsync(table.slots, 0xff, sizeof(EdgeSlot) * slots, workspace.stream()), "memset");
     launchFor(workspace, numTriangles, InsertEdgesBody{table, tri}, "edges");
     launchFor(workspace, numTriangles, AcrossEdgesBody{table, tri, out}, "neighbours across edges");
 }

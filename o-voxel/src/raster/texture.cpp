@@ -12,6 +12,15 @@ void runOnHost(int64_t n, const Body& body) {
     });
 }
 
+template <class Step>
+void texelsOnHost(const Step& step, int64_t batch, int32_t rows, int32_t columns, int64_t channels) {
+    parallelFor(batch * rows, 16, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row)
+            for (int32_t x = 0; x < columns; ++x)
+                step.texel(row / rows, static_cast<int32_t>(row % rows), x, 0, channels);
+    });
+}
+
 }  // namespace
 
 void textureOnHost(const TextureCall& call, float* out) {
@@ -30,11 +39,11 @@ void textureGradOnHost(const TextureGrad& grad) {
 }
 
 void downsampleOnHost(const Downsample& step) {
-    runOnHost(step.numTexels(), [&](int64_t texel) { step.texel(texel, 0, step.channels); });
+    texelsOnHost(step, step.batch, Downsample::half(step.height), Downsample::half(step.width), step.channels);
 }
 
 void downsampleGradOnHost(const DownsampleGrad& grad) {
-    runOnHost(grad.numTexels(), [&](int64_t texel) { grad.texel(texel, 0, grad.step.channels); });
+    texelsOnHost(grad, grad.step.batch, grad.step.height, grad.step.width, grad.step.channels);
 }
 
 }  // namespace ovoxel

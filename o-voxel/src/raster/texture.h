@@ -314,23 +314,20 @@ struct Downsample {
     }
     OVOXEL_HD static int numTaps(int32_t size) { return size == 1 ? 1 : size % 2 == 0 ? 2 : 3; }
 
-    OVOXEL_HD int64_t numTexels() const { return batch * half(height) * half(width); }
-
-    // Channels [first, last) of one new texel.
-    OVOXEL_HD void texel(int64_t index, int64_t first, int64_t last) const {
-        const int64_t w = half(width), h = half(height);
-        const auto x = static_cast<int32_t>(index % w), y = static_cast<int32_t>(index / w % h);
-        const float* image = from + (index / (w * h) * height * width + 2 * int64_t{y} * width + 2 * x) * channels;
+    // Channels [first, last) of new texel (x, y) of batch item b.
+    OVOXEL_HD void texel(int64_t b, int32_t y, int32_t x, int64_t first, int64_t last) const {
+        const float* image = from + ((b * height + 2 * y) * width + 2 * x) * channels;
+        float* target = to + ((b * half(height) + y) * half(width) + x) * channels;
         const int tapsY = numTaps(height), tapsX = numTaps(width);
         for (int64_t c = first; c < last; ++c) {
             float sum = 0;
-            for (int b = 0; b < tapsY; ++b) {
+            for (int j = 0; j < tapsY; ++j) {
                 float row = 0;
-                for (int a = 0; a < tapsX; ++a)
-                    row += weight(width, x, a) * image[(int64_t{b} * width + a) * channels + c];
-                sum += weight(height, y, b) * row;
+                for (int i = 0; i < tapsX; ++i)
+                    row += weight(width, x, i) * image[(int64_t{j} * width + i) * channels + c];
+                sum += weight(height, y, j) * row;
             }
-            to[index * channels + c] = sum;
+            target[c] = sum;
         }
     }
 };
@@ -341,21 +338,18 @@ struct DownsampleGrad {
     float* gradFrom;
     const float* gradTo;
 
-    OVOXEL_HD int64_t numTexels() const { return int64_t{step.batch} * step.height * step.width; }
-
-    // Channels [first, last) of one texel of the larger level.
-    OVOXEL_HD void texel(int64_t index, int64_t first, int64_t last) const {
-        const auto x = static_cast<int32_t>(index % step.width), y = static_cast<int32_t>(index / step.width % step.height);
+    // Channels [first, last) of texel (x, y) of the larger level, batch item b.
+    OVOXEL_HD void texel(int64_t b, int32_t y, int32_t x, int64_t first, int64_t last) const {
         const int32_t w = Downsample::half(step.width), h = Downsample::half(step.height);
-        const float* image = gradTo + index / (int64_t{step.width} * step.height) * w * h * step.channels;
+        float* target = gradFrom + ((b * step.height + y) * step.width + x) * step.channels;
         const int tapsY = Downsample::numTaps(step.height), tapsX = Downsample::numTaps(step.width);
         for (int32_t ty = larger(0, (y - 1) / 2); ty <= y / 2 && ty < h; ++ty)
             for (int32_t tx = larger(0, (x - 1) / 2); tx <= x / 2 && tx < w; ++tx) {
-                const int b = y - 2 * ty, a = x - 2 * tx;
-                if (b >= tapsY || a >= tapsX) continue;
-                const float share = Downsample::weight(step.height, ty, b) * Downsample::weight(step.width, tx, a);
-                const float* g = image + (int64_t{ty} * w + tx) * step.channels;
-                for (int64_t c = first; c < last; ++c) gradFrom[index * step.channels + c] += share * g[c];
+                const int j = y - 2 * ty, i = x - 2 * tx;
+                if (j >= tapsY || i >= tapsX) continue;
+                const float share = Downsample::weight(step.height, ty, j) * Downsample::weight(step.width, tx, i);
+                const float* g = gradTo + ((b * h + ty) * w + tx) * step.channels;
+                for (int64_t c = first; c < last; ++c) target[c] += share * g[c];
             }
     }
 };
