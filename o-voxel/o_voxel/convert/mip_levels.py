@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from o_voxel._device import as_tensor, cuda_core, launch
@@ -32,18 +31,28 @@ def _published_levels(image: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
+def _halve(values: np.ndarray) -> np.ndarray:
+    """Area mean onto half the size, at least one texel; three texels where a side is odd. [H, W, C] float32."""
+    height, width = values.shape[:2]
+    rows, columns = (1 if n == 1 else 2 + n % 2 for n in (height, width))
+    h, w = max(1, height // 2), max(1, width // 2)
+    total = np.zeros((h, w, values.shape[2]), np.float32)
+    for r in range(rows):
+        for k in range(columns):
+            total += values[r::2, k::2][:h, :w]
+    return total / np.float32(rows * columns)
+
+
 def _reference_levels(image: np.ndarray, srgb: bool) -> list[np.ndarray]:
-    """Area means of decoded values onto half the size, at least one texel, kept in float32 from level to level."""
+    """Area means of decoded values onto half the size, kept in float32 from level to level."""
     levels, values = [image], decode_table(srgb)[image]
     while max(values.shape[:2]) > 1:
-        size = (max(1, values.shape[0] // 2), max(1, values.shape[1] // 2))
-        pooled = F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1), size)
-        values = pooled.permute(1, 2, 0).numpy()
+        values = _halve(values)
         if srgb:
-            stored = _encode_table()[(values * np.float32(65535) + np.float32(0.5)).astype(np.uint16)]
+            stored = _encode_table()[(values * np.float32(65535) + np.float32(0.5)).astype(np.int32)]
         else:
             stored = np.rint(values * np.float32(255)).astype(np.uint8)
-        levels.append(np.ascontiguousarray(stored))
+        levels.append(stored)
     return levels
 
 
