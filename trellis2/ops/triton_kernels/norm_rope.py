@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..triton_support import on_device
+
 __all__ = ["launch_norm_rope"]
 
 
@@ -64,29 +66,30 @@ def launch_norm_rope(
     phases: Tensor | None,  # [P, D/2, 2] float32 contiguous
     eps: float,
     *,
-    rows_per_program: int = 16,
-    num_warps: int = 4,
+    rows_per_program: int = 8,
+    num_warps: int = 2,
 ) -> None:
     """Norm and rotate `x` where it lies."""
     tokens, heads, dim = x.shape
     num_rows = tokens * heads
     if num_rows == 0:
         return
-    _norm_rope_kernel[(triton.cdiv(num_rows, rows_per_program),)](
-        x,
-        gammas[0] if gammas else x,
-        gammas[-1] if gammas else x,
-        x if phases is None else phases,
-        num_rows,
-        1 if phases is None else phases.shape[0],
-        x.stride(0),
-        eps,
-        J=heads,
-        D=dim,
-        ROWS=rows_per_program,
-        BLOCK_D=triton.next_power_of_2(dim),
-        HAS_NORM=len(gammas) > 0,
-        TWO=len(gammas) > 1,
-        HAS_ROPE=phases is not None,
-        num_warps=num_warps,
-    )
+    with on_device(x):
+        _norm_rope_kernel[(triton.cdiv(num_rows, rows_per_program),)](
+            x,
+            gammas[0] if gammas else x,
+            gammas[-1] if gammas else x,
+            x if phases is None else phases,
+            num_rows,
+            1 if phases is None else phases.shape[0],
+            x.stride(0),
+            eps,
+            J=heads,
+            D=dim,
+            ROWS=rows_per_program,
+            BLOCK_D=triton.next_power_of_2(dim),
+            HAS_NORM=len(gammas) > 0,
+            TWO=len(gammas) > 1,
+            HAS_ROPE=phases is not None,
+            num_warps=num_warps,
+        )

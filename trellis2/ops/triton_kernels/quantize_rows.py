@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..triton_support import on_device
+
 __all__ = ["launch_quantize_rows"]
 
 
@@ -57,16 +59,17 @@ def launch_quantize_rows(
     if num_rows == 0:
         return codes, scale
     block = triton.next_power_of_2(channels)
-    _quantize_rows_kernel[(num_rows,)](
-        x,
-        codes,
-        scale,
-        num_rows,
-        largest_code,
-        smallest,
-        C=channels,
-        BLOCK_C=block,
-        GELU=gelu,
-        num_warps=max(1, min(16, block // 512)),
-    )
+    with on_device(x):
+        _quantize_rows_kernel[(num_rows,)](
+            x,
+            codes,
+            scale,
+            num_rows,
+            largest_code,
+            smallest,
+            C=channels,
+            BLOCK_C=block,
+            GELU=gelu,
+            num_warps=max(1, min(16, block // 512)),
+        )
     return codes, scale

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..triton_support import on_device
+
 __all__ = ["launch_residual_norm"]
 
 
@@ -119,35 +121,36 @@ def launch_residual_norm(
         return total, out, out_scale
     mod = shift if shift is not None else x
     grid = (triton.cdiv(num_rows, rows_per_program),)
-    _residual_norm_kernel[grid](
-        x,
-        x if branch is None else branch,
-        x if gate is None else gate,
-        x if weight is None else weight,
-        x if bias is None else bias,
-        mod,
-        x if scale is None else scale,
-        x if row_sample is None else row_sample,
-        total,
-        x if out is None else out,
-        x if out_scale is None else out_scale,
-        num_rows,
-        max(1, rows_per_sample),
-        0 if branch is None else branch.stride(0),
-        0 if gate is None else gate.stride(0),
-        mod.stride(0),
-        eps,
-        C=channels,
-        BLOCK_C=triton.next_power_of_2(channels),
-        ROWS=rows_per_program,
-        HAS_BRANCH=branch is not None,
-        SHARED_BRANCH=shared_branch,
-        HAS_GATE=gate is not None,
-        HAS_NORM=norm,
-        AFFINE=weight is not None,
-        MODULATE=scale is not None,
-        RAGGED=row_sample is not None,
-        QUANT_MAX=float(torch.finfo(out_dtype).max) if quantised and out_dtype is not None else 0.0,
-        num_warps=num_warps,
-    )
+    with on_device(x):
+        _residual_norm_kernel[grid](
+            x,
+            x if branch is None else branch,
+            x if gate is None else gate,
+            x if weight is None else weight,
+            x if bias is None else bias,
+            mod,
+            x if scale is None else scale,
+            x if row_sample is None else row_sample,
+            total,
+            x if out is None else out,
+            x if out_scale is None else out_scale,
+            num_rows,
+            max(1, rows_per_sample),
+            0 if branch is None else branch.stride(0),
+            0 if gate is None else gate.stride(0),
+            mod.stride(0),
+            eps,
+            C=channels,
+            BLOCK_C=triton.next_power_of_2(channels),
+            ROWS=rows_per_program,
+            HAS_BRANCH=branch is not None,
+            SHARED_BRANCH=shared_branch,
+            HAS_GATE=gate is not None,
+            HAS_NORM=norm,
+            AFFINE=weight is not None,
+            MODULATE=scale is not None,
+            RAGGED=row_sample is not None,
+            QUANT_MAX=float(torch.finfo(out_dtype).max) if quantised and out_dtype is not None else 0.0,
+            num_warps=num_warps,
+        )
     return total, out, out_scale

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..triton_support import on_device
+
 __all__ = ["launch_widen_int8"]
 
 _ROWS, _COLUMNS = 4, 1024
@@ -45,5 +47,6 @@ def launch_widen_int8(
     if codes.numel() == 0:
         return out
     grid = (triton.cdiv(rows, _ROWS), triton.cdiv(columns, _COLUMNS))
-    _widen_int8_kernel[grid](codes, scale, out, rows, columns, ROWS=_ROWS, COLUMNS=_COLUMNS)
+    with on_device(codes):
+        _widen_int8_kernel[grid](codes, scale, out, rows, columns, ROWS=_ROWS, COLUMNS=_COLUMNS)
     return out
