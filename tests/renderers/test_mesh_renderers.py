@@ -119,6 +119,29 @@ def test_chunks_draw_the_same_picture():
         assert torch.allclose(whole[kind], parts[kind], atol=1e-4), kind
 
 
+@pytest.mark.parametrize("ssaa", [1, 2])
+def test_antialiasing_makes_coverage_follow_the_edge(ssaa):
+    """A slanted quad: with blending, the sum of coverage comes close to its true area, and pixels are in between."""
+    vertices, faces = quad(half=0.3)
+    angle = math.radians(17)
+    turn = torch.tensor([[math.cos(angle), 0, -math.sin(angle)], [0, 1, 0], [math.sin(angle), 0, math.cos(angle)]])
+    mesh = Mesh(vertices @ turn.T, faces, torch.ones(4, 1))
+    options = {"resolution": 40, "near": 0.5, "far": 5, "ssaa": ssaa}
+    kinds = ["mask", "normal", "depth", "coord", "attr"]
+    hard = MeshRenderer(options).render(mesh, *camera(), kinds)
+    soft = MeshRenderer({**options, "antialias": True}).render(mesh, *camera(), kinds)
+    true_area = (0.6 * 40 / (2 * 2 * math.tan(math.radians(20)))) ** 2
+    assert abs(float(soft.mask.sum()) - true_area) < 0.02 * true_area
+    between = ((soft.mask > 0.05) & (soft.mask < 0.95)).sum()
+    assert between > ((hard.mask > 0.05) & (hard.mask < 0.95)).sum()
+    inside = soft.mask == 1
+    for name in kinds:
+        assert torch.allclose(soft[name][..., inside], hard[name][..., inside], atol=1e-4), name
+    assert torch.allclose(soft.attr[0], soft.mask, atol=1e-5)  # fades into the background
+    whole = MeshRenderer({**options, "antialias": True, "chunk_size": 1}).render(mesh, *camera(), ["mask"])
+    assert torch.allclose(whole.mask, soft.mask, atol=1e-5)
+
+
 def test_voxel_attributes_stay_with_the_object_when_it_is_moved():
     mesh = sphere_with_voxels()
     renderer = MeshRenderer({"resolution": 32, "near": 0.5, "far": 5})

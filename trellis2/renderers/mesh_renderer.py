@@ -5,7 +5,8 @@ R = resolution, S = R * ssaa, n covered samples, C attribute channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,8 +26,10 @@ from .surface import (
     interpolate_hits,
     moved_vertices,
     peel,
+    pixel_major,
     pixel_mean,
     project,
+    row_major,
     spread,
     triangle_id,
 )
@@ -39,6 +42,8 @@ _DEFAULTS: dict[str, Any] = {
     "far": None,
     "ssaa": 1,
     "chunk_size": None,
+    "antialias": False,
+    "clamp_barycentric_coords": True,
     "normal_convention": "opengl",
 }
 _RETURN_TYPES = ("mask", "depth", "normal", "coord", "attr")
@@ -47,8 +52,10 @@ _RETURN_TYPES = ("mask", "depth", "normal", "coord", "attr")
 class MeshRenderer:
     """Rasterises a mesh to masks, depths, normals, positions and attributes.
 
-    Options: `resolution` R, `near`, `far` (required), `ssaa` samples a pixel side (the antialiasing), `chunk_size`
-    faces drawn at a time (None: all at once; the picture is the same), `normal_convention` "opengl" | "published".
+    Options: `resolution` R, `near`, `far` (required), `ssaa` samples a pixel side, `chunk_size` faces drawn at a time
+    (None: all at once; the picture is the same), `antialias` also blends samples across silhouettes (all but attributes
+    of voxels and materials; depth and positions then fade into the background), `normal_convention` "opengl" |
+    "published". Barycentrics are always clamped, with or without the published option `clamp_barycentric_coords`.
     `device`, if given, is where the work is done and results stay; otherwise that is the mesh's device.
     """
 
@@ -93,26 +100,44 @@ class MeshRenderer:
         else:
             rast, rast_db = vertices.new_zeros(size, size, 4), None
         hits = hits_of(rast, options.ssaa, mesh.faces.shape[0], rast_db=rast_db)
-        return self._images(mesh, vertices, view, hits, return_types)
+        smooth = None
+        if options.antialias and len(hits.sample):
+            smooth = partial(_antialias, rast=rast, clip=clip, faces=mesh.faces, ssaa=options.ssaa)
+        return self._images(mesh, vertices, view, hits, return_types, smooth)
 
-    def _images(self, mesh: Mesh, vertices: Tensor, view: View, hits: Hits, return_types: Sequence[str]) -> AttrDict:
+    def _images(
+        self,
+        mesh: Mesh,
+        vertices: Tensor,
+        view: View,
+        hits: Hits,
+        return_types: Sequence[str],
+        smooth: Callable[[Tensor], Tensor] | None,
+    ) -> AttrDict:
         options = self.rendering_options
         resolution, ssaa = options.resolution, options.ssaa
         point = interpolate_hits(vertices, mesh.faces, hits)
 
-        def mean(values: Tensor, fill: float = 0.0) -> Tensor:  # [n, C] -> [R, R, C]
+        def mean(values: Tensor, fill: float = 0.0, exact: bool = False) -> Tensor:  # [n, C] -> [R, R, C]
             samples = spread(values.float(), hits.sample, view.size**2, fill)
+            if smooth is not None and not exact:
+                samples = smooth(samples)
             return pixel_mean(samples, ssaa).reshape(resolution, resolution, -1)
 
-        coverage = mean(torch.ones_like(point[:, :1]))  # [R, R, 1]
+        covered = mean(torch.ones_like(point[:, :1]), exact=True)  # [R, R, 1]
 
-        def image(values: Tensor) -> Tensor:  # [n, C] -> [C, R, R], mean over covered samples
-            return (mean(values) / coverage.clamp_min(1e-6)).permute(2, 0, 1)
+        def image(values: Tensor) -> Tensor:  # [n, C] -> [C, R, R]
+            if smooth is not None:
+                return mean(values).permute(2, 0, 1)
+            return (mean(values) / covered.clamp_min(1e-6)).permute(2, 0, 1)  # mean over covered samples
+
+        def attribute_image(values: Tensor) -> Tensor:
+            return (mean(values, exact=True) / covered.clamp_min(1e-6)).permute(2, 0, 1)
 
         out = AttrDict()
         for name in return_types:
             if name == "mask":
-                out.mask = coverage[..., 0]
+                out.mask = mean(torch.ones_like(point[:, :1]))[..., 0]
             elif name == "depth":
                 out.depth = image((point @ view.extrinsics[2, :3] + view.extrinsics[2, 3])[:, None])[0]
             elif name == "coord":
@@ -123,11 +148,11 @@ class MeshRenderer:
                 normal = torch.where(away, -normal, normal) @ view.extrinsics[:3, :3].T
                 out.normal = mean(camera_normal_to_color(normal, options.normal_convention), 0.5).permute(2, 0, 1)
             else:
-                out.update(_attributes(mesh, hits, image))
+                out.update(_attributes(mesh, hits, image, attribute_image))
         return out
 
 
-def _attributes(mesh: Mesh, hits: Hits, image: Any) -> dict[str, Tensor]:
+def _attributes(mesh: Mesh, hits: Hits, image: Any, attribute_image: Any) -> dict[str, Tensor]:
     if isinstance(mesh, MeshWithPbrMaterial):
         values = make_material_table(mesh.materials, mesh.device).evaluate(mesh, hits)
     elif isinstance(mesh, MeshWithVoxel):
@@ -136,8 +161,16 @@ def _attributes(mesh: Mesh, hits: Hits, image: Any) -> dict[str, Tensor]:
         raise ValueError("return type 'attr' needs a mesh with vertex_attrs, voxels or materials")
     else:
         return {"attr": image(interpolate_hits(mesh.vertex_attrs.float(), mesh.faces, hits))}
-    picture = image(values)
+    picture = attribute_image(values)
     return {name: picture[part] for name, part in mesh.layout.items()}
+
+
+def _antialias(samples: Tensor, rast: Tensor, clip: Tensor, faces: Tensor, ssaa: int) -> Tensor:
+    """Pixel-major samples blended across silhouettes."""
+    from o_voxel.rasterize import antialias
+
+    drawn = row_major(samples, ssaa)[None].contiguous()
+    return pixel_major(antialias(drawn, rast[None].contiguous(), clip, faces)[0], ssaa)
 
 
 def _draw(

@@ -30,6 +30,7 @@ __all__ = [
     "pixel_major",
     "pixel_mean",
     "project",
+    "row_major",
     "spread",
     "triangle_id",
 ]
@@ -118,6 +119,13 @@ def pixel_major(image: Tensor, ssaa: int) -> Tensor:
         return image.reshape(-1, *rest)
     cells = image.reshape(size, ssaa, size, ssaa, *rest)
     return cells.transpose(1, 2).reshape(-1, *rest)
+
+
+def row_major(samples: Tensor, ssaa: int) -> Tensor:
+    """The inverse of `pixel_major`: `[S * S, C]` to `[S, S, C]`."""
+    resolution = round((samples.shape[0] // ssaa**2) ** 0.5)
+    cells = samples.reshape(resolution, resolution, ssaa, ssaa, samples.shape[1])
+    return cells.transpose(1, 2).reshape(resolution * ssaa, resolution * ssaa, samples.shape[1])
 
 
 def hits_of(
