@@ -31,9 +31,10 @@ class _DualMesh(torch.autograd.Function):
         native = native_module()
         assert native is not None
         ctx.launch = (launch(coords.device),) if coords.is_cuda else ()
-        ctx.size, ctx.train, rows = grid.voxel_size.tolist(), train, coords.shape[0]
+        ctx.size, ctx.cells, ctx.train = grid.voxel_size.tolist(), grid.grid_size.tolist(), train
+        rows = coords.shape[0]
         call = native.dual_mesh_cuda if coords.is_cuda else native.dual_mesh
-        arguments = grid.aabb[0].tolist(), grid.grid_size.tolist(), _SPLITS[split], train, *ctx.launch
+        arguments = grid.aabb[0].tolist(), ctx.cells, _SPLITS[split], train, *ctx.launch
         quads, vertices, triangles, *kept = call(coords, local, flags, weight, ctx.size, *arguments)
         points = as_tensor(vertices, local.dtype, (rows + (quads if train else 0), 3))
         corners = as_tensor(triangles, torch.int32, ((4 if train else 2) * quads, 3))
@@ -54,7 +55,7 @@ class _DualMesh(torch.autograd.Function):
         assert native is not None
         weight, coords, *kept = ctx.saved_tensors
         call = native.dual_mesh_backward_cuda if coords.is_cuda else native.dual_mesh_backward
-        memory = call(coords, weight, *kept, grads[0].contiguous(), ctx.size, *ctx.launch)
+        memory = call(coords, weight, *kept, grads[0].contiguous(), ctx.size, ctx.cells, *ctx.launch)
         local = as_tensor(memory[0], weight.dtype, (len(coords), 3))
         return local, as_tensor(memory[1], weight.dtype, (len(coords),)), None, None, None, None, None
 

@@ -75,21 +75,22 @@ template <class T, class Device, class Space, class Run>
 nb::tuple backward(Space& workspace, const Rows3<Device, int32_t>& coords, const Column<Device, T>& weight,
                    const Rows3<Device, T>& vertices, const Quads<Device>& quads, const Column<Device, uint8_t>& first,
                    const Column<Device, uint8_t>& complete, const Column<Device, uint8_t>& slots,
-                   const Rows3<Device, T>& gradVertices, const Vector& voxelSize, Run run) {
+                   const Rows3<Device, T>& gradVertices, const Vector& voxelSize,
+                   const std::array<int64_t, 3>& gridSize, Run run) {
     const size_t n = coords.shape(0), numQuads = quads.shape(0);
     const auto capacity = static_cast<size_t>(VoxelTable::capacityFor(static_cast<int64_t>(n)));
     if (weight.shape(0) != n || vertices.shape(0) != n + numQuads || gradVertices.shape(0) != n + numQuads ||
-        first.shape(0) < 4 * n || complete.shape(0) < n || slots.shape(0) < 4 * capacity)
+        first.shape(0) < 4 * n || complete.shape(0) < n || slots.shape(0) < sizeof(VoxelTable::Slot) * capacity)
         throw nb::value_error("not what the forward pass of these coords kept");
     const DualGridView<T> grid =
-        viewGrid<T>(coords, static_cast<const T*>(nullptr), nullptr, weight.data(), voxelSize, {}, {1, 1, 1});
+        viewGrid<T>(coords, static_cast<const T*>(nullptr), nullptr, weight.data(), voxelSize, {}, gridSize);
     DualMesh<T> mesh;  // read only
     mesh.numQuads = static_cast<int64_t>(numQuads);
     mesh.vertices = const_cast<T*>(vertices.data());
     mesh.quads = const_cast<int32_t*>(quads.data());
     mesh.first = reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(first.data()));
     mesh.complete = const_cast<uint8_t*>(complete.data());
-    mesh.slots = reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(slots.data()));
+    mesh.slots = reinterpret_cast<VoxelTable::Slot*>(const_cast<uint8_t*>(slots.data()));
     T* gradLocal = workspace.template allocate<T>(3 * grid.n);
     T* gradWeight = workspace.template allocate<T>(grid.n);
     {
@@ -115,14 +116,15 @@ void bindHost(nb::module_& m) {
        "[N, 3] and triangles int32 [2L, 3]); with train [N+L, 3] and [4L, 3] and what dual_mesh_backward takes.");
     m.def("dual_mesh_backward", [](Rows3<Host, int32_t> coords, Column<Host, T> weight, Rows3<Host, T> vertices,
                                    Quads<Host> quads, Column<Host, uint8_t> first, Column<Host, uint8_t> complete,
-                                   Column<Host, uint8_t> slots, Rows3<Host, T> gradVertices, Vector voxelSize) {
+                                   Column<Host, uint8_t> slots, Rows3<Host, T> gradVertices, Vector voxelSize,
+                                   std::array<int64_t, 3> gridSize) {
         HostWorkspace workspace;
         return backward<T, Host>(workspace, coords, weight, vertices, quads, first, complete, slots, gradVertices,
-                                 voxelSize, dualMeshBackward<T>);
+                                 voxelSize, gridSize, dualMeshBackward<T>);
     }, nb::arg("coords").noconvert(), nb::arg("weight").noconvert(), nb::arg("vertices").noconvert(),
        nb::arg("quads").noconvert(), nb::arg("first").noconvert(), nb::arg("complete").noconvert(),
        nb::arg("slots").noconvert(), nb::arg("grad_vertices").noconvert(), nb::arg("voxel_size"),
-       "Gradients of the training form: bytes of those by local [N, 3] and weight [N].");
+       nb::arg("grid_size"), "Gradients of the training form: bytes of those by local [N, 3] and weight [N].");
 }
 
 #ifdef OVOXEL_WITH_CUDA
@@ -141,14 +143,14 @@ void bindCuda(nb::module_& m) {
     m.def("dual_mesh_backward_cuda", [](Rows3<Cuda, int32_t> coords, Column<Cuda, T> weight, Rows3<Cuda, T> vertices,
                                         Quads<Cuda> quads, Column<Cuda, uint8_t> first, Column<Cuda, uint8_t> complete,
                                         Column<Cuda, uint8_t> slots, Rows3<Cuda, T> gradVertices, Vector voxelSize,
-                                        nb::tuple launch) {
+                                        std::array<int64_t, 3> gridSize, nb::tuple launch) {
         TensorWorkspace workspace(launch);
         return backward<T, Cuda>(workspace, coords, weight, vertices, quads, first, complete, slots, gradVertices,
-                                 voxelSize, dualMeshBackwardOnDevice<T>);
+                                 voxelSize, gridSize, dualMeshBackwardOnDevice<T>);
     }, nb::arg("coords").noconvert(), nb::arg("weight").noconvert(), nb::arg("vertices").noconvert(),
        nb::arg("quads").noconvert(), nb::arg("first").noconvert(), nb::arg("complete").noconvert(),
-       nb::arg("slots").noconvert(), nb::arg("grad_vertices").noconvert(), nb::arg("voxel_size"), nb::arg("launch"),
-       "dual_mesh_backward on a GPU.");
+       nb::arg("slots").noconvert(), nb::arg("grad_vertices").noconvert(), nb::arg("voxel_size"),
+       nb::arg("grid_size"), nb::arg("launch"), "dual_mesh_backward on a GPU.");
 }
 #endif
 

@@ -21,8 +21,8 @@ template <class T>
 DualMesh<T> dualMesh(Workspace& workspace, const DualGridView<T>& grid, Split split, bool train) {
     const int64_t n = grid.n, chunks = (n + kChunk - 1) / kChunk, capacity = VoxelTable::capacityFor(n);
     DualMesh<T> mesh;
-    mesh.slots = workspace.allocate<uint32_t>(capacity);
-    const VoxelTable table(grid.coords, 3, mesh.slots, capacity);
+    mesh.slots = workspace.allocate<VoxelTable::Slot>(capacity);
+    const VoxelTable table = tableOf(grid, mesh.slots);
     parallelFor(capacity, 1 << 18, [&](int64_t begin, int64_t end) {
         std::fill(mesh.slots + begin, mesh.slots + end, VoxelTable::kEmpty);
     });
@@ -110,7 +110,7 @@ void dualMeshBackward(Workspace& workspace, const DualGridView<T>& grid, const D
             quads[q] = quadGradient(mesh.quads + 4 * q, mesh.vertices, grid.weight, mesh.vertices + 3 * (grid.n + q),
                                     gradVertices + 3 * (grid.n + q));
     });
-    const VoxelTable table(grid.coords, 3, mesh.slots, VoxelTable::capacityFor(grid.n));
+    const VoxelTable table = tableOf(grid, mesh.slots);
     parallelFor(grid.n, kChunk, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row)
             gatherGradient(table, {mesh.first, mesh.complete}, row, quads, grid.voxelSize, gradVertices + 3 * row,

@@ -113,21 +113,21 @@ DualMesh<T> dualMeshOnDevice(Workspace& workspace, const DualGridView<T>& grid, 
     const auto blocks = static_cast<unsigned>(tiles);
     CUstream_st* stream = workspace.stream();
     DualMesh<T> mesh;
-    mesh.slots = workspace.allocate<uint32_t>(capacity);
+    mesh.slots = workspace.allocate<VoxelTable::Slot>(capacity);
     if (train) {
         mesh.first = workspace.allocate<uint32_t>(n);
         mesh.complete = workspace.allocate<uint8_t>(n);
     } else {
         mesh.vertices = workspace.allocate<T>(3 * n);  // the training form appends to them, once it knows how many
     }
-    checkCuda(cudaMemsetAsync(mesh.slots, 0xff, sizeof(uint32_t) * capacity, stream), "memset");
+    checkCuda(cudaMemsetAsync(mesh.slots, 0xff, sizeof(VoxelTable::Slot) * capacity, stream), "memset");
     int64_t* starts = workspace.allocate<int64_t>(tiles + 2);  // and, last, the counters: one copy brings both back
     auto* counters = reinterpret_cast<Counters*>(starts + tiles + 1);
     static_assert(sizeof(Counters) == sizeof(int64_t));
     fillZero(workspace, counters, 1);
     int32_t* counts = workspace.allocate<int32_t>(tiles);
     int4* found = workspace.allocate<int4>(tiles * kMaxQuads);
-    const VoxelTable table(grid.coords, 3, mesh.slots, capacity);
+    const VoxelTable table = tableOf(grid, mesh.slots);
     if (n > 0) {
         insertKernel<<<blocks, kThreads, 0, stream>>>(table, grid, mesh.vertices, counters);
         checkLaunch("entering voxels");
@@ -168,7 +168,7 @@ void dualMeshBackwardOnDevice(Workspace& workspace, const DualGridView<T>& grid,
                                           gradVertices + 3 * (n + q));
               },
               "gradients of quads");
-    const VoxelTable table(grid.coords, 3, mesh.slots, VoxelTable::capacityFor(n));
+    const VoxelTable table = tableOf(grid, mesh.slots);
     launchFor(workspace, n,
               [=] __device__(int64_t row) {
                   gatherGradient(table, {mesh.first, mesh.complete}, row, quads, grid.voxelSize, gradVertices + 3 * row,

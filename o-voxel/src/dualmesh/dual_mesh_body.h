@@ -42,6 +42,12 @@ OVOXEL_HD inline bool insideGrid(const DualGridView<T>& grid, int64_t row) {
            c[2] < grid.gridSize[2];
 }
 
+template <class T>
+inline VoxelTable tableOf(const DualGridView<T>& grid, VoxelTable::Slot* slots) {
+    const Extent extent{1, grid.gridSize[0], grid.gridSize[1], grid.gridSize[2]};
+    return {grid.coords, 3, extent, slots, VoxelTable::capacityFor(grid.n)};
+}
+
 // World coordinate of a voxel's dual vertex: entry i = 3 * row + axis of the array [n, 3] of vertices.
 template <class T>
 OVOXEL_HD inline T placeCoordinate(const DualGridView<T>& grid, int64_t i) {
@@ -61,8 +67,11 @@ OVOXEL_HD inline unsigned findQuads(const VoxelTable& table, const DualGridView<
     constexpr unsigned kNeeds[3] = {0x0e, 0x32, 0x54};  // bit k: cell k
     unsigned needed = 0;
     for (int axis = 0; axis < 3; ++axis) needed |= flag[axis] ? kNeeds[axis] : 0u;
+    if (here.x + 1 >= grid.gridSize[0]) needed &= ~0xf0u;  // cells outside the grid are not there
+    if (here.y + 1 >= grid.gridSize[1]) needed &= ~0xccu;
+    if (here.z + 1 >= grid.gridSize[2]) needed &= ~0xaau;
     if (needed == 0) return 0;
-    uint32_t held[kNumAround];
+    VoxelTable::Slot held[kNumAround];
     VoxelTable::Probe probe[kNumAround];
 #ifdef __CUDA_ARCH__
 #pragma unroll

@@ -28,24 +28,25 @@ using Points = nb::ndarray<const float, nb::c_contig, Device, nb::shape<-1, 3>>;
 template <class Device>
 using Matrix = nb::ndarray<nb::ro, nb::c_contig, Device, nb::ndim<2>>;
 
-SparseShape checkedShape(const Size& size) {
-    const SparseShape shape{std::get<0>(size), std::get<1>(size), std::get<2>(size), std::get<3>(size)};
-    for (const int64_t extent : {shape.batches, shape.sizeX, shape.sizeY, shape.sizeZ})
+Extent checkedShape(const Size& size) {
+    const Extent shape{std::get<0>(size), std::get<1>(size), std::get<2>(size), std::get<3>(size)};
+    for (const int64_t extent : {shape.batches, shape.x, shape.y, shape.z})
         if (extent < 0 || extent > (int64_t{1} << 30)) throw nb::value_error("sizes must be in [0, 2^30]");
     return shape;
 }
 
 template <class Device>
-VoxelTable tableOf(const Coords<Device>& coords, const Slots<Device>& slots) {
+VoxelTable tableOf(const Coords<Device>& coords, const Slots<Device>& slots, const Size& size) {
     const int64_t capacity = VoxelTable::capacityFor(static_cast<int64_t>(coords.shape(0)));
-    if (slots.shape(0) < sizeof(uint32_t) * static_cast<size_t>(capacity))
+    if (slots.shape(0) < sizeof(VoxelTable::Slot) * static_cast<size_t>(capacity))
         throw nb::value_error("slots are not those of coords");
-    return {coords.data(), 4, reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(slots.data())), capacity};
+    auto* memory = reinterpret_cast<VoxelTable::Slot*>(const_cast<uint8_t*>(slots.data()));
+    return {coords.data(), 4, checkedShape(size), memory, capacity};
 }
 
 template <class Device>
 SampleQueries queriesOf(const Points<Device>& points, const Size& size, bool nearest, bool truncate, bool normalize) {
-    const SparseShape shape = checkedShape(size);
+    const Extent shape = checkedShape(size);
     const auto count = static_cast<int64_t>(points.shape(0));
     if (count > 0 && (shape.batches == 0 || count % shape.batches != 0))
         throw nb::value_error("points must be a multiple of the batches");
@@ -63,10 +64,10 @@ Element elementOf(const Array& array) {
 
 template <class Space, class Device, class Build>
 nb::object build(Space& workspace, const Coords<Device>& coords, const Size& size, Build run) {
-    const SparseShape shape = checkedShape(size);
+    const Extent shape = checkedShape(size);
     const auto n = static_cast<int64_t>(coords.shape(0));
     if (n >= int64_t{1} << 31) throw nb::value_error("coords must have fewer than 2^31 rows");
-    uint32_t* slots;
+    VoxelTable::Slot* slots;
     {
         const nb::gil_scoped_release release;
         slots = run(workspace, coords.data(), n, shape);
@@ -81,7 +82,7 @@ using HostRows = nb::ndarray<const T, nb::c_contig, Host, nb::ndim<2>>;
 nb::object samplePy(HostRows<float> feats, Coords<Host> coords, Slots<Host> slots, Size size, Points<Host> points,
                     bool nearest, bool truncate, bool normalize) {
     if (feats.shape(0) != coords.shape(0)) throw nb::value_error("feats and coords differ in length");
-    const VoxelTable table = tableOf(coords, slots);
+    const VoxelTable table = tableOf(coords, slots, size);
     const SampleQueries queries = queriesOf(points, size, nearest, truncate, normalize);
     const auto channels = static_cast<int64_t>(feats.shape(1));
     HostWorkspace workspace;
@@ -96,7 +97,7 @@ nb::object samplePy(HostRows<float> feats, Coords<Host> coords, Slots<Host> slot
 nb::object backwardPy(HostRows<float> gradOut, Coords<Host> coords, Slots<Host> slots, Size size, Points<Host> points,
                       bool nearest, bool truncate, bool normalize) {
     if (gradOut.shape(0) != points.shape(0)) throw nb::value_error("grad_out and points differ in length");
-    const VoxelTable table = tableOf(coords, slots);
+    const VoxelTable table = tableOf(coords, slots, size);
     const SampleQueries queries = queriesOf(points, size, nearest, truncate, normalize);
     const auto n = static_cast<int64_t>(coords.shape(0)), channels = static_cast<int64_t>(gradOut.shape(1));
     HostWorkspace workspace;
@@ -115,7 +116,7 @@ nb::object sampleCudaPy(Matrix<Cuda> feats, Coords<Cuda> coords, Slots<Cuda> slo
                         bool nearest, bool truncate, bool normalize, nb::tuple launch) {
     if (feats.shape(0) != coords.shape(0)) throw nb::value_error("feats and coords differ in length");
     const Element element = elementOf(feats);
-    const VoxelTable table = tableOf(coords, slots);
+    const VoxelTable table = tableOf(coords, slots, size);
     const SampleQueries queries = queriesOf(points, size, nearest, truncate, normalize);
     const auto channels = static_cast<int64_t>(feats.shape(1));
     TensorWorkspace workspace(launch);
@@ -128,7 +129,7 @@ nb::object backwardCudaPy(Matrix<Cuda> gradOut, Coords<Cuda> coords, Slots<Cuda>
                           bool nearest, bool truncate, bool normalize, bool ordered, nb::tuple launch) {
     if (gradOut.shape(0) != points.shape(0)) throw nb::value_error("grad_out and points differ in length");
     const Element element = elementOf(gradOut);
-    const VoxelTable table = tableOf(coords, slots);
+    const VoxelTable table = tableOf(coords, slots, size);
     const SampleQueries queries = queriesOf(points, size, nearest, truncate, normalize);
     const auto n = static_cast<int64_t>(coords.shape(0)), channels = static_cast<int64_t>(gradOut.shape(1));
     TensorWorkspace workspace(launch);

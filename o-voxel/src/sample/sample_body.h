@@ -9,15 +9,6 @@
 
 namespace ovoxel {
 
-struct SparseShape {
-    int64_t batches, sizeX, sizeY, sizeZ;
-
-    OVOXEL_HD bool holds(const Cell& c) const {
-        return c.batch >= 0 && c.batch < batches && c.x >= 0 && c.x < sizeX && c.y >= 0 && c.y < sizeY && c.z >= 0 &&
-               c.z < sizeZ;
-    }
-};
-
 struct SampleOptions {
     bool nearest;    // the voxel that holds the point; else the eight around it
     bool truncate;   // nearest only: round toward zero instead of down
@@ -43,10 +34,10 @@ struct SampleQuery {
     }
 };
 
-OVOXEL_HD inline SampleQuery makeQuery(const SparseShape& shape, const SampleOptions& options, int64_t batch,
+OVOXEL_HD inline SampleQuery makeQuery(const Extent& shape, const SampleOptions& options, int64_t batch,
                                        const float* q) {
-    const float size[3] = {static_cast<float>(shape.sizeX), static_cast<float>(shape.sizeY),
-                           static_cast<float>(shape.sizeZ)};
+    const float size[3] = {static_cast<float>(shape.x), static_cast<float>(shape.y),
+                           static_cast<float>(shape.z)};
     SampleQuery query{true, static_cast<int32_t>(batch), {0, 0, 0}, {q[0], q[1], q[2]}};
     for (int axis = 0; axis < 3; ++axis) {
         if (!(q[axis] > -1.0f && q[axis] < size[axis] + 1.0f)) {  // true for NaN too

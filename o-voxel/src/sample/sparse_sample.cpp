@@ -26,11 +26,9 @@ int corners(const VoxelTable& table, const SampleQueries& queries, int64_t m, in
         weight[0] = 1.0f;
         return 1;
     }
-    VoxelTable::Probe probe[8];
-    for (int k = 0; k < 8; ++k) probe[k] = table.home(query.cell(k));
     float sum = 0;
     for (int k = 0; k < 8; ++k) {
-        row[k] = table.finish(query.cell(k), probe[k], table.read(probe[k]));
+        row[k] = table.find(query.cell(k));
         if (row[k] >= 0) sum += weight[k] = query.weight(k);
     }
     if (options.normalize) {
@@ -42,13 +40,13 @@ int corners(const VoxelTable& table, const SampleQueries& queries, int64_t m, in
 
 }  // namespace
 
-uint32_t* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape) {
+VoxelTable::Slot* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape) {
     const int64_t capacity = VoxelTable::capacityFor(n);
-    uint32_t* slots = workspace.allocate<uint32_t>(capacity);
+    auto* slots = workspace.allocate<VoxelTable::Slot>(capacity);
     parallelFor(capacity, 1 << 18, [&](int64_t begin, int64_t end) {
         std::fill(slots + begin, slots + end, VoxelTable::kEmpty);
     });
-    const VoxelTable table(coords, 4, slots, capacity);
+    const VoxelTable table(coords, 4, shape, slots, capacity);
     parallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row)
             if (shape.holds(table.cell(row))) table.insert(row);

@@ -59,22 +59,26 @@ __device__ inline int64_t queryOfThread() {
 }
 
 template <class E, int V>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, V == 8 ? 3 : 4)
     sampleKernel(VoxelTable table, SampleQueries queries, const E* feats, int64_t channels, E* out) {
     const int64_t m = queryOfThread(), last = queries.count() - 1;
     const Corners corners = findCorners(table, queries, m < last ? m : last);
     if (m > last) return;
     for (int64_t c = threadIdx.x % kLanes * V; c < channels; c += kLanes * V) {
+        constexpr int kAtOnce = sizeof(E) * V >= 16 ? 4 : kLanes;  // reads under way, as registers allow
         float sum[V] = {};
-        Pack<E, V> pack[kLanes];
 #pragma unroll
-        for (int k = 0; k < kLanes; ++k)
-            if (corners.row[k] >= 0)
-                pack[k] = *reinterpret_cast<const Pack<E, V>*>(feats + corners.row[k] * channels + c);
+        for (int first = 0; first < kLanes; first += kAtOnce) {
+            Pack<E, V> pack[kAtOnce];
 #pragma unroll
-        for (int k = 0; k < kLanes; ++k)
-            if (corners.row[k] >= 0)
-                for (int v = 0; v < V; ++v) sum[v] += corners.weight[k] * widen(pack[k].value[v]);
+            for (int k = 0; k < kAtOnce; ++k)
+                if (corners.row[first + k] >= 0)
+                    pack[k] = *reinterpret_cast<const Pack<E, V>*>(feats + corners.row[first + k] * channels + c);
+#pragma unroll
+            for (int k = 0; k < kAtOnce; ++k)
+                if (corners.row[first + k] >= 0)
+                    for (int v = 0; v < V; ++v) sum[v] += corners.weight[first + k] * widen(pack[k].value[v]);
+        }
         Pack<E, V> result;
         for (int v = 0; v < V; ++v) narrow(sum[v], &result.value[v]);
         *reinterpret_cast<Pack<E, V>*>(out + m * channels + c) = result;
@@ -183,11 +187,11 @@ void forElement(Element element, int64_t channels, const void* a, const void* b,
 
 }  // namespace
 
-uint32_t* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape) {
+VoxelTable::Slot* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape) {
     const int64_t capacity = VoxelTable::capacityFor(n);
-    uint32_t* slots = workspace.allocate<uint32_t>(capacity);
-    checkCuda(cudaMemsetAsync(slots, 0xff, sizeof(uint32_t) * capacity, workspace.stream()), "memset");
-    const VoxelTable table(coords, 4, slots, capacity);
+    auto* slots = workspace.allocate<VoxelTable::Slot>(capacity);
+    checkCuda(cudaMemsetAsync(slots, 0xff, sizeof(VoxelTable::Slot) * capacity, workspace.stream()), "memset");
+    const VoxelTable table(coords, 4, shape, slots, capacity);
     launchFor(workspace, n,
               [=] __device__(int64_t row) {
                   if (shape.holds(table.cell(row))) table.insert(row);

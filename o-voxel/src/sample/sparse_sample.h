@@ -15,7 +15,7 @@ namespace ovoxel {
 enum class Element { kFloat32, kFloat16, kBfloat16 };
 
 struct SampleQueries {
-    SparseShape shape;
+    Extent shape;
     SampleOptions options;
     const float* points;  // [batches * perBatch, 3], voxel units
     int64_t perBatch;
@@ -24,8 +24,8 @@ struct SampleQueries {
 
 // Slots of a table of coords [n, 4], for a VoxelTable of VoxelTable::capacityFor(n). Rows outside the shape are left
 // out; of equal rows the first is found.
-uint32_t* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape);
-uint32_t* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const SparseShape& shape);
+VoxelTable::Slot* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape);
+VoxelTable::Slot* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape);
 
 // out [M, channels] = weighted sum of rows of feats [n, channels].
 void sampleFeatures(const VoxelTable& table, const SampleQueries& queries, const float* feats, int64_t channels,
