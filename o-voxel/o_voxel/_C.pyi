@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 with_cuda: bool = True
 
 def mesh_to_dual_grid(
-    vertices: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
-    faces: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
+    vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
     voxel_size: Sequence[float],
     grid_size: Sequence[int],
     face_weight: float,
@@ -24,16 +24,16 @@ def mesh_to_dual_grid(
     """Box-relative mesh -> (coords int32, dual vertices float32, flags uint8), each [N, 3]."""
 
 def textured_triangles_to_attr(
-    triangles: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, 3))],
-    normals: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, 3))],
-    uvs: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, None, 2))],
-    colors: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, 4))],
-    material_ids: Annotated[NDArray[numpy.int32], dict(shape=(None,))],
-    factors: Annotated[NDArray[numpy.float64], dict(shape=(None, 10))],
-    slots: Annotated[NDArray[numpy.int32], dict(shape=(None, 13))],
+    triangles: Annotated[NDArray[numpy.float32], "shape (None, 3, 3)"],
+    normals: Annotated[NDArray[numpy.float32], "shape (None, 3, 3)"],
+    uvs: Annotated[NDArray[numpy.float32], "shape (None, 3, None, 2)"],
+    colors: Annotated[NDArray[numpy.float32], "shape (None, 3, 4)"],
+    material_ids: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    factors: Annotated[NDArray[numpy.float64], "shape (None, 10)"],
+    slots: Annotated[NDArray[numpy.int32], "shape (None, 13)"],
     textures: list,
-    srgb_steps: Annotated[NDArray[numpy.float64], dict(shape=(255))],
-    srgb_guess: Annotated[NDArray[numpy.uint8], dict(shape=(4096))],
+    srgb_steps: Annotated[NDArray[numpy.float64], "shape (255)"],
+    srgb_guess: Annotated[NDArray[numpy.uint8], "shape (4096)"],
     voxel_size: Sequence[float],
     grid_size: Sequence[int],
     mip_level_offset: float,
@@ -45,15 +45,15 @@ def textured_triangles_to_attr(
     """
 
 def mip_levels(
-    image: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None))],
-    decode: Annotated[NDArray[numpy.float32], dict(shape=(256))],
-    encode: Annotated[NDArray[numpy.uint8], dict(shape=(65536))] | None,
+    image: Annotated[NDArray[numpy.uint8], "shape (None, None, None)"],
+    decode: Annotated[NDArray[numpy.float32], "shape (256)"],
+    encode: Annotated[NDArray[numpy.uint8], "shape (65536)"] | None,
 ) -> list:
     """Halvings of an image uint8 [H, W, C] down to one texel, a list of arrays; encode: sRGB table or None."""
 
 def mesh_to_dual_grid_cuda(
-    vertices: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
-    faces: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
+    vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
     voxel_size: Sequence[float],
     grid_size: Sequence[int],
     face_weight: float,
@@ -67,16 +67,16 @@ def mesh_to_dual_grid_cuda(
     """mesh_to_dual_grid on a GPU -> (N, bytes of the coords, dual vertices and flags)."""
 
 def textured_triangles_to_attr_cuda(
-    triangles: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, 3))],
-    normals: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, 3))],
-    uvs: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, None, 2))],
-    colors: Annotated[NDArray[numpy.float32], dict(shape=(None, 3, 4))],
-    material_ids: Annotated[NDArray[numpy.int32], dict(shape=(None,))],
-    factors: Annotated[NDArray[numpy.float64], dict(shape=(None, 10))],
-    slots: Annotated[NDArray[numpy.int32], dict(shape=(None, 13))],
+    triangles: Annotated[NDArray[numpy.float32], "shape (None, 3, 3)"],
+    normals: Annotated[NDArray[numpy.float32], "shape (None, 3, 3)"],
+    uvs: Annotated[NDArray[numpy.float32], "shape (None, 3, None, 2)"],
+    colors: Annotated[NDArray[numpy.float32], "shape (None, 3, 4)"],
+    material_ids: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    factors: Annotated[NDArray[numpy.float64], "shape (None, 10)"],
+    slots: Annotated[NDArray[numpy.int32], "shape (None, 13)"],
     textures: list,
-    srgb_steps: Annotated[NDArray[numpy.float64], dict(shape=(255))],
-    srgb_guess: Annotated[NDArray[numpy.uint8], dict(shape=(4096))],
+    srgb_steps: Annotated[NDArray[numpy.float64], "shape (255)"],
+    srgb_guess: Annotated[NDArray[numpy.uint8], "shape (4096)"],
     voxel_size: Sequence[float],
     grid_size: Sequence[int],
     mip_level_offset: float,
@@ -87,19 +87,19 @@ def textured_triangles_to_attr_cuda(
     """textured_triangles_to_attr on a GPU -> (N, bytes of the coords, bytes of each array)."""
 
 def mip_levels_cuda(
-    image: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, None))],
-    decode: Annotated[NDArray[numpy.float32], dict(shape=(256))],
-    encode: Annotated[NDArray[numpy.uint8], dict(shape=(65536))] | None,
+    image: Annotated[NDArray[numpy.uint8], "shape (None, None, None)"],
+    decode: Annotated[NDArray[numpy.float32], "shape (256)"],
+    encode: Annotated[NDArray[numpy.uint8], "shape (65536)"] | None,
     launch: tuple,
 ) -> list:
     """mip_levels on a GPU -> list of the levels' bytes."""
 
 @overload
 def dual_mesh(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    local: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
-    flags: Annotated[NDArray[numpy.bool_], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float32], dict(shape=(None,))] | None,
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    local: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    flags: Annotated[NDArray[numpy.bool_], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float32], "shape (None,)"] | None,
     voxel_size: Sequence[float],
     origin: Sequence[float],
     grid_size: Sequence[int],
@@ -108,10 +108,10 @@ def dual_mesh(
 ) -> tuple: ...
 @overload
 def dual_mesh(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    local: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-    flags: Annotated[NDArray[numpy.bool_], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float64], dict(shape=(None,))] | None,
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    local: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    flags: Annotated[NDArray[numpy.bool_], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float64], "shape (None,)"] | None,
     voxel_size: Sequence[float],
     origin: Sequence[float],
     grid_size: Sequence[int],
@@ -126,36 +126,36 @@ def dual_mesh(
 
 @overload
 def dual_mesh_backward(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float32], dict(shape=(None,))],
-    vertices: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
-    quads: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    first: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    complete: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    grad_vertices: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float32], "shape (None,)"],
+    vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    quads: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    first: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    complete: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    grad_vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     voxel_size: Sequence[float],
 ) -> tuple: ...
 @overload
 def dual_mesh_backward(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float64], dict(shape=(None,))],
-    vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-    quads: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    first: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    complete: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    grad_vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float64], "shape (None,)"],
+    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    quads: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    first: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    complete: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    grad_vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
     voxel_size: Sequence[float],
 ) -> tuple:
     """Gradients of the training form: bytes of those by local [N, 3] and weight [N]."""
 
 @overload
 def dual_mesh_cuda(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    local: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
-    flags: Annotated[NDArray[numpy.bool_], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float32], dict(shape=(None,))] | None,
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    local: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    flags: Annotated[NDArray[numpy.bool_], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float32], "shape (None,)"] | None,
     voxel_size: Sequence[float],
     origin: Sequence[float],
     grid_size: Sequence[int],
@@ -165,10 +165,10 @@ def dual_mesh_cuda(
 ) -> tuple: ...
 @overload
 def dual_mesh_cuda(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    local: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-    flags: Annotated[NDArray[numpy.bool_], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float64], dict(shape=(None,))] | None,
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    local: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    flags: Annotated[NDArray[numpy.bool_], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float64], "shape (None,)"] | None,
     voxel_size: Sequence[float],
     origin: Sequence[float],
     grid_size: Sequence[int],
@@ -180,70 +180,68 @@ def dual_mesh_cuda(
 
 @overload
 def dual_mesh_backward_cuda(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float32], dict(shape=(None,))],
-    vertices: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
-    quads: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    first: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    complete: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    grad_vertices: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float32], "shape (None,)"],
+    vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    quads: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    first: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    complete: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    grad_vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     voxel_size: Sequence[float],
     launch: tuple,
 ) -> tuple: ...
 @overload
 def dual_mesh_backward_cuda(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    weight: Annotated[NDArray[numpy.float64], dict(shape=(None,))],
-    vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-    quads: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    first: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    complete: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
-    grad_vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    weight: Annotated[NDArray[numpy.float64], "shape (None,)"],
+    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    quads: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    first: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    complete: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    grad_vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
     voxel_size: Sequence[float],
     launch: tuple,
 ) -> tuple:
     """dual_mesh_backward on a GPU."""
 
-def curve_encode(coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))], hilbert: bool, bits: int) -> object:
+def curve_encode(coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"], hilbert: bool, bits: int) -> object:
     """int32 [N, 3] -> bytes of codes [N]: int32 for up to 10 bits an axis, else int64."""
 
 @overload
-def curve_decode(codes: Annotated[NDArray[numpy.int32], dict(shape=(None,))], hilbert: bool, bits: int) -> object: ...
+def curve_decode(codes: Annotated[NDArray[numpy.int32], "shape (None,)"], hilbert: bool, bits: int) -> object: ...
 @overload
-def curve_decode(codes: Annotated[NDArray[numpy.int64], dict(shape=(None,))], hilbert: bool, bits: int) -> object:
+def curve_decode(codes: Annotated[NDArray[numpy.int64], "shape (None,)"], hilbert: bool, bits: int) -> object:
     """int32 or int64 codes [N] -> bytes of int32 [N, 3]."""
 
 @overload
 def curve_decode_cuda(
-    codes: Annotated[NDArray[numpy.int32], dict(shape=(None,))], hilbert: bool, bits: int, launch: tuple
+    codes: Annotated[NDArray[numpy.int32], "shape (None,)"], hilbert: bool, bits: int, launch: tuple
 ) -> object: ...
 @overload
 def curve_decode_cuda(
-    codes: Annotated[NDArray[numpy.int64], dict(shape=(None,))], hilbert: bool, bits: int, launch: tuple
+    codes: Annotated[NDArray[numpy.int64], "shape (None,)"], hilbert: bool, bits: int, launch: tuple
 ) -> object:
     """curve_decode on a GPU."""
 
 def curve_encode_cuda(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))], hilbert: bool, bits: int, launch: tuple
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 3)"], hilbert: bool, bits: int, launch: tuple
 ) -> object:
     """curve_encode on a GPU."""
 
-def decode_octree(data: bytes, depth: int, max_leaves: int) -> Annotated[NDArray[numpy.int32], dict(shape=(None,))]:
+def decode_octree(data: bytes, depth: int, max_leaves: int) -> Annotated[NDArray[numpy.int32], "shape (None,)"]:
     """Leaf codes int32 [N], ascending, of pre-order octree bytes; ValueError on malformed bytes."""
 
-def voxel_table(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))], size: tuple[int, int, int, int]
-) -> object:
+def voxel_table(coords: Annotated[NDArray[numpy.int32], "shape (None, 4)"], size: tuple[int, int, int, int]) -> object:
     """Look-up table of coords int32 [N, 4] (batch, x, y, z) in size (batches, x, y, z), as bytes."""
 
 def sample_sparse(
-    feats: Annotated[NDArray[numpy.float32], dict(shape=(None, None))],
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
+    feats: Annotated[NDArray[numpy.float32], "shape (None, None)"],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     size: tuple[int, int, int, int],
-    points: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    points: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     nearest: bool,
     truncate: bool,
     normalize: bool,
@@ -251,11 +249,11 @@ def sample_sparse(
     """Sample feats [N, C] at points [B * L, 3]: bytes of [B * L, C]."""
 
 def sample_sparse_backward(
-    grad_out: Annotated[NDArray[numpy.float32], dict(shape=(None, None))],
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
+    grad_out: Annotated[NDArray[numpy.float32], "shape (None, None)"],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     size: tuple[int, int, int, int],
-    points: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    points: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     nearest: bool,
     truncate: bool,
     normalize: bool,
@@ -263,16 +261,16 @@ def sample_sparse_backward(
     """Gradient by feats from grad_out [B * L, C]: bytes of float32 [N, C]."""
 
 def voxel_table_cuda(
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))], size: tuple[int, int, int, int], launch: tuple
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 4)"], size: tuple[int, int, int, int], launch: tuple
 ) -> object:
     """voxel_table on a GPU."""
 
 def sample_sparse_cuda(
-    feats: Annotated[NDArray, dict(shape=(None, None))],
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
+    feats: Annotated[NDArray, "shape (None, None)"],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     size: tuple[int, int, int, int],
-    points: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    points: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     nearest: bool,
     truncate: bool,
     normalize: bool,
@@ -281,11 +279,11 @@ def sample_sparse_cuda(
     """sample_sparse on a GPU; features float32, float16 or bfloat16, results alike."""
 
 def sample_sparse_backward_cuda(
-    grad_out: Annotated[NDArray, dict(shape=(None, None))],
-    coords: Annotated[NDArray[numpy.int32], dict(shape=(None, 4))],
-    slots: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
+    grad_out: Annotated[NDArray, "shape (None, None)"],
+    coords: Annotated[NDArray[numpy.int32], "shape (None, 4)"],
+    slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     size: tuple[int, int, int, int],
-    points: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    points: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     nearest: bool,
     truncate: bool,
     normalize: bool,
@@ -411,7 +409,7 @@ def antialias_grad(
     """Write grad_color, add to grad_pos."""
 
 def render_voxels(
-    position: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    position: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     half: Sequence[float],
     camera: Sequence[float],
     order_by_centre: bool,
@@ -421,7 +419,7 @@ def render_voxels(
     """First box hit per pixel: bytes of index int32 [H, W] (-1 none) and of camera depth float32 [H, W]."""
 
 def render_voxels_cuda(
-    position: Annotated[NDArray[numpy.float32], dict(shape=(None, 3))],
+    position: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     half: Sequence[float],
     camera: Sequence[float],
     order_by_centre: bool,
@@ -432,8 +430,8 @@ def render_voxels_cuda(
     """render_voxels on a GPU."""
 
 def mesh_simplify(
-    vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-    faces: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
+    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
     target: int,
     boundary_weight: float,
     regularization: float,
@@ -442,21 +440,21 @@ def mesh_simplify(
 ) -> tuple:
     """-> (vertices [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)"""
 
-def mesh_components(n: int, pairs: Annotated[NDArray[numpy.int64], dict(shape=(None, 2))]) -> NDArray[numpy.int64]:
+def mesh_components(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"]) -> NDArray[numpy.int64]:
     """-> labels [n] i64: smallest member of each component"""
 
 def mesh_parity_components(
     n: int,
-    pairs: Annotated[NDArray[numpy.int64], dict(shape=(None, 2))],
-    differ: Annotated[NDArray[numpy.uint8], dict(shape=(None,))],
+    pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
+    differ: Annotated[NDArray[numpy.uint8], "shape (None,)"],
 ) -> tuple:
     """-> (labels [n] i64, parity [n] u8, conflicts [m] u8)"""
 
 def mesh_cluster_charts(
-    vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-    faces: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
-    pairs: Annotated[NDArray[numpy.int64], dict(shape=(None, 2))],
-    lengths: Annotated[NDArray[numpy.float64], dict(shape=(None,))],
+    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
+    lengths: Annotated[NDArray[numpy.float64], "shape (None,)"],
     max_cone_half_angle: float,
     small_cone_half_angle: float,
     roundness: float,
@@ -466,36 +464,36 @@ def mesh_cluster_charts(
     """-> (label [F] i32, axis [K,3] f64)"""
 
 def mesh_pack_charts(
-    sizes: Annotated[NDArray[numpy.float64], dict(shape=(None, 2))], resolution: int, padding: int
+    sizes: Annotated[NDArray[numpy.float64], "shape (None, 2)"], resolution: int, padding: int
 ) -> tuple:
     """-> (scale, x [K] i32, y [K] i32, rotated [K] u8); ValueError if they do not fit"""
 
 class MeshBvh:
     def __init__(
         self,
-        vertices: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-        faces: Annotated[NDArray[numpy.int32], dict(shape=(None, 3))],
+        vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+        faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
     ) -> None: ...
     def nearest(
         self,
-        points: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-        normals: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))] | None,
+        points: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+        normals: Annotated[NDArray[numpy.float64], "shape (None, 3)"] | None,
         min_cos: float,
     ) -> tuple:
         """-> (distance [N] f64, face [N] i64, uvw [N,3] f64)"""
 
     def trace(
         self,
-        origins: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-        directions: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
+        origins: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+        directions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
         t_min: float,
     ) -> tuple:
         """-> (depth [N] f64, face [N] i64, -1 = miss)"""
 
     def count_hits(
         self,
-        origins: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
-        directions: Annotated[NDArray[numpy.float64], dict(shape=(None, 3))],
+        origins: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+        directions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
         t_min: float,
         max_hits: int,
     ) -> NDArray[numpy.int64]:
