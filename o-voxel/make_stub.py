@@ -13,8 +13,7 @@ import textwrap
 from pathlib import Path
 
 TARGET = Path(__file__).parent / "o_voxel" / "_C.pyi"
-_FLAGS = re.compile(r", order='C'|, writable=False|, device='(?:cpu|cuda)'")
-_SHAPE = re.compile(r"dict\(shape=(\(.*?\))\)")
+_LAYOUT = re.compile(r"dict\((?:shape=(\([^)]*\)))?[^)]*\)")
 _DOCSTRING = re.compile(r'^( +)"""\n?\s*(.*?)\s*"""$', re.MULTILINE | re.DOTALL)
 
 
@@ -32,7 +31,7 @@ def make_stub() -> str:
 
     generator = StubGen(importlib.import_module("o_voxel._C"))
     generator.put(importlib.import_module("o_voxel._C"))
-    text = _DOCSTRING.sub(_wrap, _SHAPE.sub(r'"shape \1"', _FLAGS.sub("", generator.get())))
+    text = _DOCSTRING.sub(_wrap, _LAYOUT.sub(lambda match: f'"shape {match[1] or "..."}"', generator.get()))
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 

@@ -293,117 +293,117 @@ def sample_sparse_backward_cuda(
     """sample_sparse_backward on a GPU; `ordered` sums in one order, else with atomics."""
 
 def rasterize(
-    pos: Annotated[NDArray[numpy.float32], dict(order="C")],
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    rast: Annotated[NDArray[numpy.float32], dict(order="C")],
-    db: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    peel: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    ranges: Annotated[NDArray[numpy.int32], dict(order="C")] | None,
+    pos: Annotated[NDArray[numpy.float32], "shape ..."],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    rast: Annotated[NDArray[numpy.float32], "shape ..."],
+    db: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    peel: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    ranges: Annotated[NDArray[numpy.int32], "shape ..."] | None,
     launch: tuple | None,
 ) -> None:
     """Draw pos [B or 1,V,4], tri [F,3] (rows by ranges [B,2], on CPU) into rast and db [B,H,W,4]."""
 
 def rasterize_grad(
-    pos: Annotated[NDArray[numpy.float32], dict(order="C")],
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    rast: Annotated[NDArray[numpy.float32], dict(order="C")],
-    grad_rast: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_db: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_pos: Annotated[NDArray[numpy.float32], dict(order="C")],
+    pos: Annotated[NDArray[numpy.float32], "shape ..."],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    rast: Annotated[NDArray[numpy.float32], "shape ..."],
+    grad_rast: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_db: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_pos: Annotated[NDArray[numpy.float32], "shape ..."],
     launch: tuple | None,
 ) -> None:
     """Add to grad_pos, shaped like pos [B or 1,V,4]."""
 
 def interpolate(
-    attr: Annotated[NDArray[numpy.float32], dict(order="C")],
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    rast: Annotated[NDArray[numpy.float32], dict(order="C")],
-    db: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    chosen: Annotated[NDArray[numpy.int32], dict(order="C")],
-    out: Annotated[NDArray[numpy.float32], dict(order="C")],
-    out_da: Annotated[NDArray[numpy.float32], dict(order="C")],
+    attr: Annotated[NDArray[numpy.float32], "shape ..."],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    rast: Annotated[NDArray[numpy.float32], "shape ..."],
+    db: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    chosen: Annotated[NDArray[numpy.int32], "shape ..."],
+    out: Annotated[NDArray[numpy.float32], "shape ..."],
+    out_da: Annotated[NDArray[numpy.float32], "shape ..."],
     launch: tuple | None,
 ) -> None:
     """attr [B or 1,V,C] at rast [B,P,4]: out [B,P,C]."""
 
 def interpolate_grad(
-    attr: Annotated[NDArray[numpy.float32], dict(order="C")],
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    rast: Annotated[NDArray[numpy.float32], dict(order="C")],
-    db: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    chosen: Annotated[NDArray[numpy.int32], dict(order="C")],
-    grad_out: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_da: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_attr: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_rast: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_db: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
+    attr: Annotated[NDArray[numpy.float32], "shape ..."],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    rast: Annotated[NDArray[numpy.float32], "shape ..."],
+    db: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    chosen: Annotated[NDArray[numpy.int32], "shape ..."],
+    grad_out: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_da: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_attr: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_rast: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_db: Annotated[NDArray[numpy.float32], "shape ..."] | None,
     launch: tuple | None,
 ) -> None:
     """Add to grad_attr, write grad_rast and grad_db."""
 
 def texture(
-    levels: Sequence[Annotated[NDArray[numpy.float32], dict(order="C")]],
-    uv: Annotated[NDArray[numpy.float32], dict(order="C")],
-    uv_da: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    bias: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
+    levels: Sequence[Annotated[NDArray[numpy.float32], "shape ..."]],
+    uv: Annotated[NDArray[numpy.float32], "shape ..."],
+    uv_da: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    bias: Annotated[NDArray[numpy.float32], "shape ..."] | None,
     filter: int,
     boundary: int,
-    out: Annotated[NDArray[numpy.float32], dict(order="C")],
+    out: Annotated[NDArray[numpy.float32], "shape ..."],
     launch: tuple | None,
 ) -> None:
     """Sample levels [B or 1,H,W,C] at uv [B,P,2]."""
 
 def texture_grad(
-    levels: Sequence[Annotated[NDArray[numpy.float32], dict(order="C")]],
-    uv: Annotated[NDArray[numpy.float32], dict(order="C")],
-    uv_da: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    bias: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
+    levels: Sequence[Annotated[NDArray[numpy.float32], "shape ..."]],
+    uv: Annotated[NDArray[numpy.float32], "shape ..."],
+    uv_da: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    bias: Annotated[NDArray[numpy.float32], "shape ..."] | None,
     filter: int,
     boundary: int,
-    grad_out: Annotated[NDArray[numpy.float32], dict(order="C")],
-    grad_levels: Sequence[Annotated[NDArray[numpy.float32], dict(order="C")]],
-    grad_uv: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_uv_da: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_bias: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
+    grad_out: Annotated[NDArray[numpy.float32], "shape ..."],
+    grad_levels: Sequence[Annotated[NDArray[numpy.float32], "shape ..."]],
+    grad_uv: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_uv_da: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_bias: Annotated[NDArray[numpy.float32], "shape ..."] | None,
     launch: tuple | None,
 ) -> None:
     """Add to grad_levels, write the others."""
 
-def build_mips(chain: Sequence[Annotated[NDArray[numpy.float32], dict(order="C")]], launch: tuple | None) -> None:
+def build_mips(chain: Sequence[Annotated[NDArray[numpy.float32], "shape ..."]], launch: tuple | None) -> None:
     """Fill chain[1:] from chain[0] [B,H,W,C]."""
 
-def build_mips_grad(grads: Sequence[Annotated[NDArray[numpy.float32], dict(order="C")]], launch: tuple | None) -> None:
+def build_mips_grad(grads: Sequence[Annotated[NDArray[numpy.float32], "shape ..."]], launch: tuple | None) -> None:
     """Add grads[1:] into grads[0]."""
 
 def edge_neighbours(
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    out: Annotated[NDArray[numpy.int32], dict(order="C")],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    out: Annotated[NDArray[numpy.int32], "shape ..."],
     launch: tuple | None,
 ) -> None:
     """Vertex across each edge, int32 [F,3]."""
 
 def antialias(
-    color: Annotated[NDArray[numpy.float32], dict(order="C")],
-    rast: Annotated[NDArray[numpy.float32], dict(order="C")],
-    pos: Annotated[NDArray[numpy.float32], dict(order="C")],
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    opposite: Annotated[NDArray[numpy.int32], dict(order="C")],
-    alphas: Annotated[NDArray[numpy.float32], dict(order="C")],
-    out: Annotated[NDArray[numpy.float32], dict(order="C")],
+    color: Annotated[NDArray[numpy.float32], "shape ..."],
+    rast: Annotated[NDArray[numpy.float32], "shape ..."],
+    pos: Annotated[NDArray[numpy.float32], "shape ..."],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    opposite: Annotated[NDArray[numpy.int32], "shape ..."],
+    alphas: Annotated[NDArray[numpy.float32], "shape ..."],
+    out: Annotated[NDArray[numpy.float32], "shape ..."],
     launch: tuple | None,
 ) -> None:
     """Blend color [B,H,W,C] across silhouettes; also writes alphas [B,H,W,2]."""
 
 def antialias_grad(
-    color: Annotated[NDArray[numpy.float32], dict(order="C")],
-    rast: Annotated[NDArray[numpy.float32], dict(order="C")],
-    pos: Annotated[NDArray[numpy.float32], dict(order="C")],
-    tri: Annotated[NDArray[numpy.int32], dict(order="C")],
-    opposite: Annotated[NDArray[numpy.int32], dict(order="C")],
-    alphas: Annotated[NDArray[numpy.float32], dict(order="C")],
-    grad_out: Annotated[NDArray[numpy.float32], dict(order="C")],
-    grad_color: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
-    grad_pos: Annotated[NDArray[numpy.float32], dict(order="C")] | None,
+    color: Annotated[NDArray[numpy.float32], "shape ..."],
+    rast: Annotated[NDArray[numpy.float32], "shape ..."],
+    pos: Annotated[NDArray[numpy.float32], "shape ..."],
+    tri: Annotated[NDArray[numpy.int32], "shape ..."],
+    opposite: Annotated[NDArray[numpy.int32], "shape ..."],
+    alphas: Annotated[NDArray[numpy.float32], "shape ..."],
+    grad_out: Annotated[NDArray[numpy.float32], "shape ..."],
+    grad_color: Annotated[NDArray[numpy.float32], "shape ..."] | None,
+    grad_pos: Annotated[NDArray[numpy.float32], "shape ..."] | None,
     launch: tuple | None,
 ) -> None:
     """Write grad_color, add to grad_pos."""

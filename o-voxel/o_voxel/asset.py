@@ -128,8 +128,8 @@ def place(source: TexturedTriangles, up: UpAxis = "z", normalize: bool = True) -
     if len(source.triangles) == 0:
         raise ValueError("the mesh has no triangles")
     rotation = _Y_TO_Z if up == "y" else np.eye(3)
-    corners = source.triangles.astype(np.float64) @ rotation.T
-    normals = (source.normals.astype(np.float64) @ rotation.T).astype(np.float32)
+    corners = np.asarray(torch.as_tensor(source.triangles).cpu(), np.float64) @ rotation.T
+    normals = np.asarray(torch.as_tensor(source.normals).cpu(), np.float64) @ rotation.T
     placement = Placement(up)
     if normalize:
         low, high = corners.reshape(-1, 3).min(0), corners.reshape(-1, 3).max(0)
@@ -139,7 +139,9 @@ def place(source: TexturedTriangles, up: UpAxis = "z", normalize: bool = True) -
         center = (low + high) / 2
         placement = Placement(up, (float(center[0]), float(center[1]), float(center[2])), _FILL / extent)
         corners = (corners - center) * placement.scale
-    return dataclasses.replace(source, triangles=corners.astype(np.float32), normals=normals), placement
+    return dataclasses.replace(
+        source, triangles=corners.astype(np.float32), normals=normals.astype(np.float32)
+    ), placement
 
 
 def up_axis_of(path: str | os.PathLike[str]) -> UpAxis:
@@ -174,7 +176,7 @@ def mesh_to_asset(
     is_path = isinstance(mesh, (str, os.PathLike))
     source, placement = place(read_mesh(mesh), up or (up_axis_of(mesh) if is_path else "z"), normalize)
     grid = resolve_grid(None, resolution, [[-0.5] * 3, [0.5] * 3] if aabb is None else aabb)
-    vertices = torch.from_numpy(np.ascontiguousarray(source.triangles.reshape(-1, 3)))
+    vertices = torch.as_tensor(source.triangles).reshape(-1, 3)
     faces = torch.arange(len(vertices), dtype=torch.int32).reshape(-1, 3)
     coords, dual, flags = mesh_to_flexible_dual_grid(
         vertices, faces, None, grid.grid_size, grid.aabb, face_weight, boundary_weight, regularization_weight

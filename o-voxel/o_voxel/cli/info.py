@@ -51,11 +51,11 @@ def _vxz(path: Path, check: bool) -> dict[str, Any]:
 
 def _mesh(path: Path) -> dict[str, Any]:
     source = read_mesh(path)
-    corners = source.triangles.reshape(-1, 3)
+    corners = np.asarray(source.triangles, np.float64).reshape(-1, 3)
     result: dict[str, Any] = {"triangles": len(source.triangles)}
     if len(corners):
-        result["lowest"] = np.round(corners.min(0).astype(float), 6).tolist()
-        result["highest"] = np.round(corners.max(0).astype(float), 6).tolist()
+        result["lowest"] = np.round(corners.min(0), 6).tolist()
+        result["highest"] = np.round(corners.max(0), 6).tolist()
     result["vertex_colours"] = len(source.colors) > 0
     result["uv_channels"] = 1 if source.uvs.ndim == 3 else source.uvs.shape[2]
     result["materials"] = [
