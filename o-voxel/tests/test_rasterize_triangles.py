@@ -208,6 +208,43 @@ def test_batch_draws_each_instance() -> None:
     assert torch.equal(both[1], rasterize(other, tri, (16, 24))[0])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ranges_draw_several_meshes_over_one_set_of_corners(backend: str) -> None:
+    pos, tri = _soup(30, 0.6, seed=3)
+    ranges = torch.tensor([[0, 10], [10, 20], [5, 0], [0, 30]], dtype=torch.int32)
+    leaf = pos.clone().requires_grad_()
+    rast = rasterize(leaf, tri, (16, 24), ranges=ranges, backend=backend)
+    weight = torch.rand(rast.shape, generator=torch.Generator().manual_seed(0))
+    (rast[..., :3] * weight[..., :3]).sum().backward()
+    want_grad = torch.zeros_like(pos)
+    for b, (first, count) in enumerate(ranges.tolist()):
+        other = pos.clone().requires_grad_()
+        part = rasterize(other, tri[first : first + count], (16, 24), backend=backend)[0]
+        want = part.detach().clone()
+        want[..., 3] += first * (want[..., 3] > 0)
+        assert torch.equal(rast[b], want)
+        (part[..., :3] * weight[b, ..., :3]).sum().backward()
+        want_grad += other.grad
+    torch.testing.assert_close(leaf.grad, want_grad, rtol=1e-4, atol=1e-4 * float(want_grad.abs().max()))
+    attr = torch.rand(len(pos), 2)
+    assert torch.equal(interpolate(attr, rast, tri)[1], interpolate(attr, rast[1:2], tri)[0])
+    peeler = DepthPeeler(pos, tri, (16, 24), ranges=ranges, backend=backend)
+    peeler.rasterize_next_layer()
+    alone = DepthPeeler(pos, tri, (16, 24), backend=backend)
+    alone.rasterize_next_layer()
+    assert torch.equal(peeler.rasterize_next_layer()[3], alone.rasterize_next_layer()[0])
+
+
+def test_bad_ranges_are_named() -> None:
+    pos, tri = _soup(4, 0.6, seed=3)
+    with pytest.raises(ValueError, match=r"within the 4 rows of tri"):
+        rasterize(pos, tri, 4, ranges=torch.tensor([[2, 3]]))
+    with pytest.raises(ValueError, match=r"ranges must be \[B, 2\] for pos \[V, 4\]"):
+        rasterize(torch.stack([pos, pos]), tri, 4, ranges=torch.tensor([[0, 1], [1, 1]]))
+    with pytest.raises(TypeError, match=r"ranges must be an int32 tensor"):
+        rasterize(pos, tri, 4, ranges=torch.rand(1, 2))
+
+
 def test_result_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     pos, tri = _soup(20000, 0.3, seed=9)
     want = rasterize(pos, tri, (128, 128))

@@ -72,19 +72,20 @@ def _draw_device(pos: Tensor) -> torch.device:
 
 
 def rasterize(
-    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, with_db: bool
+    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, ranges: Tensor | None, with_db: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """rast and rast_db [B, H, W, 4] of pos [B, V, 4]."""
+    """rast and rast_db [B, H, W, 4] of pos [B, V, 4], or [1, V, 4] with ranges int32 [B, 2] on CPU."""
     device = _draw_device(pos)
-    rast = torch.empty(pos.shape[0], *size, 4, device=device)
+    batch = pos.shape[0] if ranges is None else ranges.shape[0]
+    rast = torch.empty(batch, *size, 4, device=device)
     rast_db = torch.empty_like(rast) if with_db else None
     peel = None if peel is None else _plain(peel.to(device))
-    _core().rasterize(_corners(pos.to(device)), _index(tri, device), rast, rast_db, peel, _launch(rast))
+    _core().rasterize(_corners(pos.to(device)), _index(tri, device), rast, rast_db, peel, ranges, _launch(rast))
     return rast.to(pos.device), None if rast_db is None else rast_db.to(pos.device)
 
 
 def rasterize_grad(pos: Tensor, tri: Tensor, rast: Tensor, grad: Tensor | None, grad_db: Tensor | None) -> Tensor:
-    """dL/dpos [B, V, 4]."""
+    """dL/dpos, shaped like pos [B or 1, V, 4]."""
     device = _draw_device(pos)
     corners, drawn = _corners(pos.to(device)), _plain(rast.to(device))
     grads = [None if g is None else _plain(g.to(device)) for g in (grad, grad_db)]

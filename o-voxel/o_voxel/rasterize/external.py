@@ -48,14 +48,16 @@ def peeler(pos: Tensor, tri: Tensor, size: tuple[int, int], grad_db: bool) -> An
 
 
 def rasterize(
-    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, grad_db: bool
+    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, ranges: Tensor | None, grad_db: bool
 ) -> tuple[Tensor, Tensor]:
     """`pos [B, V, 4]`. Raises ValueError for a given peel depth: nvdiffrast peels inside `peeler` only."""
     _on_gpu(pos)
     if peel is not None:
         raise ValueError("backend='nvdiffrast' takes no peel_depth; use DepthPeeler")
     context = _context(pos.device)
-    return _module().rasterize(context, pos.contiguous(), _index(tri), resolution=list(size), grad_db=grad_db)
+    options = {"resolution": list(size), "ranges": ranges, "grad_db": grad_db}
+    corners = pos.contiguous() if ranges is None else pos[0].contiguous()
+    return _module().rasterize(context, corners, _index(tri), **options)
 
 
 def interpolate(

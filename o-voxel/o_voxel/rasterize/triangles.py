@@ -48,6 +48,18 @@ def _check_pos(pos: Tensor) -> Tensor:
     return (pos[None] if pos.ndim == 2 else pos).float()
 
 
+def _check_ranges(ranges: Tensor, pos: Tensor, tri: Tensor) -> Tensor:
+    """`ranges` as int32 [B, 2] on CPU."""
+    if not isinstance(ranges, Tensor) or ranges.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"ranges must be an int32 tensor, got {getattr(ranges, 'dtype', type(ranges).__name__)}")
+    if ranges.ndim != 2 or ranges.shape[1] != 2 or pos.shape[0] != 1:
+        raise ValueError(f"ranges must be [B, 2] for pos [V, 4], got {list(ranges.shape)} for {list(pos.shape)}")
+    rows = ranges.detach().to("cpu", torch.int64)
+    if rows.numel() and (int(rows.min()) < 0 or int(rows.sum(1).max()) > tri.shape[0]):
+        raise ValueError(f"ranges must be (first, count) within the {tri.shape[0]} rows of tri, got {rows.tolist()}")
+    return rows.to(torch.int32).contiguous()
+
+
 def _check_peel(peel_depth: Tensor, batch: int, height: int, width: int) -> Tensor:
     if not isinstance(peel_depth, Tensor) or not peel_depth.dtype.is_floating_point:
         raise TypeError("peel_depth must be a floating-point tensor")
@@ -64,8 +76,8 @@ class _Rasterize(torch.autograd.Function):
     """The compiled rasteriser; the id of a pixel is a constant, (u, v, z/w) and rast_db follow the corners."""
 
     @staticmethod
-    def forward(ctx, pos, tri, size, peel, with_db):
-        rast, rast_db = core.rasterize(pos, tri, size, peel, with_db)
+    def forward(ctx, pos, tri, size, peel, ranges, with_db):
+        rast, rast_db = core.rasterize(pos, tri, size, peel, ranges, with_db)
         ctx.save_for_backward(pos, tri, rast)
         ctx.set_materialize_grads(False)
         return rast, rast_db
@@ -74,12 +86,26 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx, grad_rast, grad_db):
         pos, tri, rast = ctx.saved_tensors
         grad = core.rasterize_grad(pos, tri, rast, grad_rast, grad_db) if ctx.needs_input_grad[0] else None
-        return grad, None, None, None, None
+        return grad, None, None, None, None, None
 
 
-def _rasterize_reference(pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None) -> tuple[Tensor, Tensor]:
+def _rasterize_reference(
+    pos: Tensor, tri: Tensor, size: tuple[int, int], peel: Tensor | None, ranges: Tensor | None
+) -> tuple[Tensor, Tensor]:
     peel_cpu = None if peel is None else peel.cpu()
-    drawn = rasterize_reference(pos.detach().cpu(), tri.cpu(), size, peel_cpu).to(pos.device)
+    corners, index = pos.detach().cpu(), tri.cpu()
+    if ranges is None:
+        drawn = rasterize_reference(corners, index, size, peel_cpu)
+    else:
+        pos = pos.expand(len(ranges), -1, -1)
+        items = []
+        for b, (first, count) in enumerate(ranges.tolist()):
+            behind = None if peel_cpu is None else peel_cpu[b : b + 1]
+            item = rasterize_reference(corners, index[first : first + count], size, behind)
+            item[..., 3] += first * (item[..., 3] > 0)
+            items.append(item)
+        drawn = torch.cat(items) if items else corners.new_zeros(0, *size, 4)
+    drawn = drawn.to(pos.device)
     value, rast_db = barycentrics_reference(pos, tri, triangle_index(drawn))
     # Values as drawn, gradients of the formula.
     return torch.cat([drawn[..., :3] + (value - value.detach()), drawn[..., 3:]], -1), rast_db
@@ -93,6 +119,7 @@ def rasterize(
     peel_depth: Tensor | None = None,
     grad_db: Literal[False] = False,
     *,
+    ranges: Tensor | None = None,
     backend: RasterBackend = "auto",
 ) -> Tensor: ...
 
@@ -105,6 +132,7 @@ def rasterize(
     peel_depth: Tensor | None = None,
     *,
     grad_db: Literal[True],
+    ranges: Tensor | None = None,
     backend: RasterBackend = "auto",
 ) -> tuple[Tensor, Tensor]: ...
 
@@ -116,6 +144,7 @@ def rasterize(
     peel_depth: Tensor | None = None,  # [B, H, W] or [H, W] float32, z/w of the layer in front
     grad_db: bool = False,
     *,
+    ranges: Tensor | None = None,  # [B, 2] int32: first row and number of rows of tri for each picture
     backend: RasterBackend = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:  # [B, H, W, 4] float32, and with grad_db [B, H, W, 4]
     """Find the nearest triangle of every pixel: `(u, v, z/w, triangle index + 1)`, zeros where there is none.
@@ -127,6 +156,8 @@ def rasterize(
     index out of range, a non-finite corner or no area are skipped. With `peel_depth` only fragments strictly behind it
     are kept; put +inf where nothing further is wanted. Indices above 2^24 are encoded, see `triangle_index`.
 
+    A batch is one index buffer over B sets of corners, or with `ranges` (first row, number of rows) B parts of it over
+    one set of corners `[V, 4]`: several meshes in one call. Indices count from the first row of `tri` in both forms.
     With `grad_db` the result is `(rast, rast_db)`; `rast_db` is `(du/dX, du/dY, dv/dX, dv/dY)` for pixel coordinates.
 
     Differentiable in `pos` (u, v, z/w and `rast_db`; not visibility, which `antialias` makes differentiable). The
@@ -136,15 +167,17 @@ def rasterize(
     corners = _check_pos(pos)
     check_tri(tri)
     size = _check_resolution(resolution)
-    peel = None if peel_depth is None else _check_peel(peel_depth, corners.shape[0], *size)
+    parts = None if ranges is None else _check_ranges(ranges, corners, tri)
+    batch = corners.shape[0] if parts is None else parts.shape[0]
+    peel = None if peel_depth is None else _check_peel(peel_depth, batch, *size)
     chosen = select_backend(backend, corners, through_cpu=True)
     if chosen == "native":
         draw = _Rasterize.apply if torch.is_grad_enabled() and corners.requires_grad else core.rasterize
-        rast, rast_db = draw(corners, tri, size, peel, grad_db)
+        rast, rast_db = draw(corners, tri, size, peel, parts, grad_db)
     elif chosen == "nvdiffrast":
-        rast, rast_db = external.rasterize(corners, tri, size, peel, grad_db)
+        rast, rast_db = external.rasterize(corners, tri, size, peel, parts, grad_db)
     else:
-        rast, rast_db = _rasterize_reference(corners, tri.detach(), size, peel)
+        rast, rast_db = _rasterize_reference(corners, tri.detach(), size, peel, parts)
     if not grad_db:
         return rast
     assert rast_db is not None
@@ -162,7 +195,7 @@ def triangle_index(rast: Tensor) -> Tensor:
 class DepthPeeler:
     """Draw a mesh layer by layer, nearest first; coplanar duplicates appear once.
 
-    Usable as a context manager. `pos`, `tri`, `resolution` and `grad_db` are as in `rasterize`.
+    Usable as a context manager. `pos`, `tri`, `resolution`, `grad_db` and `ranges` are as in `rasterize`.
     """
 
     def __init__(
@@ -172,17 +205,21 @@ class DepthPeeler:
         resolution: int | tuple[int, int],
         grad_db: bool = False,
         *,
+        ranges: Tensor | None = None,
         backend: RasterBackend = "auto",
     ) -> None:
         self._pos = pos
         self._tri = tri
         self._resolution = resolution
         self._grad_db = grad_db
+        self._ranges = ranges
         self._backend: RasterBackend = backend
         self._depth: Tensor | None = None
         self._external: Any = None
         corners = _check_pos(pos)
         if select_backend(backend, corners, through_cpu=True) == "nvdiffrast":
+            if ranges is not None:
+                raise ValueError("backend='nvdiffrast' peels no ranges")
             self._external = external.peeler(corners, tri, _check_resolution(resolution), grad_db)
 
     def __enter__(self) -> DepthPeeler:
@@ -204,7 +241,7 @@ class DepthPeeler:
         if self._external is not None:
             rast, rast_db = self._external.rasterize_next_layer()
             return (rast, rast_db) if self._grad_db else rast
-        call: dict[str, Any] = {"peel_depth": self._depth, "grad_db": self._grad_db, "backend": self._backend}
-        layer = rasterize(self._pos, self._tri, self._resolution, **call)
+        call: dict[str, Any] = {"ranges": self._ranges, "grad_db": self._grad_db, "backend": self._backend}
+        layer = rasterize(self._pos, self._tri, self._resolution, self._depth, **call)
         self._remember(layer[0] if self._grad_db else layer)
         return layer

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -142,23 +143,20 @@ class VoxelRenderer:
         near, far = (0.0, 1e30) if published else (float(options.near), float(options.far))
         if not published and not 0 < near < far:
             raise ValueError(f"near and far must satisfy 0 < near < far, got {near}, {far}")
-        view = extrinsics.detach().double().cpu()
-        lens = intrinsics.detach().double().cpu().clone()
+        view, lens = (m.detach().cpu().double().numpy().copy() for m in (extrinsics, intrinsics))
         if published:
             lens[0, 2] = lens[1, 2] = 0.5
         # Pixel (px, py) -> camera ray with z = 1 -> world.
-        to_pixel = torch.diag(torch.tensor([width, height, 1.0], dtype=torch.float64)) @ lens
-        to_world = torch.linalg.inv(view[:3, :3])
-        pixel_to_ray = to_world @ torch.linalg.inv(to_pixel)  # [3, 3]
+        to_pixel = np.diag([width, height, 1.0]) @ lens
+        to_ray, to_world = np.linalg.inv(to_pixel), np.linalg.inv(view[:3, :3])
+        pixel_to_ray = to_world @ to_ray  # [3, 3]
         origin = -to_world @ view[:3, 3]
         half = _edge_lengths(voxel_size) / 2
         cull = _PUBLISHED_CULL_DEPTH if published else float("-inf")
         near = max(near, 1e-6)
         native = native_module() if resolve_backend(backend) == "native" else None
         if native is not None:
-            limits = torch.tensor([near, far, cull], dtype=torch.float64)
-            matrices = [pixel_to_ray.T.reshape(-1), view[:3].reshape(-1), to_pixel[:2].reshape(-1)]
-            camera = torch.cat([origin, *matrices, limits]).tolist()
+            camera = [*origin, *pixel_to_ray.T.flat, *view[:3].flat, *to_pixel[:2].flat, near, far, cull]
             arguments = half.tolist(), camera, published, height, width
             points = position.detach().float().contiguous()
             if points.is_cuda and cuda_core("voxel_rendering", points.device) is not None:
@@ -168,14 +166,13 @@ class VoxelRenderer:
             index = as_tensor(memory[0], torch.int32, (height, width))
             depth = as_tensor(memory[1], torch.float32, (height, width))
         else:
-            pixels = _pixel_centres(height, width).reshape(-1, 3)
             points = position.detach().to("cpu", torch.float32).double()
             index, depth = render_voxels_reference(
                 points,
                 half,
-                origin,
-                pixels @ pixel_to_ray.T,
-                points @ view[2, :3] + view[2, 3],
+                torch.from_numpy(origin),
+                _pixel_centres(height, width).reshape(-1, 3) @ torch.from_numpy(pixel_to_ray).T,
+                points @ torch.from_numpy(view[2, :3]) + view[2, 3],
                 near=near,
                 far=far,
                 cull_depth=cull,
@@ -184,24 +181,25 @@ class VoxelRenderer:
             index, depth = index.reshape(height, width), depth.reshape(height, width)
         index, depth = index.to(attrs.device).long(), depth.to(attrs.device)
         if options.depth_type == "ray":
-            depth = depth * self._ray_lengths(to_pixel, height, width, attrs.device)
+            depth = depth * self._ray_lengths(to_ray, height, width, attrs.device)
         return self._resolve(index, depth, attrs, ssaa, published)
 
     @staticmethod
-    def _ray_lengths(to_pixel: Tensor, height: int, width: int, device: torch.device) -> Tensor:
-        """Length [H, W] of the camera rays with z = 1."""
-        to_ray = torch.linalg.inv(to_pixel).to(device)
+    def _ray_lengths(to_ray: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
+        """Length [H, W] of the camera rays with z = 1; to_ray [3, 3]: pixel to ray."""
         columns = torch.arange(width, dtype=torch.float64, device=device) + 0.5
         rows = torch.arange(height, dtype=torch.float64, device=device)[:, None] + 0.5
-        x, y = (to_ray[a, 0] * columns + to_ray[a, 1] * rows + to_ray[a, 2] for a in (0, 1))
+        x, y = (float(m[0]) * columns + float(m[1]) * rows + float(m[2]) for m in to_ray[:2])
         return (x.square() + y.square() + 1).sqrt().float()
 
     @staticmethod
     def _resolve(index: Tensor, depth: Tensor, attrs: Tensor, ssaa: int, published: bool) -> AttrDict:
         hit = index >= 0
-        pixel = hit.reshape(-1).nonzero()[:, 0]
-        image = attrs.new_zeros(index.numel(), attrs.shape[1]).index_put((pixel,), attrs[index.reshape(-1)[pixel]])
-        attr = image.reshape(*index.shape, -1).permute(2, 0, 1)  # [H, W, C] -> [C, H, W]
+        if attrs.shape[0]:
+            image = torch.where(hit[..., None], attrs[index.clamp(min=0)], 0)  # [H, W, C]
+        else:
+            image = attrs.new_zeros(*index.shape, attrs.shape[1])
+        attr = image.permute(2, 0, 1)  # [H, W, C] -> [C, H, W]
         alpha = hit.to(depth.dtype)
         if ssaa > 1:
             if attr.shape[0]:

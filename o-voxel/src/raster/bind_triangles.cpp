@@ -85,23 +85,38 @@ void run(const Launch& launch, Host&& onHost, Device&& onDevice) {
 #define OVOXEL_ON_DEVICE(call) 0
 #endif
 
-RasterInput rasterInput(const Floats& pos, const Ints& tri, int64_t height, int64_t width, const Launch& launch) {
+RasterInput rasterInput(const Floats& pos, const Ints& tri, int64_t batch, int64_t height, int64_t width,
+                        const Launch& launch) {
     check(pos, "pos", {-1, -1, 4}, launch);
     check(tri, "tri", {-1, 3}, launch);
+    if (size(pos, 0) != 1 && size(pos, 0) != batch) throw std::invalid_argument("wrong shape of pos");
     if (height > 32768 || width > 32768) throw std::invalid_argument("rasterize: resolution must be at most 32768");
     if (size(tri, 0) >= (int64_t{1} << 31) - 1) throw std::invalid_argument("rasterize: too many triangles");
-    return {cornerPointer(pos), size(pos, 0), size(pos, 1), tri.data(), size(tri, 0), static_cast<int32_t>(height),
-            static_cast<int32_t>(width), nullptr};
+    RasterInput input{};
+    input.pos = cornerPointer(pos);
+    input.posShared = size(pos, 0) == 1;
+    input.batch = batch;
+    input.numVertices = size(pos, 1);
+    input.tri = tri.data();
+    input.numTriangles = size(tri, 0);
+    input.height = static_cast<int32_t>(height);
+    input.width = static_cast<int32_t>(width);
+    return input;
 }
 
 void rasterizePy(const Floats& pos, const Ints& tri, const OutFloats& rast, const std::optional<OutFloats>& db,
-                 const std::optional<Floats>& peel, const Launch& launch) {
+                 const std::optional<Floats>& peel, const std::optional<Ints>& ranges, const Launch& launch) {
     check(rast, "rast", {-1, -1, -1, 4}, launch);
-    const int64_t height = size(rast, 1), width = size(rast, 2);
-    RasterInput input = rasterInput(pos, tri, height, width, launch);
-    check(rast, "rast", {input.batch, height, width, 4}, launch);
-    input.peel = pointer(peel, "peel", {input.batch, height, width}, launch);
-    float* slopes = pointer(db, "db", {input.batch, height, width, 4}, launch);
+    const int64_t batch = size(rast, 0), height = size(rast, 1), width = size(rast, 2);
+    RasterInput input = rasterInput(pos, tri, batch, height, width, launch);
+    input.peel = pointer(peel, "peel", {batch, height, width}, launch);
+    input.ranges = pointer(ranges, "ranges", {batch, 2}, std::nullopt);
+    for (int64_t b = 0; b < batch && input.ranges; ++b) {
+        const TriangleRange range = rangeOf(input, b);
+        if (range.first < 0 || range.count < 0 || range.first + range.count > input.numTriangles)
+            throw std::invalid_argument("ranges must lie within tri");
+    }
+    float* slopes = pointer(db, "db", {batch, height, width, 4}, launch);
     run(
         launch, [&] { rasterizeOnHost(input, rast.data(), slopes); },
         OVOXEL_ON_DEVICE(rasterizeOnDevice(workspace, input, rast.data(), slopes)));
@@ -110,12 +125,11 @@ void rasterizePy(const Floats& pos, const Ints& tri, const OutFloats& rast, cons
 void rasterizeGradPy(const Floats& pos, const Ints& tri, const Floats& rast, const std::optional<Floats>& gradRast,
                      const std::optional<Floats>& gradDb, const OutFloats& gradPos, const Launch& launch) {
     check(rast, "rast", {-1, -1, -1, 4}, launch);
-    const int64_t height = size(rast, 1), width = size(rast, 2);
-    const RasterInput input = rasterInput(pos, tri, height, width, launch);
-    check(rast, "rast", {input.batch, height, width, 4}, launch);
-    check(gradPos, "grad_pos", {input.batch, input.numVertices, 4}, launch);
-    const float* g = pointer(gradRast, "grad_rast", {input.batch, height, width, 4}, launch);
-    const float* h = pointer(gradDb, "grad_db", {input.batch, height, width, 4}, launch);
+    const int64_t batch = size(rast, 0), height = size(rast, 1), width = size(rast, 2);
+    const RasterInput input = rasterInput(pos, tri, batch, height, width, launch);
+    check(gradPos, "grad_pos", {size(pos, 0), input.numVertices, 4}, launch);
+    const float* g = pointer(gradRast, "grad_rast", {batch, height, width, 4}, launch);
+    const float* h = pointer(gradDb, "grad_db", {batch, height, width, 4}, launch);
     run(
         launch, [&] { rasterizeGradOnHost(input, rast.data(), g, h, gradPos.data()); },
         OVOXEL_ON_DEVICE(rasterizeGradOnDevice(workspace, input, rast.data(), g, h, gradPos.data())));
@@ -308,9 +322,10 @@ void antialiasGradPy(const Floats& color, const Floats& rast, const Floats& pos,
 void bindTriangles(nb::module_& m) {
     using nb::arg;
     m.def("rasterize", &rasterizePy, arg("pos"), arg("tri"), arg("rast"), arg("db").none(), arg("peel").none(),
-          arg("launch").none(), "Draw pos [B,V,4], tri [F,3] into rast [B,H,W,4] and db [B,H,W,4].");
+          arg("ranges").none(), arg("launch").none(),
+          "Draw pos [B or 1,V,4], tri [F,3] (rows by ranges [B,2], on CPU) into rast and db [B,H,W,4].");
     m.def("rasterize_grad", &rasterizeGradPy, arg("pos"), arg("tri"), arg("rast"), arg("grad_rast").none(),
-          arg("grad_db").none(), arg("grad_pos"), arg("launch").none(), "Add to grad_pos [B,V,4].");
+          arg("grad_db").none(), arg("grad_pos"), arg("launch").none(), "Add to grad_pos, shaped like pos [B or 1,V,4].");
     m.def("interpolate", &interpolatePy, arg("attr"), arg("tri"), arg("rast"), arg("db").none(), arg("chosen"),
           arg("out"), arg("out_da"), arg("launch").none(), "attr [B or 1,V,C] at rast [B,P,4]: out [B,P,C].");
     m.def("interpolate_grad", &interpolateGradPy, arg("attr"), arg("tri"), arg("rast"), arg("db").none(), arg("chosen"),

@@ -26,6 +26,7 @@ struct SetupTriangle {
 
 struct Image {  // one item of the batch
     const Corner* pos;
+    TriangleRange triangles;
     const float* peel;
     float* rast;
     float* db;
@@ -89,13 +90,14 @@ void drawImage(const RasterInput& in, const Image& image) {
     const Viewport view(in.height, in.width);
 
     // 1. Set-up, in chunks so that the order (and so memory) does not depend on timing.
-    const int64_t numChunks = (in.numTriangles + kSetupGrain - 1) / kSetupGrain;
+    const int64_t begin = image.triangles.first, end = begin + image.triangles.count;
+    const int64_t numChunks = (end - begin + kSetupGrain - 1) / kSetupGrain;
     std::vector<std::vector<SetupTriangle>> chunks(numChunks);
-    parallelFor(numChunks, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t c = begin; c < end; ++c) {
-            const int64_t last = std::min(in.numTriangles, (c + 1) * kSetupGrain);
-            chunks[c].reserve(static_cast<size_t>(last - c * kSetupGrain));
-            for (int64_t f = c * kSetupGrain; f < last; ++f)
+    parallelFor(numChunks, 1, [&](int64_t firstChunk, int64_t lastChunk) {
+        for (int64_t c = firstChunk; c < lastChunk; ++c) {
+            const int64_t first = begin + c * kSetupGrain, last = std::min(end, first + kSetupGrain);
+            chunks[c].reserve(static_cast<size_t>(last - first));
+            for (int64_t f = first; f < last; ++f)
                 setupTriangle(in, image.pos, static_cast<int32_t>(f), view, chunks[c]);
         }
     });
@@ -104,8 +106,8 @@ void drawImage(const RasterInput& in, const Image& image) {
     const int32_t tilesX = (in.width + kTile - 1) / kTile, tilesY = (in.height + kTile - 1) / kTile;
     const int64_t numTiles = static_cast<int64_t>(tilesX) * tilesY;
     const std::unique_ptr<std::atomic<int64_t>[]> cursor(new std::atomic<int64_t>[numTiles]());
-    const auto forEachTile = [&](int64_t begin, int64_t end, auto&& visit) {
-        for (int64_t c = begin; c < end; ++c)
+    const auto forEachTile = [&](int64_t firstChunk, int64_t lastChunk, auto&& visit) {
+        for (int64_t c = firstChunk; c < lastChunk; ++c)
             for (const SetupTriangle& t : chunks[c]) {
                 const PixelBox box = pixelBox(t.corners, view);
                 for (int32_t ty = box.y0 / kTile; ty <= box.y1 / kTile; ++ty)
@@ -113,8 +115,8 @@ void drawImage(const RasterInput& in, const Image& image) {
                         visit(static_cast<int64_t>(ty) * tilesX + tx, t);
             }
     };
-    parallelFor(numChunks, 1, [&](int64_t begin, int64_t end) {
-        forEachTile(begin, end, [&](int64_t tile, const SetupTriangle&) {
+    parallelFor(numChunks, 1, [&](int64_t firstChunk, int64_t lastChunk) {
+        forEachTile(firstChunk, lastChunk, [&](int64_t tile, const SetupTriangle&) {
             cursor[tile].fetch_add(1, std::memory_order_relaxed);
         });
     });
@@ -124,16 +126,16 @@ void drawImage(const RasterInput& in, const Image& image) {
         cursor[i].store(start[i]);
     }
     std::vector<const SetupTriangle*> bins(start[numTiles]);
-    parallelFor(numChunks, 1, [&](int64_t begin, int64_t end) {
-        forEachTile(begin, end, [&](int64_t tile, const SetupTriangle& t) {
+    parallelFor(numChunks, 1, [&](int64_t firstChunk, int64_t lastChunk) {
+        forEachTile(firstChunk, lastChunk, [&](int64_t tile, const SetupTriangle& t) {
             bins[cursor[tile].fetch_add(1, std::memory_order_relaxed)] = &t;
         });
     });
 
     // 3. Drawing; the winner at a pixel does not depend on the order in a bin.
-    parallelFor(numTiles, 1, [&](int64_t begin, int64_t end) {
+    parallelFor(numTiles, 1, [&](int64_t firstTile, int64_t lastTile) {
         std::vector<uint64_t> keys(kTile * kTile);
-        for (int64_t tile = begin; tile < end; ++tile) {
+        for (int64_t tile = firstTile; tile < lastTile; ++tile) {
             const int32_t tileX = static_cast<int32_t>(tile % tilesX) * kTile;
             const int32_t tileY = static_cast<int32_t>(tile / tilesX) * kTile;
             const int32_t endX = std::min(in.width, tileX + kTile), endY = std::min(in.height, tileY + kTile);
@@ -157,7 +159,7 @@ void drawImage(const RasterInput& in, const Image& image) {
 void rasterizeOnHost(const RasterInput& in, float* rast, float* db) {
     const int64_t pixels = static_cast<int64_t>(in.height) * in.width;
     for (int64_t b = 0; b < in.batch && pixels; ++b)
-        drawImage(in, {in.pos + b * in.numVertices, in.peel ? in.peel + b * pixels : nullptr,
+        drawImage(in, {in.corners(b), rangeOf(in, b), in.peel ? in.peel + b * pixels : nullptr,
                        rast + b * pixels * 4, db ? db + b * pixels * 4 : nullptr});
 }
 
@@ -166,10 +168,10 @@ void rasterizeGradOnHost(const RasterInput& in, const float* rast, const float* 
     const Viewport view(in.height, in.width);
     const int64_t pixels = static_cast<int64_t>(in.height) * in.width;
     for (int64_t b = 0; b < in.batch && pixels; ++b) {
-        const Corner* pos = in.pos + b * in.numVertices;
+        const Corner* pos = in.corners(b);
         const int64_t base = b * pixels;
         scatterToCorners(rast + 4 * base, pixels, in.tri, in.numTriangles, in.numVertices, 4,
-                         gradPos + b * in.numVertices * 4, [&](int64_t pixel, int64_t face, double* corners) {
+                         gradPos + (in.posShared ? 0 : b * in.numVertices * 4), [&](int64_t pixel, int64_t face, double* corners) {
                              ClipVertex v[3];
                              if (!loadCorners(pos, in.numVertices, in.tri + 3 * face, v)) return;
                              const int64_t at = 4 * (base + pixel);

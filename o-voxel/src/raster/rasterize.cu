@@ -31,9 +31,10 @@ struct Entry {
 };
 
 struct Drawing {
-    RasterInput in;
+    RasterInput in;  // tri, numTriangles, peel: of the range that is drawn
     Viewport view;
-    int64_t first;  // (batch item, triangle) pairs, flattened: of this launch
+    int64_t first;       // (batch item, triangle) pairs, flattened: of this launch
+    int64_t firstIndex;  // of the range, in the whole index buffer
     unsigned long long* keys;
     uint32_t* list;
     Entry* entries;
@@ -41,9 +42,13 @@ struct Drawing {
 
     __device__ int64_t batchOf(int64_t pair) const { return in.batch == 1 ? 0 : pair / in.numTriangles; }
 
+    __device__ int32_t indexOf(int64_t pair, int64_t b) const {
+        return static_cast<int32_t>(firstIndex + pair - b * in.numTriangles);
+    }
+
     __device__ bool load(int64_t pair, int64_t b, Corner (&v)[3]) const {
         const int64_t f = pair - b * in.numTriangles;
-        return loadCorners(in.pos + b * in.numVertices, in.numVertices, in.tri + 3 * f, v) && !outside(v);
+        return loadCorners(in.corners(b), in.numVertices, in.tri + 3 * f, v) && !outside(v);
     }
 
     __device__ void draw(int64_t b, int32_t index, const DepthPlane& plane, int32_t px, int32_t py) const {
@@ -92,7 +97,7 @@ __global__ void __launch_bounds__(128) drawSmallKernel(Drawing d, uint32_t count
                     if ((e0 | e1 | e2) >= 0) {
                         if (!ready && !depthPlane(v, nx, ny, d.view, plane)) return;
                         ready = true;
-                        d.draw(b, static_cast<int32_t>(pair - b * d.in.numTriangles), plane, px, py);
+                        d.draw(b, d.indexOf(pair, b), plane, px, py);
                     }
                     e0 += row.stepX[0];
                     e1 += row.stepX[1];
@@ -167,7 +172,7 @@ __global__ void __launch_bounds__(128) drawTilesKernel(Drawing d) {
             const int64_t next = low + 1 < numEntries ? d.entries[low + 1].firstTile : numTiles;
             const int64_t stop = smaller(end, next);
             const int64_t pair = d.first + entry.item, b = d.batchOf(pair);
-            const auto index = static_cast<int32_t>(pair - b * d.in.numTriangles);
+            const int32_t index = d.indexOf(pair, b);
             Corner corners[3];
             d.load(pair, b, corners);
             ScreenPolygon polygon;
@@ -219,7 +224,7 @@ struct ResolveBody {
             const auto px = static_cast<int32_t>(local % static_cast<uint32_t>(in.width));
             const auto py = static_cast<int32_t>(local / static_cast<uint32_t>(in.width));
             ClipVertex v[3];
-            loadCorners(in.pos + b * in.numVertices, in.numVertices, in.tri + 3 * int64_t{keyIndex(key)}, v);
+            loadCorners(in.corners(b), in.numVertices, in.tri + 3 * int64_t{keyIndex(key)}, v);
             const EdgeValues e(v, PixelCentre(px, py, view));
             resolvePixel(e, keyDepth(key), keyIndex(key), &value.x);
             if (db) resolveDerivatives(e, v, view, &slope.x);
@@ -244,48 +249,68 @@ struct RasterizeGradBody {
         const auto local = static_cast<uint32_t>(pixel - b * pixels);
         ClipVertex v[3];
         const int32_t* row = in.tri + 3 * face;
-        if (!loadCorners(in.pos + b * in.numVertices, in.numVertices, row, v)) return;
+        if (!loadCorners(in.corners(b), in.numVertices, row, v)) return;
         double corners[12] = {};
         barycentricGrad(v, static_cast<int32_t>(local % static_cast<uint32_t>(in.width)),
                         static_cast<int32_t>(local / static_cast<uint32_t>(in.width)), view,
                         gradRast ? gradRast + 4 * pixel : nullptr, gradDb ? gradDb + 4 * pixel : nullptr, corners);
+        const int64_t base = in.posShared ? 0 : b * in.numVertices;
         const WarpSum sum(static_cast<unsigned long long>(b * in.numTriangles + face));
         for (int k = 0; k < 3; ++k)
             for (int c = 0; c < 4; ++c)
-                sum.add(gradPos + 4 * (b * in.numVertices + row[k]) + c, static_cast<float>(corners[4 * k + c]));
+                sum.add(gradPos + 4 * (base + row[k]) + c, static_cast<float>(corners[4 * k + c]));
     }
 };
+
+// Draws the triangles of `in` (all of its batch) into the keys.
+void drawTriangles(Workspace& workspace, const RasterInput& in, int64_t firstIndex, unsigned long long* keys) {
+    const int64_t pairs = in.batch * in.numTriangles;
+    if (pairs == 0) return;
+    const auto stream = workspace.stream();
+    const int64_t capacity = pairs < kChunk ? pairs : kChunk;
+    auto* entries = static_cast<Entry*>(
+        workspace.allocate(sizeof(Counters) + (sizeof(Entry) + sizeof(uint32_t)) * static_cast<size_t>(capacity)));
+    auto* counters = reinterpret_cast<Counters*>(entries + capacity);
+    auto* list = reinterpret_cast<uint32_t*>(counters + 1);
+    Drawing d{in, Viewport(in.height, in.width), 0, firstIndex, keys, list, entries, counters};
+    int device = 0, processors = 0;
+    checkCuda(cudaGetDevice(&device), "device");
+    checkCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "device");
+    for (; d.first < pairs; d.first += kChunk) {
+        const auto count = static_cast<uint32_t>(pairs - d.first < kChunk ? pairs - d.first : kChunk);
+        fillZero(workspace, d.counters, 1);
+        drawSmallKernel<<<(count + 127) / 128, 128, 0, stream>>>(d, count);
+        checkLaunch("drawing small triangles");
+        reserveTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
+        checkLaunch("listing large triangles");
+        drawTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
+        checkLaunch("drawing large triangles");
+    }
+    workspace.release(entries);
+}
 
 }  // namespace
 
 void rasterizeOnDevice(Workspace& workspace, const RasterInput& in, float* rast, float* db) {
-    const int64_t pixels = in.batch * in.height * in.width, pairs = in.batch * in.numTriangles;
+    const int64_t imagePixels = static_cast<int64_t>(in.height) * in.width, pixels = in.batch * imagePixels;
     if (pixels == 0) return;
-    const auto stream = workspace.stream();
     auto* keys = workspace.allocate<unsigned long long>(pixels);
-    checkCuda(cudaMemsetAsync(keys, 0xff, sizeof(*keys) * pixels, stream), "memset");
-    if (pairs > 0) {
-        const int64_t capacity = pairs < kChunk ? pairs : kChunk;
-        auto* entries = static_cast<Entry*>(
-            workspace.allocate(sizeof(Counters) + (sizeof(Entry) + sizeof(uint32_t)) * static_cast<size_t>(capacity)));
-        auto* counters = reinterpret_cast<Counters*>(entries + capacity);
-        Drawing d{in, Viewport(in.height, in.width), 0, keys, reinterpret_cast<uint32_t*>(counters + 1), entries, counters};
-        int device = 0, processors = 0;
-        checkCuda(cudaGetDevice(&device), "device");
-        checkCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "device");
-        for (; d.first < pairs; d.first += kChunk) {
-            const auto count = static_cast<uint32_t>(pairs - d.first < kChunk ? pairs - d.first : kChunk);
-            fillZero(workspace, d.counters, 1);
-            drawSmallKernel<<<(count + 127) / 128, 128, 0, stream>>>(d, count);
-            checkLaunch("drawing small triangles");
-            reserveTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
-            checkLaunch("listing large triangles");
-            drawTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
-            checkLaunch("drawing large triangles");
-        }
+    checkCuda(cudaMemsetAsync(keys, 0xff, sizeof(*keys) * pixels, workspace.stream()), "memset");
+    if (!in.ranges) drawTriangles(workspace, in, 0, keys);
+    for (int64_t b = 0; b < in.batch && in.ranges; ++b) {
+        const TriangleRange range = rangeOf(in, b);
+        RasterInput item = in;
+        item.pos = in.corners(b);
+        item.batch = 1;
+        item.tri = in.tri + 3 * range.first;
+        item.numTriangles = range.count;
+        item.peel = in.peel ? in.peel + b * imagePixels : nullptr;
+        drawTriangles(workspace, item, range.first, keys + b * imagePixels);
     }
     launchFor(workspace, pixels,
-              ResolveBody{in, Viewport(in.height, in.width), keys, reinterpret_cast<float4*>(rast), reinterpret_cast<float4*>(db)}, "resolving pixels");
+              ResolveBody{in, Viewport(in.height, in.width), keys, reinterpret_cast<float4*>(rast),
+                          reinterpret_cast<float4*>(db)},
+              "resolving pixels");
 }
 
 void rasterizeGradOnDevice(Workspace& workspace, const RasterInput& in, const float* rast, const float* gradRast,

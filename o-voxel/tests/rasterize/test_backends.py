@@ -100,7 +100,7 @@ def test_calls_reach_nvdiffrast_in_its_own_form(monkeypatch: pytest.MonkeyPatch)
     assert names == ["rasterize", "interpolate", "texture", "antialias", "peel", "leave"]
     _, (context, corners, index), options = calls[0]
     assert isinstance(context, Context) and corners.shape == (1, 5, 4) and index.dtype == torch.int32
-    assert options == {"resolution": [2, 2], "grad_db": True}
+    assert options == {"resolution": [2, 2], "ranges": None, "grad_db": True}
     assert calls[1][2]["diff_attrs"] == [1]
     assert calls[2][2]["filter_mode"] == "linear-mipmap-linear"
     assert calls[3][2]["pos_gradient_boost"] == 2.0

@@ -76,6 +76,18 @@ def test_chains_and_topology_equal_the_cpu() -> None:
     assert torch.equal(antialias_construct_topology_hash(tri.cuda()).cpu(), want)
 
 
+def test_ranges_equal_the_cpu(soup: Soup) -> None:
+    pos, tri = soup(3000, 0.4, 22)
+    ranges = torch.tensor([[0, 1000], [2500, 0], [1000, 2000], [0, 3000]])
+    grads = []
+    for device in ("cpu", "cuda"):
+        leaf = pos.to(device).requires_grad_()
+        rast = rasterize(leaf, tri.to(device), (96, 64), ranges=ranges)
+        grads.append((rast.detach().cpu(), torch.autograd.grad(rast[..., :3].sum(), leaf)[0].cpu()))
+    assert torch.equal(grads[0][0], grads[1][0])
+    torch.testing.assert_close(grads[1][1], grads[0][1], rtol=1e-3, atol=2e-5 * float(grads[0][1].abs().max()))
+
+
 def test_two_runs_agree(soup: Soup) -> None:
     pos, tri = soup(50000, 0.1, 5)
     pos, tri = pos.cuda(), tri.cuda()
