@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trellis2.utils.exr import read_exr, write_exr
+from trellis2.utils.exr_piz import _inverse_wavelet
+
+PIZ = Path(__file__).parent / "data" / "piz_half.exr"
 
 
 @pytest.mark.parametrize("compression", ["ZIP", "NONE"])
@@ -101,6 +105,74 @@ def test_pxr24_blocks_are_read(tmp_path, kind):
             body += ((steps >> (8 * (size - 1 - i))) & 0xFF).astype(np.uint8).tobytes()
     (tmp_path / "a.exr").write_bytes(_file(5, [(5, zlib.compress(body))], 8, 3, kind))
     assert np.array_equal(read_exr(tmp_path / "a.exr")["Y"], values.astype(np.uint32 if kind == 0 else np.float32))
+
+
+def test_a_piz_file_of_blender_is_read(tmp_path):
+    """37 x 29, half floats, written by Blender 5.0 from the formulas below."""
+    planes = read_exr(PIZ)
+    y, x = np.mgrid[:29, :37]
+    for name, values in (("R", np.sin(x / 9) + 2), ("G", np.cos(y / 7) * 3 + 4), ("B", x * y / 100), ("A", 0 * x + 1)):
+        assert np.array_equal(planes[name], values.astype(np.float32).astype(np.float16).astype(np.float32)), name
+
+
+def _lower(a, b, narrow):
+    """Mean and difference of two arrays of words, the forward step of the wavelet."""
+    a, b = a.astype(np.int64), b.astype(np.int64)
+    if narrow:
+        a, b = a.astype(np.int16).astype(np.int64), b.astype(np.int16).astype(np.int64)
+        return ((a + b) >> 1).astype(np.uint16), (a - b).astype(np.uint16)
+    shifted = (a + 0x8000) & 0xFFFF
+    mean, step = (shifted + b) >> 1, shifted - b
+    mean = np.where(step < 0, (mean + 0x8000) & 0xFFFF, mean)
+    return mean.astype(np.uint16), (step & 0xFFFF).astype(np.uint16)
+
+
+def _forward_wavelet(plane, narrow):
+    height, width = plane.shape
+    step = 1
+    while 2 * step <= min(height, width):
+        pair = 2 * step
+        for y in range(0, height - pair + 1, pair):
+            for x in range(0, width - pair + 1, pair):
+                a, b, c, d = plane[y, x], plane[y, x + step], plane[y + step, x], plane[y + step, x + step]
+                (a, b), (c, d) = _lower(a, b, narrow), _lower(c, d, narrow)
+                (a, c), (b, d) = _lower(a, c, narrow), _lower(b, d, narrow)
+                plane[y, x], plane[y, x + step], plane[y + step, x], plane[y + step, x + step] = a, b, c, d
+            if width & step:
+                x = width // pair * pair
+                plane[y, x], plane[y + step, x] = _lower(plane[y, x], plane[y + step, x], narrow)
+        if height & step:
+            y = height // pair * pair
+            for x in range(0, width - pair + 1, pair):
+                plane[y, x], plane[y, x + step] = _lower(plane[y, x], plane[y, x + step], narrow)
+        step *= 2
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (8, 8), (13, 7), (6, 21), (32, 37)])
+def test_wavelet_is_undone_for_every_size(shape, narrow):
+    rng = np.random.default_rng(shape[0])
+    words = rng.integers(0, 1 << (14 if narrow else 16), shape).astype(np.uint16)
+    plane = words.copy()
+    _forward_wavelet(plane, narrow)
+    _inverse_wavelet(plane, narrow)
+    assert np.array_equal(plane, words)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_damaged_piz_files_raise_value_errors_only(tmp_path_factory, data):
+    broken = bytearray(PIZ.read_bytes())
+    start = data.draw(st.sampled_from([0, 300]))  # the header, or the compressed blocks
+    for _ in range(data.draw(st.integers(1, 4))):
+        broken[data.draw(st.integers(start, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("piz") / "b.exr"
+    path.write_bytes(broken)
+    try:
+        planes = read_exr(path)
+    except ValueError:
+        return
+    assert all(plane.ndim == 2 for plane in planes.values())
 
 
 def test_bad_arguments_and_kinds_are_refused(tmp_path):

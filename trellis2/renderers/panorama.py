@@ -78,7 +78,7 @@ def reduce_panorama(image: Tensor, height: int) -> Tensor:
 def load_environment(path: str | Path) -> Tensor:
     """Read a latitude-longitude `.hdr` or `.exr` file: `[H, W, 3]` float32 linear RGB, clamped to [0, 32000].
 
-    EXR files may be scan-line ones without compression or with RLE, ZIPS, ZIP or PXR24; grey ones (`Y`) become RGB.
+    EXR files may be scan-line ones, compressed with RLE, ZIPS, ZIP, PIZ, PXR24 or not; grey ones (`Y`) become RGB.
     Raises FileNotFoundError if there is no such file and ValueError if it is no readable 2:1 picture.
     """
     path = Path(path)

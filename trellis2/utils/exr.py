@@ -1,7 +1,7 @@
 """OpenEXR pictures without a library: single-part scan-line files, half and float channels.
 
-Reads NONE, RLE, ZIPS, ZIP and PXR24 compression; writes NONE and ZIP. Every size and offset of a file is checked before
-it is used. Source: "OpenEXR File Layout" and "Technical Introduction to OpenEXR" (Academy Software Foundation).
+Reads NONE, RLE, ZIPS, ZIP, PIZ and PXR24 compression; writes NONE and ZIP. Every size and offset of a file is checked
+before it is used. Source: "OpenEXR File Layout" and "Technical Introduction to OpenEXR" (Academy Software Foundation).
 H rows, W columns, C channels.
 """
 
@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .exr_piz import unpack_piz
+
 __all__ = ["read_exr", "write_exr"]
 
 _MAGIC = 20000630
 _TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _COMPRESSIONS = ("NONE", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
-_ROWS_OF_BLOCK = {"NONE": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16, "PXR24": 16}
+_ROWS_OF_BLOCK = {"NONE": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16, "PIZ": 32, "PXR24": 16}
 _MAX_SIZE = 32768
 _MAX_VALUES = 1 << 29
 _MAX_ATTRIBUTES = 1024
@@ -46,7 +48,7 @@ def read_exr(path: str | Path) -> dict[str, np.ndarray]:
     """Channels by name (`R`, `G`, `B`, `A`, `layer.X`, ...), each float32 [H, W] (uint32 for integer channels).
 
     Raises FileNotFoundError if there is no file and ValueError if it is damaged or of a kind that is not read here
-    (tiled, deep, several parts, PIZ, B44, DWA); the message says which.
+    (tiled, deep, several parts, B44, DWA); the message says which.
     """
     data = Path(path).read_bytes()
     try:
@@ -195,7 +197,10 @@ def _unpack(block: bytes, header: _Header, rows: int) -> np.ndarray:
     """Bytes of a block `[rows, row_bytes]`."""
     size = rows * header.row_bytes
     raw: bytes | np.ndarray = block
-    if header.compression == "PXR24":
+    if header.compression == "PIZ" and len(block) < size:
+        raw = unpack_piz(block, header.width, rows, [dtype.itemsize // 2 for _, dtype in header.channels])
+        raw = raw.astype("<u2").view(np.uint8).reshape(-1)
+    elif header.compression == "PXR24":
         raw = _from_pxr24(block, header, rows)
     elif header.compression != "NONE" and len(block) < size:  # a block that did not get smaller is stored as it is
         packed = _from_rle(block, size) if header.compression == "RLE" else _inflate(block, size)
