@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from trellis2.ops import row_mlp
-from trellis2.ops.row_mlp import norm_mlp, norm_mlp_reference, norm_rows_silu, norm_rows_silu_reference
+from trellis2.ops.row_mlp import norm_linear, norm_mlp, norm_mlp_reference, norm_rows_silu, norm_rows_silu_reference
 from trellis2.ops.triton_support import interpreting
 
 DEVICE = "cpu" if interpreting() else "cuda"
@@ -81,13 +81,37 @@ def test_mlp_kernel_equals_the_formula(rows, channels, hidden, dtype):
     assert _relative(h, expected) < TOLERANCE[dtype]
 
 
+@kernel
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("rows", "channels", "outputs"), [(0, 8, 2), (1, 1, 1), (77, 64, 6), (50, 37, 16), (9, 20, 17)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_head_kernel_equals_the_formula(rows, channels, outputs, dtype):
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn(rows, channels, generator=g).to(DEVICE, dtype)
+    weight, bias = (torch.randn(*s, generator=g).to(DEVICE) for s in ((outputs, channels), (outputs,)))
+    out = norm_linear(x, weight, bias)
+    expected = F.layer_norm(x.double(), (channels,), eps=1e-5) @ weight.double().T + bias.double()
+    assert out.dtype == torch.float32 and out.shape == expected.shape
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 100])
 def test_chunks_change_nothing(rows, monkeypatch):
     tensors = _tensors(rows, 24, 96, torch.float32, "cpu")
     with torch.no_grad():
-        whole = norm_mlp(*tensors), norm_rows_silu(tensors[0], tensors[2], tensors[3])
+        whole = (
+            norm_mlp(*tensors),
+            norm_rows_silu(tensors[0], tensors[2], tensors[3]),
+            norm_linear(*tensors[:1], *tensors[4:6]),
+        )
         monkeypatch.setattr(row_mlp, "ELEMENTS", 24 * 7)
-        parts = norm_mlp(*tensors), norm_rows_silu(tensors[0], tensors[2], tensors[3])
+        parts = (
+            norm_mlp(*tensors),
+            norm_rows_silu(tensors[0], tensors[2], tensors[3]),
+            norm_linear(*tensors[:1], *tensors[4:6]),
+        )
     for a, b in zip(whole, parts):
         torch.testing.assert_close(a, b)
 

@@ -61,7 +61,8 @@ def voxels(g, size, batch, density):
 
 
 def relative(a, b):
-    return float((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-12)) if b.numel() else 0.0
+    a, b = a.detach().double(), b.detach().double()
+    return float((a - b).norm() / b.norm().clamp_min(1e-12)) if b.numel() else 0.0
 
 
 def random_case(seed):
@@ -203,14 +204,15 @@ def test_more_rows_than_two_to_the_twenty():
     weight = (torch.randn(32, 3, 3, 3, 32, generator=g) * 0.05).to(DEVICE, torch.float16).requires_grad_()
     hood = find_neighbors(coords, (3, 3, 3))
     out = sparse_conv3d(feats, weight, None, hood, backend="triton")
-    grads = torch.autograd.grad(out, (feats, weight), out.detach())
+    probe = out.detach() / 1024  # sums of a million products must stay within float16
+    grads = torch.autograd.grad(out, (feats, weight), probe)
     exact = [t.detach().double().requires_grad_() for t in (feats, weight)]
     expected = oracle(*exact, None, coords)
-    expected_grads = torch.autograd.grad(expected, exact, out.detach().double())
+    expected_grads = torch.autograd.grad(expected, exact, probe.double())
     for a, b in zip((out, *grads), (expected, *expected_grads)):
         assert relative(a, b) <= TOLERANCE[torch.float16]
         if a is not grads[1]:
-            worst = (a.double() - b).abs().amax(1) / b.norm(dim=1).clamp_min(1e-3)
+            worst = (a.detach().double() - b.detach()).norm(dim=1) / b.detach().norm(dim=1).clamp_min(1e-6)
             assert float(worst.max()) < 0.02  # no single row is lost in the norm
 
 

@@ -72,6 +72,7 @@ class WeightGradConfig(NamedTuple):
     stages: int
     warps: int
     chunk: int = WEIGHT_GRAD_CHUNK
+    hopper: bool = False  # the kernel with warps of their own for copies; bm is what both its consumers make
 
 
 def conv_recipe(problem: ConvProblem) -> Recipe:
@@ -117,55 +118,65 @@ def conv_candidates(
     problem: ConvProblem, capability: tuple[int, int], hopper: bool, recipe: Recipe
 ) -> list[ConvConfig]:
     """Tile sizes worth trying, the shipped choice first. hopper: the Hopper kernel takes the shape."""
-    tail = {"groups": recipe.groups, "slices": recipe.slices}
     bk = _power(problem.ck, 16, 64)
     if problem.dtype not in _HALF:
         bn = _power(problem.cn, 16, 64)
-        return [ConvConfig(64, bn, min(bk, 32), 4, 4, **tail), ConvConfig(32, bn, min(bk, 32), 4, 4, **tail)]
+        found = [ConvConfig(64, bn, min(bk, 32), 4, 4), ConvConfig(32, bn, min(bk, 32), 4, 4)]
+        return [c._replace(groups=recipe.groups, slices=recipe.slices) for c in found]
     tma = capability[0] >= 9
     bn = _power(problem.cn, 16, 256)
     found = []
-    if hopper and recipe.slices == 1:
-        found += _hopper_candidates(bn, tail)
     narrow = min(bn, 128)
+    hopper = hopper and recipe.slices == 1
+    if hopper and bn > 64:
+        found += _hopper_candidates(bn)
     found += [
-        ConvConfig(128, narrow, bk, 7, 4, **tail, tma=tma),
-        ConvConfig(128, narrow, bk, 4, 4, **tail, tma=tma),
-        ConvConfig(64, narrow, bk, 4, 4, **tail, tma=tma),
-        ConvConfig(128, narrow, min(bk, 32), 4, 4, **tail, tma=tma),
-        ConvConfig(64, min(bn, 64), min(bk, 32), 4, 4, **tail, tma=tma),
+        ConvConfig(128, narrow, bk, 7, 4, tma=tma),
+        ConvConfig(128, narrow, bk, 4, 4, tma=tma),
+        ConvConfig(64, narrow, bk, 4, 4, tma=tma),
+        ConvConfig(128, narrow, min(bk, 32), 4, 4, tma=tma),
+        ConvConfig(64, min(bn, 64), min(bk, 32), 4, 4, tma=tma),
     ]
+    if hopper and bn == 64:
+        found[1:1] = _hopper_candidates(bn)
     if bn == 256:
-        found.insert(1 if not hopper else 3, ConvConfig(128, 256, bk, 7, 8, **tail, tma=tma))
+        found.insert(1 if not hopper else 3, ConvConfig(128, 256, bk, 7, 8, tma=tma))
     limit = _shared_bytes(capability)
     fitting = [c for c in found if c.hopper or _ring_bytes(c, 2) <= limit]
-    return list(dict.fromkeys(fitting))[:6]
+    return [c._replace(groups=recipe.groups, slices=recipe.slices) for c in dict.fromkeys(fitting)][:6]
 
 
-def _hopper_candidates(bn: int, tail: dict[str, int]) -> list[ConvConfig]:
+def _hopper_candidates(bn: int) -> list[ConvConfig]:
     if bn == 256:
         return [
-            ConvConfig(128, 256, 64, 4, 4, **tail, hopper=True),
-            ConvConfig(256, 128, 64, 4, 4, **tail, hopper=True),
+            ConvConfig(128, 256, 64, 4, 4, hopper=True),
+            ConvConfig(256, 128, 64, 4, 4, hopper=True),
         ]
     if bn == 128:
         return [
-            ConvConfig(256, 128, 64, 4, 4, **tail, hopper=True),
-            ConvConfig(128, 128, 64, 6, 4, **tail, hopper=True),
+            ConvConfig(256, 128, 64, 4, 8, hopper=True),
+            ConvConfig(256, 128, 64, 4, 4, hopper=True),
         ]
-    return [ConvConfig(256, 64, 64, 5, 4, **tail, hopper=True), ConvConfig(128, 64, 64, 8, 4, **tail, hopper=True)]
+    return [ConvConfig(256, 64, 64, 5, 4, hopper=True)]
 
 
-def weight_grad_candidates(problem: ConvProblem, capability: tuple[int, int]) -> list[WeightGradConfig]:
+def weight_grad_candidates(
+    problem: ConvProblem, capability: tuple[int, int], hopper: bool = False
+) -> list[WeightGradConfig]:
     """Tile sizes worth trying for weight gradients [Cn, Ck], the shipped choice first."""
     if problem.dtype not in _HALF:
         return [WeightGradConfig(_power(problem.cn, 16, 64), _power(problem.ck, 16, 64), 32, 2, 4)]
     bm, bn = _power(problem.cn, 16, 128), _power(problem.ck, 16, 128)
-    found = [
+    found = []
+    if hopper and bm == 128:
+        found += [WeightGradConfig(256, 128, 64, 4, 4, hopper=True)] if problem.cn % 256 == 0 and bn == 128 else []
+        found += [WeightGradConfig(128, 256, 64, 4, 4, hopper=True)] if problem.ck % 256 == 0 else []
+        found += [WeightGradConfig(128, bn, 64, 6, 4, hopper=True)]
+    found += [
         WeightGradConfig(bm, bn, 32, 5, 4),
         WeightGradConfig(bm, bn, 64, 3, 8 if bm * bn >= 128 * 128 else 4),
         WeightGradConfig(bm, bn, 32, 3, 4),
         WeightGradConfig(min(bm, 64), min(bn, 64), 32, 3, 4),
     ]
     limit = _shared_bytes(capability)
-    return [c for c in dict.fromkeys(found) if _ring_bytes(c, 2) <= limit]
+    return [c for c in dict.fromkeys(found) if c.hopper or _ring_bytes(c, 2) <= limit]

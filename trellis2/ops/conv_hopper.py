@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 
 import torch
 import triton
 from torch import Tensor
 
-from .conv_configs import ConvConfig
-from .neighborhood import Arrangement, ChildArrangement
+from .conv_configs import ConvConfig, WeightGradConfig
+from .neighborhood import Arrangement
 from .triton_support import interpreting
 
-__all__ = ["hopper_possible", "launch_hopper"]
+__all__ = ["hopper_possible", "launch_hopper", "launch_weight_grad_hopper"]
 
 _TESTED_TRITON = ((3, 5), (3, 8))
 """Versions [from, to) of triton whose Gluon language the kernel is written in; it is experimental and changes."""
@@ -30,8 +29,6 @@ def _hopper_device(index: int | None) -> bool:
 
 def hopper_possible(feats: Tensor, weight: Tensor, ck: int, cn: int, volume: int) -> bool:
     """Whether the kernel takes these shapes: 16-bit types, channels in multiples of 64."""
-    if os.environ.get("TRELLIS2_CONV_HOPPER", "0") != "1":
-        return False
     if interpreting() or feats.device.type != "cuda" or feats.dtype not in (torch.float16, torch.bfloat16):
         return False
     if ck % 64 or cn % 64 or (cn > 64 and cn % 128) or (cn > 128 and cn % 256) or volume > 64:
@@ -49,7 +46,7 @@ def launch_hopper(
     weight: Tensor,
     bias: Tensor | None,
     target: Tensor,
-    arranged: Arrangement | ChildArrangement,
+    arranged: Arrangement,
     cfg: ConvConfig,
     cn: int,
     num_rows: int,
@@ -61,8 +58,7 @@ def launch_hopper(
 
     from .triton_kernels.conv_gemm_hopper import conv_gemm_hopper_kernel
 
-    children = isinstance(arranged, ChildArrangement)
-    neighbors = arranged.base.neighbors if children else arranged.neighbors
+    neighbors, places, slots = arranged.neighbors, arranged.places, arranged.slots
     tiles, volume = arranged.counts.shape[1], weight.shape[1]
     items = tiles * cfg.groups * (cn // cfg.bn)
     matrix = weight.view(weight.shape[0], -1)
@@ -77,8 +73,8 @@ def launch_hopper(
         arranged.order,
         arranged.taps,
         arranged.counts,
-        arranged.places if children else neighbors,
-        arranged.slots if children else neighbors,
+        neighbors if places is None else places,
+        neighbors if slots is None else slots,
         num_rows,
         neighbors.shape[1],
         tiles,
@@ -95,9 +91,45 @@ def launch_hopper(
         MIRROR=mirror,
         HAS_BIAS=bias is not None,
         PARTIAL=cfg.groups > 1,
-        CHILDREN=children,
+        CHILDREN=places is not None,
         PRODUCER_WARPS=cfg.warps,
-        CONSUMER_REGISTERS=232 if cfg.warps == 4 else 216,
-        PRODUCER_REGISTERS=40,
+        CONSUMER_REGISTERS=208 if cfg.warps == 4 else 200,
+        PRODUCER_REGISTERS=88 if cfg.warps == 4 else 56,
+        num_warps=4,
+    )
+
+
+def launch_weight_grad_hopper(
+    grad: Tensor,
+    feats: Tensor,
+    rows_out: Tensor,
+    rows_in: Tensor,
+    items: Tensor,  # [2, W] int64 first pair and one past the last of each item
+    partial: Tensor,  # [W, Co, Ci] float32
+    cfg: WeightGradConfig,
+) -> None:
+    """Fill `partial`; see `triton_conv.weight_gradient`. The tiles must divide Co and Ci."""
+    from .triton_kernels.conv_weight_grad_hopper import weight_grad_hopper_kernel
+
+    co, ci = grad.shape[1], feats.shape[1]
+    programs = items.shape[1] * (co // cfg.bm) * (ci // cfg.bn)
+    weight_grad_hopper_kernel[(min(programs, _multiprocessors(feats.device.index)),)](
+        grad,
+        feats,
+        rows_out,
+        rows_in,
+        items[0],
+        items[1],
+        partial,
+        co,
+        ci,
+        programs,
+        BM=cfg.bm // 2,
+        BN=cfg.bn,
+        BK=cfg.bk,
+        STAGES=cfg.stages,
+        PRODUCER_WARPS=cfg.warps,
+        CONSUMER_REGISTERS=208 if cfg.warps == 4 else 200,
+        PRODUCER_REGISTERS=88 if cfg.warps == 4 else 56,
         num_warps=4,
     )

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,6 @@ import torch
 from .conv_configs import (
     ConvConfig,
     ConvProblem,
-    Recipe,
     WeightGradConfig,
     conv_candidates,
     conv_recipe,
@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 _FORMAT = 1
 _lock = threading.RLock()
 _tables: dict[Path, dict[str, list[Any]]] = {}
+_choices: dict[Any, Any] = {}
+"""What was chosen in this process; also keeps a shape from being tuned again while it is being tuned."""
 C = TypeVar("C", ConvConfig, WeightGradConfig)
 
 
@@ -113,7 +115,7 @@ def choose(candidates: list[C], problem: ConvProblem, device: torch.device, run:
     times = {}
     for candidate in candidates:
         try:
-            times[candidate] = _milliseconds(lambda c=candidate: run(c))  # type: ignore[misc]
+            times[candidate] = _milliseconds(partial(run, candidate))
         except Exception as error:  # a configuration that does not fit this device
             _log.info("%s: %s does not run: %s", key, candidate, error)
     if not times:
@@ -146,15 +148,24 @@ def choose_conv(
     problem: ConvProblem, device: torch.device, hopper: bool, run: Callable[[ConvConfig], object]
 ) -> ConvConfig:
     """Tiles for a convolution. hopper: whether the Hopper kernel takes the shape; run: the call, for tuning."""
-    recipe: Recipe = conv_recipe(problem)
-    return choose(conv_candidates(problem, _capability(device), hopper, recipe), problem, device, run)
+    key = (problem._replace(rows=max(1, problem.rows).bit_length()), conv_recipe(problem), device, hopper)
+    found = _choices.get(key)
+    if found is None:
+        candidates = conv_candidates(problem, _capability(device), hopper, conv_recipe(problem))
+        found = _choices[key] = choose(candidates, problem, device, run)
+    return found
 
 
 def choose_weight_grad(
-    problem: ConvProblem, device: torch.device, run: Callable[[WeightGradConfig], object]
+    problem: ConvProblem, device: torch.device, hopper: bool, run: Callable[[WeightGradConfig], object]
 ) -> WeightGradConfig:
-    """Tiles for a weight gradient."""
-    return choose(weight_grad_candidates(problem, _capability(device)), problem, device, run)
+    """Tiles for a weight gradient; arguments as for `choose_conv`."""
+    key = (problem._replace(rows=max(1, problem.rows).bit_length()), None, device, hopper)
+    found = _choices.get(key)
+    if found is None:
+        candidates = weight_grad_candidates(problem, _capability(device), hopper)
+        found = _choices[key] = choose(candidates, problem, device, run)
+    return found
 
 
 _USUAL = ((4000, 1024), (16000, 512), (17000, 1024), (69000, 512), (278000, 256), (1112000, 128), (4452000, 64))

@@ -10,32 +10,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["MAX_MASK_TAPS", "Arrangement", "ChildArrangement", "Neighborhood", "Pairs"]
+__all__ = ["MAX_MASK_TAPS", "Arrangement", "Neighborhood", "Pairs"]
 
 MAX_MASK_TAPS = 30
 """Largest kernel volume for which sets of taps are kept as bits of an int32."""
 
 
 class Arrangement(NamedTuple):
-    """Rows in the order in which a convolution visits them: similar sets of neighbours side by side."""
+    """Rows in the order in which a convolution visits them: similar sets of neighbours side by side.
+
+    Where the rows made are children of the rows of the map, they are laid out place by place, each in the order of the
+    parents (letters: Q positions, else P).
+    """
 
     tile: int  # positions of a tile
     groups: int  # G
     neighbors: Tensor  # [V, P] int32, row under tap v, −1 where there is none
-    order: Tensor  # [G, P] int32, row at each position, −1 past the end
-    taps: Tensor  # [G, P / tile, V] int32, taps that some row of the tile has, ascending
-    counts: Tensor  # [G, P / tile] int32, how many
-
-
-class ChildArrangement(NamedTuple):
-    """The children of the rows of a map, place by place, in the order of their parents. Letters: Q positions."""
-
-    base: Arrangement  # of the parents
-    order: Tensor  # [1, Q] int32, child row at each position, −1 where a tile is not full
-    taps: Tensor  # [1, Q / tile, V] int32
-    counts: Tensor  # [1, Q / tile] int32
-    places: Tensor  # [Q] int32, position of the parent in `base`, −1 where a tile is not full
-    slots: Tensor  # [Q / tile] int32, place in the parent that all children of a tile have
+    order: Tensor  # [G, Q] int32, row at each position, −1 where a tile is not full
+    taps: Tensor  # [G, Q / tile, V] int32, taps that some row of the tile has, ascending, | halves that do << 16
+    counts: Tensor  # [G, Q / tile] int32, how many
+    places: Tensor | None = None  # [Q] int32, position of a child's parent in `neighbors`, −1 where there is none
+    slots: Tensor | None = None  # [Q / tile] int32, place in the parent that all children of a tile have
 
 
 class Pairs(NamedTuple):

@@ -14,10 +14,20 @@ from . import backends
 from .inference import inference_only
 from .triton_support import triton_unavailable
 
-__all__ = ["norm_mlp", "norm_mlp_reference", "norm_rows_silu", "norm_rows_silu_reference"]
+__all__ = [
+    "norm_linear",
+    "norm_linear_reference",
+    "norm_mlp",
+    "norm_mlp_reference",
+    "norm_rows_silu",
+    "norm_rows_silu_reference",
+]
 
 OP_NORM = "norm_silu"
 OP_MLP = "norm_mlp"
+OP_LINEAR = "norm_linear"
+_FEW_OUTPUTS = 16
+"""Outputs of a linear layer up to which a pass over the rows is worth more than a matrix product."""
 _FUSED_MLP_WIDTHS = (64, 128)
 """Channels for which the accumulators of both products fit in registers."""
 ELEMENTS = 1 << 23
@@ -150,11 +160,51 @@ def norm_mlp(
     return out
 
 
+def norm_linear_reference(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """Linear layer of the layer norm of rows [N, C], both in `dtype`."""
+    return F.linear(F.layer_norm(x.to(dtype), x.shape[-1:], eps=eps), weight.to(dtype), bias.to(dtype))
+
+
+def _linear_triton(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    if weight.shape[0] > _FEW_OUTPUTS or dtype != torch.float32:
+        return norm_linear_reference(x, weight, bias, eps, dtype)
+    from .triton_rows import launch_norm_linear
+
+    return launch_norm_linear(x, weight, bias, eps, dtype)
+
+
+def norm_linear(
+    x: Tensor,  # [N, C]
+    weight: Tensor,  # [K, C]
+    bias: Tensor,  # [K]
+    eps: float = 1e-5,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:  # [N, K] in `dtype`
+    """weight · layer_norm(x) + bias in `dtype`, the norm without parameters. Differentiable.
+
+    Where no gradient is recorded, copies in `dtype` exist for a chunk of rows at a time.
+    """
+    if not inference_only(x, weight, bias):
+        return norm_linear_reference(x, weight, bias, eps, dtype)
+    backend = backends.selected(OP_LINEAR, x.device)
+    step = max(1, ELEMENTS // max(1, x.shape[1]))
+    if x.shape[0] <= step or (backend.name == "triton" and weight.shape[0] <= _FEW_OUTPUTS):
+        return backend.run(x, weight, bias, eps, dtype)
+    out = torch.empty((x.shape[0], weight.shape[0]), dtype=dtype, device=x.device)
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, start + step)
+        out[rows] = backend.run(x[rows], weight, bias, eps, dtype)
+    return out
+
+
 def _register() -> None:
     backends.register(OP_NORM, backends.REFERENCE, lambda device: None, norm_rows_silu_reference)
     backends.register(OP_NORM, "triton", triton_unavailable, _norm_triton, priority=10)
     backends.register(OP_MLP, backends.REFERENCE, lambda device: None, norm_mlp_reference)
     backends.register(OP_MLP, "triton", triton_unavailable, _mlp_triton, priority=10)
+    backends.register(OP_LINEAR, backends.REFERENCE, lambda device: None, norm_linear_reference)
+    backends.register(OP_LINEAR, "triton", triton_unavailable, _linear_triton, priority=10)
 
 
 _register()

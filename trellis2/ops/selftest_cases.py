@@ -196,6 +196,21 @@ def _norm_mlp(rows: int, channels: int, dtype: torch.dtype) -> Any:
     return prepare
 
 
+def _norm_linear(rows: int, channels: int, outputs: int, dtype: torch.dtype) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        x = _normal((rows, channels), device, dtype, 1)
+        weight = _normal((outputs, channels), device, torch.float32, 2, channels**-0.5)
+        bias = _normal((outputs,), device, torch.float32, 3)
+
+        @torch.no_grad()
+        def call(run: Run) -> Outputs:
+            return {"output": run(x, weight, bias, 1e-5, torch.float32)}
+
+        return call
+
+    return prepare
+
+
 def _grid_sample(size: int, points: int, mode: str, dtype: torch.dtype) -> Any:
     def prepare(device: torch.device) -> Callable[[Run], Outputs]:
         coords = _surface(size, device, 2)
@@ -340,6 +355,8 @@ _FP8 = 2e-2
 CASES: dict[str, list[Case]] = {
     "sparse_conv": [
         _typed("64 to 64 channels", False, _F16, _conv(20, 2, (64, 64), _F16)),
+        _typed("128 to 256 channels", False, _F16, _conv(20, 2, (128, 256), _F16)),
+        _typed("512 to 512 channels", False, _BF16, _conv(34, 1, (512, 512), _BF16)),
         _typed("40 to 24 channels", False, _BF16, _conv(16, 2, (40, 24), _BF16)),
         _typed("7 to 5 channels", False, _F32, _conv(16, 1, (7, 5), _F32)),
         _typed("more than 2²⁰ rows", True, _F16, _conv(592, 1, (64, 64), _F16)),
@@ -375,6 +392,11 @@ CASES: dict[str, list[Case]] = {
         _typed("wide", False, _F16, _norm_mlp(100, 192, _F16)),
         _typed("odd width", False, _F32, _norm_mlp(50, 20, _F32)),
         _typed("more than 2²⁰ rows", True, _F16, _norm_mlp(_LARGE, 64, _F16)),
+    ],
+    "norm_linear": [
+        _typed("small", False, _F32, _norm_linear(77, 64, 6, _F16)),
+        _typed("odd width", False, _F32, _norm_linear(50, 37, 7, _F32)),
+        _typed("more than 2²⁰ rows", True, _F32, _norm_linear(_LARGE, 64, 7, _F16)),
     ],
     "grid_sample": [
         _typed("trilinear", False, _F32, _grid_sample(24, 500, "trilinear", _F32)),

@@ -5,6 +5,7 @@ Letters: N rows, V taps, Co / Ci output / input channels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,13 +13,13 @@ import triton
 from torch import Tensor
 
 from .conv_configs import ConvConfig, ConvProblem, WeightGradConfig
-from .conv_hopper import hopper_possible, launch_hopper
+from .conv_hopper import hopper_possible, launch_hopper, launch_weight_grad_hopper
 from .conv_tuning import choose_conv, choose_weight_grad
-from .neighborhood import Arrangement, ChildArrangement, Neighborhood
+from .neighborhood import Arrangement, Neighborhood
 from .triton_kernels.conv_gemm import conv_gemm_kernel, reduce_slices_kernel
 from .triton_kernels.conv_weight_grad import reduce_taps_kernel, weight_grad_kernel
 from .triton_neighbors import arrange_children
-from .triton_support import interpreting, on_device
+from .triton_support import capability_of, interpreting, on_device
 
 __all__ = ["SUPPORTED_DTYPES", "conv_children", "conv_rows", "triton_conv", "weight_gradient"]
 
@@ -31,7 +32,7 @@ def _precision(dtype: torch.dtype) -> str:
 
 
 def _tma_possible(weight: Tensor) -> bool:
-    if interpreting() or weight.device.type != "cuda" or torch.cuda.get_device_capability(weight.device)[0] < 9:
+    if interpreting() or weight.device.type != "cuda" or capability_of(weight.device.index)[0] < 9:
         return False
     return weight.element_size() == 2 and weight.shape[-1] % 8 == 0 and weight.data_ptr() % 16 == 0
 
@@ -72,10 +73,10 @@ def conv_rows(
         )
     arranged = hood.arranged(cfg.bm, cfg.groups)
     parts = cfg.groups * cfg.slices
-    partial = parts > 1
-    target = out if not partial else torch.empty((parts, num_rows, cn), dtype=torch.float32, device=feats.device)
-    _launch(feats, weight, bias if not partial else None, target, arranged, cfg, cn, num_rows, mirror)
-    if partial:
+    whole = parts == 1
+    target = out if whole else torch.empty((parts, num_rows, cn), dtype=torch.float32, device=feats.device)
+    _launch(feats, weight, bias if whole else None, target, arranged, cfg, cn, num_rows, mirror)
+    if not whole:
         block = 1024
         reduce_slices_kernel[(triton.cdiv(out.numel(), block),)](
             target,
@@ -95,14 +96,13 @@ def _launch(
     weight: Tensor,
     bias: Tensor | None,
     target: Tensor,
-    arranged: Arrangement | ChildArrangement,
+    arranged: Arrangement,
     cfg: ConvConfig,
     cn: int,
     num_rows: int,
     mirror: bool,
 ) -> None:
-    children = isinstance(arranged, ChildArrangement)
-    neighbors = arranged.base.neighbors if children else arranged.neighbors
+    neighbors, places, slots = arranged.neighbors, arranged.places, arranged.slots
     parts = cfg.groups * cfg.slices
     tiles, volume = arranged.counts.shape[1], weight.shape[1]
     if cfg.hopper:
@@ -120,8 +120,8 @@ def _launch(
         arranged.order,
         arranged.taps,
         arranged.counts,
-        arranged.places if children else neighbors,
-        arranged.slots if children else neighbors,
+        neighbors if places is None else places,
+        neighbors if slots is None else slots,
         num_rows,
         neighbors.shape[1],
         tiles,
@@ -144,7 +144,7 @@ def _launch(
         USE_TMA=use_tma,
         PRECISION=_precision(feats.dtype),
         CACHE=cfg.cache,
-        CHILDREN=children,
+        CHILDREN=places is not None,
         num_stages=cfg.stages,
         num_warps=cfg.warps,
     )
@@ -203,7 +203,9 @@ def weight_gradient(
     cfg = config
     if cfg is None:
         problem = ConvProblem("weight_grad", feats.dtype, pairs.starts[-1], ci, co, volume)
-        cfg = choose_weight_grad(problem, feats.device, lambda c: weight_gradient(grad, feats, hood, config=c))
+        possible = hopper_possible(feats, grad, ci, co, volume)
+        run = partial(weight_gradient, grad, feats, hood)
+        cfg = choose_weight_grad(problem, feats.device, possible, lambda c: run(config=c))
     starts: list[int] = []
     stops: list[int] = []
     tap_start = [0]
@@ -215,10 +217,12 @@ def weight_gradient(
         stops += [min(begin + (i + 1) * width, end) for i in range(pieces)]
         tap_start.append(len(starts))
     items = len(starts)
-    partial = torch.empty((items, co, ci), dtype=torch.float32, device=feats.device)
+    sums = torch.empty((items, co, ci), dtype=torch.float32, device=feats.device)
     table = torch.tensor([starts, stops], dtype=torch.int64).to(feats.device, non_blocking=True)
     taps = torch.tensor(tap_start, dtype=torch.int32).to(feats.device, non_blocking=True)
-    if items:
+    if items and cfg.hopper:
+        launch_weight_grad_hopper(grad, feats, pairs.rows_out, pairs.rows_in, table, sums, cfg)
+    elif items:
         weight_grad_kernel[(items * triton.cdiv(co, cfg.bm) * triton.cdiv(ci, cfg.bn),)](
             grad,
             feats,
@@ -226,7 +230,7 @@ def weight_gradient(
             pairs.rows_in,
             table[0],
             table[1],
-            partial,
+            sums,
             co,
             ci,
             BM=cfg.bm,
@@ -238,7 +242,7 @@ def weight_gradient(
             num_warps=cfg.warps,
         )
     block = 1024
-    reduce_taps_kernel[(triton.cdiv(co * ci, block), volume)](partial, taps, out, co, ci, V=volume, BLOCK=block)
+    reduce_taps_kernel[(triton.cdiv(co * ci, block), volume)](sums, taps, out, co, ci, V=volume, BLOCK=block)
     return out
 
 

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from .neighborhood import MAX_MASK_TAPS, Arrangement, ChildArrangement, Neighborhood, Pairs
+from .neighborhood import MAX_MASK_TAPS, Arrangement, Neighborhood, Pairs
 from .triton_kernels.neighbor_hash import (
     block_keys_kernel,
     block_links_kernel,
@@ -15,6 +15,7 @@ from .triton_kernels.neighbor_hash import (
 )
 from .triton_kernels.neighbor_order import (
     arrange_kernel,
+    count_children_kernel,
     place_children_kernel,
     sort_keys_kernel,
     tile_taps_kernel,
@@ -24,6 +25,7 @@ from .triton_kernels.neighbor_pairs import count_pairs_kernel, write_pairs_kerne
 __all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed", "list_pairs"]
 
 _WINDOW_BITS = 5
+_CHILD_ROWS = 256
 WINDOW_ROWS = 262144
 """Rows sorted together: more make purer tiles, fewer keep the gathered rows in the cache."""
 
@@ -141,7 +143,7 @@ def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
     return Arrangement(tile, groups, neighbors, order, taps, counts)
 
 
-def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile: int) -> ChildArrangement:
+def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile: int) -> Arrangement:
     """Visiting order of a convolution that makes only the children that exist; V ≤ 30.
 
     cells [M, 8] int32: row of each child of the M rows of the map, −1 if there is none; num_children of them exist.
@@ -150,22 +152,25 @@ def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile:
     base = hood.arranged(tile)
     parents = base.order[0]
     num_positions, device = parents.shape[0], hood.device
-    exists = (cells >= 0)[parents.clamp(min=0).long()] & (parents >= 0)[:, None]  # [P, 8]
-    ranks = torch.cumsum(exists.T, 1, dtype=torch.int32)  # [8, P]
-    ends = torch.cumsum((ranks[:, -1].long() + tile - 1) // tile, 0)  # tiles up to and including a place
+    blocks = max(1, triton.cdiv(num_positions, _CHILD_ROWS))
+    counts = torch.zeros((8, blocks), dtype=torch.int32, device=device)
+    if num_positions:
+        count_children_kernel[(blocks,)](cells, parents, counts, num_positions, blocks, ROWS=_CHILD_ROWS)
+    ranks = torch.cumsum(counts, 1)  # [8, blocks] children of a place up to and including a block
+    ends = torch.cumsum((ranks[:, -1] + tile - 1) // tile, 0)  # tiles up to and including a place
     tiles = triton.cdiv(num_children, tile) + 8
     places = torch.full((tiles * tile,), -1, dtype=torch.int32, device=device)
     order = torch.full((1, tiles * tile), -1, dtype=torch.int32, device=device)
-    starts = torch.cat([ends.new_zeros(1), ends[:-1]]) * tile
-    place_children_kernel[(triton.cdiv(num_positions, 1024), 8)](
-        cells, parents, ranks, starts, places, order, num_positions, BLOCK=1024
-    )
+    first_tile = torch.cat([ends.new_zeros(1), ends[:-1]])
+    starts = first_tile[:, None] * tile + ranks - counts
+    if num_positions:
+        place_children_kernel[(blocks,)](cells, parents, starts, places, order, num_positions, blocks, ROWS=_CHILD_ROWS)
     # Tiles past the last child have no rows; any slot does.
     slots = torch.searchsorted(ends, torch.arange(tiles, device=device), right=True).clamp_(max=7).int()
     taps = torch.empty((1, tiles, hood.shape[1]), dtype=torch.int32, device=device)
-    counts = torch.empty((1, tiles), dtype=torch.int32, device=device)
-    tile_taps_kernel[(tiles,)](hood.tap_masks(), parents, places, taps, counts, V=hood.shape[1], TILE=tile)
-    return ChildArrangement(base, order, taps, counts, places, slots)
+    lengths = torch.empty((1, tiles), dtype=torch.int32, device=device)
+    tile_taps_kernel[(tiles,)](hood.tap_masks(), parents, places, taps, lengths, V=hood.shape[1], TILE=tile)
+    return Arrangement(tile, 1, base.neighbors, order, taps, lengths, places, slots)
 
 
 def list_pairs(hood: Neighborhood) -> Pairs:

@@ -6,10 +6,10 @@ import torch
 import triton
 from torch import Tensor
 
-from .triton_kernels.row_mlp import child_skip_kernel, norm_mlp_kernel, norm_silu_kernel
+from .triton_kernels.row_mlp import child_skip_kernel, norm_linear_kernel, norm_mlp_kernel, norm_silu_kernel
 from .triton_support import on_device
 
-__all__ = ["launch_child_skip", "launch_norm_mlp", "launch_norm_silu"]
+__all__ = ["launch_child_skip", "launch_norm_linear", "launch_norm_mlp", "launch_norm_silu"]
 
 
 def launch_norm_silu(
@@ -107,6 +107,33 @@ def launch_child_skip(out: Tensor, feats: Tensor, parents: Tensor, places: Tenso
             channels // (feats.shape[1] // 8),
             ROWS=rows,
             BLOCK_C=block,
+            num_warps=4,
+        )
+    return out
+
+
+def launch_norm_linear(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """See `row_mlp.norm_linear`; for a handful of outputs."""
+    num_rows, channels = x.shape
+    outputs = weight.shape[0]
+    out = torch.empty((num_rows, outputs), dtype=dtype, device=x.device)
+    if out.numel() == 0:
+        return out
+    block = triton.next_power_of_2(channels)
+    rows = max(1, 4096 // block)
+    with on_device(x):
+        norm_linear_kernel[(triton.cdiv(num_rows, rows),)](
+            x.contiguous(),
+            weight.contiguous(),
+            bias,
+            out,
+            num_rows,
+            channels,
+            eps,
+            K=outputs,
+            ROWS=rows,
+            BLOCK_C=block,
+            BLOCK_K=triton.next_power_of_2(outputs),
             num_warps=4,
         )
     return out

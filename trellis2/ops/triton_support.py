@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["interpreting", "on_device", "repair_interpreter", "triton_unavailable"]
+__all__ = ["capability_of", "interpreting", "on_device", "repair_interpreter", "triton_unavailable"]
 
 MINIMUM_CAPABILITY = (8, 0)
 
@@ -35,7 +35,8 @@ def _host_reason() -> str | None:
 
 
 @functools.cache
-def _capability(index: int | None) -> tuple[int, int]:
+def capability_of(index: int | None) -> tuple[int, int]:
+    """Compute capability of a CUDA device; None is the current one."""
     return torch.cuda.get_device_capability(index)
 
 
@@ -48,8 +49,8 @@ def triton_unavailable(device: torch.device) -> str | None:
         return None if device.type == "cpu" else "triton is interpreting (TRITON_INTERPRET=1), which needs CPU tensors"
     if device.type != "cuda":
         return f"the kernels need a CUDA device, not {device.type}"
-    if torch.version.hip is None and _capability(device.index) < MINIMUM_CAPABILITY:
-        return f"compute capability {_capability(device.index)} is below {MINIMUM_CAPABILITY}"
+    if torch.version.hip is None and capability_of(device.index) < MINIMUM_CAPABILITY:
+        return f"compute capability {capability_of(device.index)} is below {MINIMUM_CAPABILITY}"
     return None
 
 

@@ -119,4 +119,4 @@ def c2s_rows(
         return out
     feats = out.feats
     del out  # with the neighbour map, which nothing needs any more
-    return up_tensor(x, apply_rows(finish, feats), structure.coords, 2, shared)
+    return up_tensor(x, finish(feats), structure.coords, 2, shared)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...modules import sparse as sp
@@ -18,11 +17,12 @@ from ...modules.norm import layer_norm_32
 from ...modules.sparse.spatial.structure import fine_structure, refine
 from ...modules.streaming import block_weights
 from ...modules.utils import convert_module_to, manual_cast, zero_module
+from ...ops.row_mlp import norm_linear
 from ...utils.memory import MemoryBudget
 from ..configurable import configurable
 from .blocks import SparseConvNeXtBlock3d, SparseResBlockC2S3d, SparseResBlockS2C3d, values_only
 from .resample_blocks import SparseResBlock3d, SparseResBlockDownsample3d, SparseResBlockUpsample3d
-from .row_chunks import apply_rows, row_chunks
+from .row_chunks import row_chunks
 
 __all__ = ["BLOCKS", "SparseUnetVaeDecoder", "SparseUnetVaeEncoder"]
 
@@ -239,7 +239,7 @@ class SparseUnetVaeDecoder(_Torso):
             if bounded and isinstance(blocks[-1], SparseResBlockC2S3d):
                 arguments = dict(bounded)
                 if i == len(self.blocks) - 2 and len(self.blocks[-1]) == 0:  # type: ignore[arg-type]
-                    arguments["finish"] = partial(self._head_rows, dtype=x.dtype)
+                    arguments["finish"] = partial(self._head, dtype=x.dtype)
                     finished = True
             if self.pred_subdiv:
                 h, logits = blocks[-1](h, **arguments)
@@ -255,11 +255,7 @@ class SparseUnetVaeDecoder(_Torso):
 
     def _head(self, feats: Tensor, dtype: torch.dtype) -> Tensor:
         """Torso output [T, C] -> raw features [T, out_channels] in `dtype`."""
-        head = partial(self._head_rows, dtype=dtype)
-        return head(feats) if torch.is_grad_enabled() else apply_rows(head, feats)
-
-    def _head_rows(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        return F.linear(layer_norm_32(rows.to(dtype)), self.output_layer.weight, self.output_layer.bias)
+        return norm_linear(feats, self.output_layer.weight, self.output_layer.bias, dtype=dtype)
 
     @staticmethod
     def _recorded_subdivision(h: sp.SparseTensor) -> sp.SparseTensor:

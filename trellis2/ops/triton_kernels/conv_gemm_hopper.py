@@ -62,8 +62,7 @@ def _produce(
     WARPS: gl.constexpr,
 ):
     copy: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [WARPS, 1], [1, 0])
-    along_rows: gl.constexpr = gl.SliceLayout(1, copy)
-    lane = gl.arange(0, BM, layout=along_rows)
+    lane = gl.arange(0, BM, layout=gl.SliceLayout(1, copy))
     cols = gl.arange(0, BK, layout=gl.SliceLayout(0, copy))
     k_steps = ck // BK
     step = 0
@@ -72,12 +71,24 @@ def _produce(
         list_at = (group * num_tiles + tile).to(gl.int64)
         count = gl.load(counts + list_at)
         first_col = tile_n * BN
+        upper = tile.to(gl.int64) * (BM * CONSUMERS) + lane
+        lower = upper + BM
         if CHILDREN:
             first_col += gl.load(slots + tile) * cn
+            upper = gl.maximum(gl.load(places + upper), 0).to(gl.int64)
+            lower = gl.maximum(gl.load(places + lower), 0).to(gl.int64)
+        # The rows of a tap are read while those of the tap before are copied, the tap itself one tap earlier still.
+        taps_at = taps + list_at * V
+        last = gl.maximum(count - 1, 0)
+        tap = gl.load(taps_at) & 65535
+        after = gl.load(taps_at + gl.minimum(1, last)) & 65535
+        next_upper, next_lower = _rows_of_tap(neighbors, tap, count, num_positions, upper, lower)
         for t in range(count):
-            tap = gl.load(taps + list_at * V + t) & 65535
-            w_tap = V - 1 - tap if MIRROR else tap
-            base = neighbors + tap.to(gl.int64) * num_positions
+            from_upper, from_lower, current = next_upper, next_lower, tap
+            tap = after
+            after = gl.load(taps_at + gl.minimum(t + 2, last)) & 65535
+            next_upper, next_lower = _rows_of_tap(neighbors, tap, count, num_positions, upper, lower)
+            w_tap = V - 1 - current if MIRROR else current
             for k in range(k_steps):
                 at = step % STAGES
                 mbarrier.wait(empty.index(at), ((step // STAGES) & 1) ^ 1)
@@ -87,18 +98,24 @@ def _produce(
                 else:
                     corner = [first_col, w_tap * wv_stride + k * BK]
                 tma.async_copy_global_to_shared(weight, corner, full.index(at), b_ring.index(at))
-                for w in gl.static_range(CONSUMERS):
-                    position = tile.to(gl.int64) * (BM * CONSUMERS) + w * BM + lane
-                    if CHILDREN:
-                        position = gl.maximum(gl.load(places + position), 0).to(gl.int64)
-                    source = gl.load(base + position)
-                    rows = feats + source.to(gl.int64) * ck + k * BK
-                    pointers = gl.expand_dims(rows, 1) + gl.expand_dims(cols, 0)
-                    async_copy.async_copy_global_to_shared(
-                        a_ring.index(at * CONSUMERS + w), pointers, mask=gl.expand_dims(source >= 0, 1)
-                    )
+                _copy_rows(feats, from_upper, ck, k * BK + cols, a_ring.index(at * CONSUMERS))
+                _copy_rows(feats, from_lower, ck, k * BK + cols, a_ring.index(at * CONSUMERS + 1))
                 async_copy.mbarrier_arrive(full.index(at), increment_count=False)
                 step += 1
+
+
+@gluon.jit
+def _rows_of_tap(neighbors, tap, count, num_positions, upper, lower):
+    """Rows under a tap at the positions of both consumers; −1 for tiles without taps."""
+    base = neighbors + tap.to(gl.int64) * num_positions
+    return gl.load(base + upper, mask=count > 0, other=-1), gl.load(base + lower, mask=count > 0, other=-1)
+
+
+@gluon.jit
+def _copy_rows(feats, rows, ck, cols, buffer):
+    """Start copying columns of the rows; zeros for rows of −1."""
+    pointers = gl.expand_dims(feats + rows.to(gl.int64) * ck, 1) + gl.expand_dims(cols, 0)
+    async_copy.async_copy_global_to_shared(buffer, pointers, mask=gl.expand_dims(rows >= 0, 1))
 
 
 @gluon.jit

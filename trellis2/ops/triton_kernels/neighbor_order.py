@@ -8,7 +8,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["arrange_kernel", "place_children_kernel", "sort_keys_kernel", "tile_taps_kernel"]
+__all__ = [
+    "arrange_kernel",
+    "count_children_kernel",
+    "place_children_kernel",
+    "sort_keys_kernel",
+    "tile_taps_kernel",
+]
 
 
 @triton.jit(do_not_specialize=["num_rows", "window"])
@@ -93,27 +99,48 @@ def arrange_kernel(
     _list_taps(flags, tap, taps, counts, group.to(tl.int64) * num_tiles + tile, V)
 
 
-@triton.jit(do_not_specialize=["num_positions"])
-def place_children_kernel(
+@triton.jit
+def _children(cells, order, num_positions, ROWS: tl.constexpr):
+    """Rows [ROWS, 8] of the children at a block of parent positions, −1 where there is none."""
+    position = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    parent = tl.load(order + position, mask=position < num_positions, other=-1)
+    at = cells + parent.to(tl.int64)[:, None] * 8 + tl.arange(0, 8)[None, :]
+    return position, tl.load(at, mask=(parent >= 0)[:, None], other=-1)
+
+
+@triton.jit(do_not_specialize=["num_positions", "num_blocks"])
+def count_children_kernel(
     cells,  # [M, 8] int32 row of each child, −1 if there is none
     order,  # [P] int32 parent row at a position, −1 past the end
-    ranks,  # [8, P] int32 how many children of that place there are up to and including a position
-    starts,  # [8] int64 first position of the children of each place
-    places,  # [P'] int32 out: position of the parent
-    rows,  # [P'] int32 out: row of the child
+    counts,  # [8, blocks] int32 out: children of each place in a block of positions
     num_positions,
-    BLOCK: tl.constexpr,
+    num_blocks,
+    ROWS: tl.constexpr,
+):
+    """Children of every place in one block of positions."""
+    _, child = _children(cells, order, num_positions, ROWS)
+    total = tl.sum((child >= 0).to(tl.int32), axis=0)
+    tl.store(counts + tl.arange(0, 8).to(tl.int64) * num_blocks + tl.program_id(0), total)
+
+
+@triton.jit(do_not_specialize=["num_positions", "num_blocks"])
+def place_children_kernel(
+    cells,  # [M, 8] int32
+    order,  # [P] int32
+    starts,  # [8, blocks] int64 position of the first child of each place in a block
+    places,  # [Q] int32 out: position of the parent
+    rows,  # [Q] int32 out: row of the child
+    num_positions,
+    num_blocks,
+    ROWS: tl.constexpr,
 ):
     """Lay the children out place by place, each in the order of their parents."""
-    position = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    slot = tl.program_id(1)
-    valid = position < num_positions
-    parent = tl.load(order + position, mask=valid, other=-1)
-    child = tl.load(cells + parent.to(tl.int64) * 8 + slot, mask=parent >= 0, other=-1)
+    position, child = _children(cells, order, num_positions, ROWS)
     exists = child >= 0
-    rank = tl.load(ranks + slot.to(tl.int64) * num_positions + position, mask=exists, other=1)
-    to = tl.load(starts + slot) + rank - 1
-    tl.store(places + to, position.to(tl.int32), mask=exists)
+    rank = tl.cumsum(exists.to(tl.int32), axis=0) - 1
+    first = tl.load(starts + tl.arange(0, 8).to(tl.int64) * num_blocks + tl.program_id(0))
+    to = first[None, :] + rank
+    tl.store(places + to, position.to(tl.int32)[:, None] + tl.zeros_like(child), mask=exists)
     tl.store(rows + to, child, mask=exists)
 
 

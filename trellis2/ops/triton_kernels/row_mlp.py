@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["child_skip_kernel", "norm_mlp_kernel", "norm_silu_kernel"]
+__all__ = ["child_skip_kernel", "norm_linear_kernel", "norm_mlp_kernel", "norm_silu_kernel"]
 
 
 @triton.jit
@@ -113,3 +113,34 @@ def child_skip_kernel(
     at = out + row[:, None] * c_out + cols[None, :]
     value = tl.load(at, mask=keep, other=0.0).to(tl.float32) + skip
     tl.store(at, value.to(out.dtype.element_ty), mask=keep)
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def norm_linear_kernel(
+    x,  # [N, C]
+    weight,  # [K, C]
+    bias,  # [K]
+    out,  # [N, K]
+    num_rows,
+    c,
+    eps,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Linear layer on few channels of a layer norm without parameters, all in float32."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    cols = tl.arange(0, BLOCK_C)
+    keep = (row < num_rows)[:, None] & (cols < c)[None, :]
+    value = tl.load(x + row[:, None] * c + cols[None, :], mask=keep, other=0.0).to(tl.float32)
+    value = _normed(value, keep, x, x, cols, c, eps, False)
+    made = tl.arange(0, BLOCK_K)
+    total = tl.zeros((ROWS, BLOCK_K), dtype=tl.float32)
+    for k in tl.static_range(K):
+        w = tl.load(weight + k * c + cols, mask=cols < c, other=0.0).to(tl.float32)
+        one = tl.sum(value * w[None, :], axis=1)
+        total = tl.where(made[None, :] == k, one[:, None], total)
+    total += tl.load(bias + made, mask=made < K, other=0.0).to(tl.float32)[None, :]
+    at = out + row[:, None] * K + made[None, :]
+    tl.store(at, total.to(out.dtype.element_ty), mask=(row < num_rows)[:, None] & (made < K)[None, :])
