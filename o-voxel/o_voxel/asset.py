@@ -163,24 +163,27 @@ def mesh_to_asset(
     normalize: bool = True,
     aabb: Any = None,  # [2, 3] in the asset's frame; default: the unit cube around the origin
     attributes: bool = True,
+    device: torch.device | str = "cpu",
     face_weight: float = 1.0,
     boundary_weight: float = 0.2,
     regularization_weight: float = 1e-2,
 ) -> VoxelAsset:
     """Convert a textured mesh to voxels with surface points and, unless `attributes` is False, its material.
 
-    `up` None takes the format's habit for paths (`up_axis_of`), else Z. Without `normalize` the mesh keeps its units
-    and whatever leaves `aabb` is cut off. Rows are sorted by coordinates. Raises ValueError on meshes that cannot be
-    read or are empty, and if nothing of the mesh lies in the box.
+    The work is done on `device`; the asset is on the CPU and the same for every device. `up` None takes the format's
+    habit for paths (`up_axis_of`), else Z. Without `normalize` the mesh keeps its units and whatever leaves `aabb` is
+    cut off. Rows are sorted by coordinates. Raises ValueError on meshes that cannot be read or are empty, and if
+    nothing of the mesh lies in the box.
     """
     is_path = isinstance(mesh, (str, os.PathLike))
     source, placement = place(read_mesh(mesh), up or (up_axis_of(mesh) if is_path else "z"), normalize)
     grid = resolve_grid(None, resolution, [[-0.5] * 3, [0.5] * 3] if aabb is None else aabb)
-    vertices = torch.as_tensor(source.triangles).reshape(-1, 3)
-    faces = torch.arange(len(vertices), dtype=torch.int32).reshape(-1, 3)
-    coords, dual, flags = mesh_to_flexible_dual_grid(
+    vertices = torch.as_tensor(source.triangles, device=device).reshape(-1, 3)
+    faces = torch.arange(len(vertices), dtype=torch.int32, device=device).reshape(-1, 3)
+    result = mesh_to_flexible_dual_grid(
         vertices, faces, None, grid.grid_size, grid.aabb, face_weight, boundary_weight, regularization_weight
     )
+    coords, dual, flags = (t.cpu() for t in result)
     if len(coords) == 0:
         raise ValueError("no voxel is crossed: the mesh lies outside the box or is smaller than one voxel")
     local = box_to_local(dual, coords, grid)
@@ -193,7 +196,8 @@ def mesh_to_asset(
         ),
     }
     if attributes:
-        attr_coords, values = textured_mesh_to_volumetric_attr(source, None, grid.grid_size, grid.aabb)
+        attr_coords, values = textured_mesh_to_volumetric_attr(source, None, grid.grid_size, grid.aabb, device=device)
+        attr_coords, values = attr_coords.cpu(), {name: value.cpu() for name, value in values.items()}
         attr_order = _order(attr_coords)
         if not torch.equal(attr_coords[attr_order], coords):
             raise RuntimeError("shape and material of one mesh have different voxels")

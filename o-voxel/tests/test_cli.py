@@ -230,6 +230,8 @@ def test_an_unexpected_error_is_reported_and_the_rest_goes_on(tmp_path, capsys):
         (["convert", "{empty}", "out"], "holds no file"),
         (["convert", "{folder}", "out", "--suffix", ".zip"], "--suffix must be one of"),
         (["convert", "{sphere}", "a.vxz", "--jobs", "-1"], "--jobs must be at least 0"),
+        (["convert", "{sphere}", "a.vxz", "--device", "gpu"], "--device must be auto"),
+        (["convert", "{sphere}", "a.vxz", "--device", "cuda:77"], "PyTorch sees"),
     ],
 )
 def test_wrong_arguments_are_status_2(sphere, tmp_path, arguments, message, capsys):
@@ -309,3 +311,12 @@ def test_save_asset_keeps_the_writers_options(sphere, tmp_path):
     save_asset(tmp_path / "a.vxz", asset, compression="lzma", filter="parent")
     header = read_vxz_info(tmp_path / "a.vxz")
     assert (header["compression"], header["filter"]) == ("lzma", "parent")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_does_not_change_the_file(sphere, tmp_path):
+    for device in ("cpu", "cuda"):
+        command = ["convert", str(sphere), str(tmp_path / f"{device}.vxz"), "--resolution", "48", "--device", device]
+        assert main(command) == 0
+    assert (tmp_path / "cpu.vxz").read_bytes() == (tmp_path / "cuda.vxz").read_bytes()

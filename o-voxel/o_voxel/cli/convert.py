@@ -9,7 +9,7 @@ from typing import Any
 
 from o_voxel.asset import UpAxis, mesh_to_asset, save_asset
 from o_voxel.cli.batch import add_batch_arguments, run_command
-from o_voxel.cli.options import VOXEL_SUFFIXES, box_of, check_resolution
+from o_voxel.cli.options import VOXEL_SUFFIXES, box_of, check_resolution, resolve_device
 from o_voxel.convert.mesh_input import MESH_SUFFIXES
 from o_voxel.io.codecs import CODECS
 from o_voxel.io.filters import FILTERS
@@ -27,13 +27,14 @@ class ConvertTask:
     aabb: Any = None
     attributes: bool = True
     boundary_weight: float = 0.2
+    device: str = "cpu"
     vxz_options: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, source: Path, target: Path) -> None:
         """Convert one file."""
         asset = mesh_to_asset(
             source, self.resolution, up=self.up, normalize=self.normalize, aabb=self.aabb,
-            attributes=self.attributes, boundary_weight=self.boundary_weight,
+            attributes=self.attributes, boundary_weight=self.boundary_weight, device=self.device,
         )  # fmt: skip
         save_asset(target, asset, **(self.vxz_options if target.suffix.lower() == ".vxz" else {}))
 
@@ -57,6 +58,9 @@ def add_parser(commands: Any) -> None:
         "--aabb", type=float, nargs=6, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
         help="box of the grid, Z up (default: the unit cube around the origin)",
     )  # fmt: skip
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (%(default)s)"
+    )
     parser.add_argument("--shape-only", action="store_true", help="no material, only surface points and edge flags")
     parser.add_argument("--boundary-weight", type=float, default=0.2, help="pull towards open edges (%(default)s)")
     files = parser.add_argument_group(".vxz files")
@@ -75,6 +79,7 @@ def _run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     task = ConvertTask(
         resolution=args.resolution, up=args.up, normalize=not args.keep_units, aabb=box_of(args.aabb),
-        attributes=not args.shape_only, boundary_weight=args.boundary_weight, vxz_options=options,
+        attributes=not args.shape_only, boundary_weight=args.boundary_weight,
+        device=resolve_device(args.device), vxz_options=options,
     )  # fmt: skip
     return run_command(args, task, MESH_SUFFIXES, VOXEL_SUFFIXES)

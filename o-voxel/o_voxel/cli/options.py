@@ -6,10 +6,37 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["VOXEL_SUFFIXES", "add_grid_arguments", "box_of", "check_resolution", "integer_in", "is_voxel_file"]
+from o_voxel.cli.batch import UsageError
+
+__all__ = [
+    "VOXEL_SUFFIXES",
+    "add_grid_arguments",
+    "box_of",
+    "check_resolution",
+    "integer_in",
+    "is_voxel_file",
+    "resolve_device",
+]
 
 VOXEL_SUFFIXES = (".vxz", ".npz", ".ply")
 _PLY_HEADER = 1 << 16
+
+
+def resolve_device(name: str) -> str:
+    """The device for `--device`; UsageError on names that PyTorch does not know or this machine lacks."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here")
+    return name
 
 
 def is_voxel_file(path: Path) -> bool:
