@@ -16,7 +16,8 @@ from o_voxel.rasterize import VoxelRenderer
 __all__ = ["Channel", "contact_sheet", "look_at", "render_asset", "voxel_normals"]
 
 Channel = Literal["shaded", "base_color", "normal", "metallic", "roughness", "emissive", "alpha"]
-_LIGHT = (-0.35, -0.45, 0.82)  # from the object to the light, in camera axes turned to the world
+_LIGHT = (-0.35, 0.5, 0.8)  # from the object to the light: left, above and beside the camera (right, up, backward)
+_OPAQUE = 128  # least alpha of voxels that are drawn with their colour
 _BACKGROUND = 0.94
 
 
@@ -72,12 +73,20 @@ def render_asset(
     pitch: float = math.radians(20),
     fov: float = math.radians(30),
 ) -> list[np.ndarray]:  # `views` images uint8 [size, size, 3]
-    """Turntable frames, the first from the front. Raises ValueError on an empty asset or a channel it does not have."""
+    """Turntable frames, the first from the front.
+
+    `shaded` and `base_color` leave out voxels that are more transparent than opaque. Raises ValueError on an empty
+    asset or a channel it does not have.
+    """
     if len(asset.coords) == 0:
         raise ValueError("there are no voxels to draw")
     color = _channel(asset, channel)
     normal = voxel_normals(asset) if channel == "shaded" else torch.zeros_like(color)
     centers = asset.centers()
+    if channel in ("shaded", "base_color") and "alpha" in asset.attrs:
+        seen = asset.attrs["alpha"][:, 0] >= _OPAQUE
+        if bool(seen.any()):
+            color, normal, centers = color[seen], normal[seen], centers[seen]
     middle = (centers.amin(0) + centers.amax(0)) / 2
     radius = float((centers - middle).norm(dim=1).max()) + float(asset.grid.voxel_size.max())
     distance = radius / math.sin(fov / 2) * 1.02
