@@ -72,13 +72,12 @@ OVOXEL_HD inline unsigned findQuads(const VoxelTable& table, const DualGridView<
     if (here.z + 1 >= grid.gridSize[2]) needed &= ~0xaau;
     if (needed == 0) return 0;
     VoxelTable::Slot held[kNumAround];
-    VoxelTable::Probe probe[kNumAround];
 #ifdef __CUDA_ARCH__
 #pragma unroll
 #endif
     for (int k = 1; k < kNumAround; ++k) {  // all home slots first: the reads overlap
-        probe[k] = table.home({0, here.x + (k >> 2), here.y + (k >> 1 & 1), here.z + (k & 1)});
-        held[k] = needed >> k & 1 ? table.read(probe[k]) : VoxelTable::kEmpty;
+        const Cell cell{0, here.x + (k >> 2), here.y + (k >> 1 & 1), here.z + (k & 1)};
+        held[k] = needed >> k & 1 ? table.read(table.home(cell)) : VoxelTable::kEmpty;
     }
     unsigned found = 1;
     rows[0] = static_cast<int32_t>(row);
@@ -87,7 +86,9 @@ OVOXEL_HD inline unsigned findQuads(const VoxelTable& table, const DualGridView<
 #endif
     for (int k = 1; k < kNumAround; ++k) {
         const Cell cell{0, here.x + (k >> 2), here.y + (k >> 1 & 1), here.z + (k & 1)};
-        rows[k] = static_cast<int32_t>(table.finish(cell, probe[k], held[k]));
+        rows[k] = -1;
+        if (held[k] == VoxelTable::kEmpty) continue;
+        rows[k] = static_cast<int32_t>(table.finish(cell, table.home(cell), held[k]));
         found |= rows[k] >= 0 ? 1u << k : 0u;
     }
     unsigned complete = 0;
