@@ -14,9 +14,10 @@ constexpr int64_t kGrain = 1 << 14;
 }  // namespace
 
 void interpolateOnHost(const Interpolation& call, float* out, float* outDa) {
+    const int packs = packWidth(call.channels, {call.attr, out});
     parallelFor(call.numPixels, kGrain, [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; ++p) {
-            if (call.evaluate(p, out, outDa)) continue;
+            if (call.evaluate(p, packs, out, outDa)) continue;
             const int64_t face = decodeId(call.rast[4 * p + 3]);
             if (face >= call.numTriangles)
                 throw std::invalid_argument("tri has " + std::to_string(call.numTriangles) +

@@ -6,6 +6,7 @@
 #include "common/device.h"
 #include "common/host_device.h"
 #include "raster/fragment.h"
+#include "raster/pack.h"
 
 namespace ovoxel {
 
@@ -37,8 +38,18 @@ struct Interpolation {
         return true;
     }
 
+    template <int N>
+    OVOXEL_HD void blend(const float* const (&a)[3], float u, float v, float w, float* to) const {
+        for (int64_t c = 0; c < channels; c += N) {
+            const Pack<N> a0 = loadPack<N>(a[0] + c), a1 = loadPack<N>(a[1] + c), a2 = loadPack<N>(a[2] + c);
+            Pack<N> sum;
+            for (int i = 0; i < N; ++i) sum.v[i] = u * a0.v[i] + v * a1.v[i] + w * a2.v[i];
+            storePack(to + c, sum);
+        }
+    }
+
     // False if the visible triangle or one of its indices is out of range; the pixel is then 0.
-    OVOXEL_HD bool evaluate(int64_t pixel, float* out, float* outDa) const {
+    OVOXEL_HD bool evaluate(int64_t pixel, int packs, float* out, float* outDa) const {
         float* to = out + pixel * channels;
         float* toDa = outDa + pixel * 2 * numChosen;
         const int64_t face = decodeId(rast[4 * pixel + 3]);
@@ -50,7 +61,12 @@ struct Interpolation {
             return face < 0;
         }
         const float u = rast[4 * pixel], v = rast[4 * pixel + 1], w = 1 - u - v;
-        for (int64_t c = 0; c < channels; ++c) to[c] = u * a[0][c] + v * a[1][c] + w * a[2][c];
+        if (packs == 4)
+            blend<4>(a, u, v, w, to);
+        else if (packs == 2)
+            blend<2>(a, u, v, w, to);
+        else
+            blend<1>(a, u, v, w, to);
         for (int64_t k = 0; k < numChosen; ++k) {
             const int32_t c = chosen[k];
             const float alongU = a[0][c] - a[2][c], alongV = a[1][c] - a[2][c];

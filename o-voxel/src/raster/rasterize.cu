@@ -256,9 +256,11 @@ struct RasterizeGradBody {
                         gradRast ? gradRast + 4 * pixel : nullptr, gradDb ? gradDb + 4 * pixel : nullptr, corners);
         const int64_t base = in.posShared ? 0 : b * in.numVertices;
         const WarpSum sum(static_cast<unsigned long long>(b * in.numTriangles + face));
-        for (int k = 0; k < 3; ++k)
-            for (int c = 0; c < 4; ++c)
-                sum.add(gradPos + 4 * (base + row[k]) + c, static_cast<float>(corners[4 * k + c]));
+        for (int k = 0; k < 3; ++k) {
+            const double* g = corners + 4 * k;
+            sum.add(gradPos + 4 * (base + row[k]), Pack<4>{{static_cast<float>(g[0]), static_cast<float>(g[1]),
+                                                            static_cast<float>(g[2]), static_cast<float>(g[3])}});
+        }
     }
 };
 

@@ -12,9 +12,10 @@ namespace {
 
 struct InterpolateBody {
     Interpolation call;
+    int packs;
     float* out;
     float* outDa;
-    __device__ void operator()(int64_t pixel) const { call.evaluate(pixel, out, outDa); }
+    __device__ void operator()(int64_t pixel) const { call.evaluate(pixel, packs, out, outDa); }
 };
 
 struct InterpolateGradBody {
@@ -36,19 +37,36 @@ struct InterpolateGradBody {
 
 struct TextureBody {
     TextureCall call;
+    int packs;
     float* out;
-    __device__ void operator()(int64_t pixel) const { call.evaluate(pixel, out); }
+    __device__ void operator()(int64_t pixel) const { call.evaluate(pixel, packs, out); }
 };
 
 struct TextureGradBody {
     TextureGrad grad;
+    int packs;
+
+    template <int N>
+    __device__ void addPacks(const WarpSum& sum, const float* g, float weight, float* texel) const {
+        for (int64_t c = 0; c < grad.call.channels; c += N) {
+            Pack<N> value = loadPack<N>(g + c);
+            for (int i = 0; i < N; ++i) value.v[i] *= weight;
+            sum.add(texel + c, value);
+        }
+    }
+
     __device__ void operator()(int64_t pixel) const {
         if (grad.gradUv || grad.gradUvDa || grad.gradBias) grad.pixelGrad(pixel);
         if (!grad.gradLevel[0]) return;
         grad.texelGrad(pixel, [&](float* texel, float weight) {
             const WarpSum sum(reinterpret_cast<unsigned long long>(texel));
             const float* g = grad.gradOut + pixel * grad.call.channels;
-            for (int64_t c = 0; c < grad.call.channels; ++c) sum.add(texel + c, weight * g[c]);
+            if (packs == 4)
+                addPacks<4>(sum, g, weight, texel);
+            else if (packs == 2)
+                addPacks<2>(sum, g, weight, texel);
+            else
+                addPacks<1>(sum, g, weight, texel);
         });
     }
 };
@@ -148,7 +166,8 @@ struct AcrossEdgesBody {
 }  // namespace
 
 void interpolateOnDevice(const Workspace& workspace, const Interpolation& call, float* out, float* outDa) {
-    launchFor(workspace, call.numPixels, InterpolateBody{call, out, outDa}, "interpolation");
+    const int packs = packWidth(call.channels, {call.attr, out});
+    launchFor(workspace, call.numPixels, InterpolateBody{call, packs, out, outDa}, "interpolation");
 }
 
 void interpolateGradOnDevice(const Workspace& workspace, const InterpolationGrad& grad) {
@@ -156,11 +175,13 @@ void interpolateGradOnDevice(const Workspace& workspace, const InterpolationGrad
 }
 
 void textureOnDevice(const Workspace& workspace, const TextureCall& call, float* out) {
-    launchFor(workspace, call.numPixels, TextureBody{call, out}, "texture look-up");
+    launchFor(workspace, call.numPixels, TextureBody{call, call.packs(out), out}, "texture look-up");
 }
 
 void textureGradOnDevice(const Workspace& workspace, const TextureGrad& grad) {
-    launchFor(workspace, grad.call.numPixels, TextureGradBody{grad}, "gradient of texture look-up");
+    int packs = packWidth(grad.call.channels, {grad.gradOut});
+    for (int l = 0; l < grad.call.numLevels; ++l) packs = smaller(packs, packWidth(grad.call.channels, {grad.gradLevel[l]}));
+    launchFor(workspace, grad.call.numPixels, TextureGradBody{grad, packs}, "gradient of texture look-up");
 }
 
 void downsampleOnDevice(const Workspace& workspace, const Downsample& step) {

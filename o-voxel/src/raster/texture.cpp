@@ -24,7 +24,8 @@ void texelsOnHost(const Step& step, int64_t batch, int32_t rows, int32_t columns
 }  // namespace
 
 void textureOnHost(const TextureCall& call, float* out) {
-    runOnHost(call.numPixels, [&](int64_t pixel) { call.evaluate(pixel, out); });
+    const int packs = call.packs(out);
+    runOnHost(call.numPixels, [&](int64_t pixel) { call.evaluate(pixel, packs, out); });
 }
 
 void textureGradOnHost(const TextureGrad& grad) {

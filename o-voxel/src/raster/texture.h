@@ -6,6 +6,7 @@
 
 #include "common/device.h"
 #include "common/host_device.h"
+#include "raster/pack.h"
 #include "raster/setup.h"
 
 namespace ovoxel {
@@ -180,24 +181,36 @@ struct TextureCall {
         }
     }
 
-    OVOXEL_HD void evaluate(int64_t pixel, float* out) const {
+    // N channels at a time; every channel is the same sum in the same order for any N.
+    template <int N>
+    OVOXEL_HD void evaluatePacks(int64_t pixel, float* out) const {
         const float* texel[8];
         float weight[8];
         gather(pixel, texel, weight);
-        float* to = out + pixel * channels;
-        // The same sums in the same order; one form keeps them in a register, the other in vectors over the channels.
-#ifdef __CUDA_ARCH__
-        for (int64_t c = 0; c < channels; ++c) {
-            float sum = 0;
-            for (int k = 0; k < 8; ++k)
-                if (texel[k]) sum += weight[k] * texel[k][c];
-            to[c] = sum;
+        for (int64_t c = 0; c < channels; c += N) {
+            Pack<N> sum{};
+            for (int k = 0; k < 8; ++k) {
+                if (!texel[k]) continue;
+                const Pack<N> value = loadPack<N>(texel[k] + c);
+                for (int i = 0; i < N; ++i) sum.v[i] += weight[k] * value.v[i];
+            }
+            storePack(out + pixel * channels + c, sum);
         }
-#else
-        for (int64_t c = 0; c < channels; ++c) to[c] = 0;
-        for (int k = 0; k < 8; ++k)
-            for (int64_t c = 0; c < channels && texel[k]; ++c) to[c] += weight[k] * texel[k][c];
-#endif
+    }
+
+    OVOXEL_HD void evaluate(int64_t pixel, int packs, float* out) const {
+        if (packs == 4)
+            evaluatePacks<4>(pixel, out);
+        else if (packs == 2)
+            evaluatePacks<2>(pixel, out);
+        else
+            evaluatePacks<1>(pixel, out);
+    }
+
+    int packs(const float* rows) const {
+        int width = packWidth(channels, {rows});
+        for (int l = 0; l < numLevels; ++l) width = smaller(width, packWidth(channels, {level[l]}));
+        return width;
     }
 };
 
