@@ -108,7 +108,7 @@ def mesh_to_flexible_dual_grid(
     start = time.perf_counter()
     native = resolve_backend(backend) == "native"
     result: tuple[Tensor, Tensor, Tensor]
-    if native and device.type == "cuda" and (core := cuda_core()):
+    if native and device.type == "cuda" and (core := cuda_core("mesh_to_dual_grid", device)):
         n, *arrays = core.mesh_to_dual_grid_cuda(
             relative, triangles, *settings, device_limits.CHUNK_WORK, launch(device)
         )

@@ -90,7 +90,7 @@ def mip_levels(
             raise ValueError(f"texture must be square with a power-of-two side, got {width} x {height}")
         return [torch.from_numpy(level).to(device) for level in _published_levels(image.cpu().numpy())]
     native = resolve_backend(backend) == "native"
-    if native and device.type == "cuda" and cuda_core():
+    if native and device.type == "cuda" and cuda_core("volumetric_attributes", device):
         return _cuda_levels(image.to(device), texture.srgb)
     pixels = image.cpu().numpy()
     if native:

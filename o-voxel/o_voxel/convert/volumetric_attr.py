@@ -116,7 +116,11 @@ def _convert(
         raise ValueError(f"mip_level_offset must be finite, got {mip_level_offset}")
     target = torch.as_tensor(source.triangles).device if device is None else torch.device(device)
     native = resolve_backend(backend) == "native"
-    work = target if native and (target.type == "cpu" or cuda_core()) else torch.device("cpu")
+    work = (
+        target
+        if native and (target.type == "cpu" or cuda_core("volumetric_attributes", target))
+        else torch.device("cpu")
+    )
     start = time.perf_counter()
     triangles, *others = _corner_arrays(source, work)
     grid = resolve_grid(voxel_size, grid_size, aabb, vertices=triangles.reshape(-1, 3))

@@ -68,7 +68,7 @@ def _channels(chosen: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _draw_device(pos: Tensor) -> torch.device:
-    return torch.device("cpu") if pos.is_cuda and cuda_core() is None else pos.device
+    return torch.device("cpu") if pos.is_cuda and cuda_core("triangle_rasterizing", pos.device) is None else pos.device
 
 
 def rasterize(

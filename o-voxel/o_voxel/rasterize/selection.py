@@ -32,7 +32,10 @@ def select_backend(
     if backend not in _CHOICES:
         raise ValueError(f"{source} must be one of {', '.join(_CHOICES)}, got {backend!r}")
     on_cpu = tensor.device.type == "cpu" or (tensor.is_cuda and through_cpu)
-    served = (native_module() if on_cpu else cuda_core() if tensor.is_cuda else None) is not None
+    if on_cpu:
+        served = native_module() is not None
+    else:
+        served = tensor.is_cuda and cuda_core("triangle_rasterizing", tensor.device) is not None
     if backend == "auto":
         return "native" if served else "reference"
     if backend == "native" and not served:

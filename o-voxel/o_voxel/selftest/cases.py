@@ -119,14 +119,15 @@ def _voxel_rendering(device: torch.device, backend: Backend, large: bool) -> dic
     return results
 
 
-def _surface() -> tuple[Tensor, Tensor]:
-    """A bumpy torus, 2 * 96 * 64 triangles."""
-    u, v = torch.meshgrid(torch.arange(96) / 96 * 2 * torch.pi, torch.arange(64) / 64 * 2 * torch.pi, indexing="ij")
+def _surface(large: bool) -> tuple[Tensor, Tensor]:
+    """Vertices and faces of a bumpy torus: 12 288 triangles, or 768."""
+    rings, sides = (96, 64) if large else (24, 16)
+    i, j = torch.meshgrid(torch.arange(rings), torch.arange(sides), indexing="ij")
+    u, v = i / rings * 2 * torch.pi, j / sides * 2 * torch.pi
     radius = 0.12 + 0.02 * torch.sin(7 * u) * torch.cos(5 * v)
     ring = 0.28 + radius * torch.cos(v)
     vertices = torch.stack([ring * torch.cos(u), ring * torch.sin(u), radius * torch.sin(v)], -1).reshape(-1, 3)
-    i, j = torch.meshgrid(torch.arange(96), torch.arange(64), indexing="ij")
-    corner = [(a % 96) * 64 + b % 64 for a, b in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))]
+    corner = [(a % rings) * sides + b % sides for a, b in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))]
     faces = torch.stack([torch.stack([corner[k] for k in t], -1) for t in ((0, 1, 2), (0, 2, 3))])
     return vertices, faces.reshape(-1, 3).int()
 
@@ -135,7 +136,7 @@ def _mesh_to_dual_grid(device: torch.device, backend: Backend, large: bool) -> d
     from o_voxel.convert import mesh_to_flexible_dual_grid
     from o_voxel.serialize import encode_seq
 
-    vertices, faces = (t.to(device) for t in _surface())
+    vertices, faces = (t.to(device) for t in _surface(large))
     size = 400 if large else 24
     coords, dual, flags = mesh_to_flexible_dual_grid(
         vertices, faces, None, size, BOX, 1.0, 0.2, 1e-2, backend=backend
@@ -144,10 +145,49 @@ def _mesh_to_dual_grid(device: torch.device, backend: Backend, large: bool) -> d
     return {"voxels": coords[order], "dual vertices": dual[order] * size, "flags": flags[order]}
 
 
+def _volumetric_attributes(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.convert import textured_mesh_to_volumetric_attr
+    from o_voxel.convert.materials import Material, Texture, TexturedTriangles
+    from o_voxel.serialize import encode_seq
+
+    vertices, faces = _surface(large)
+    triangles = vertices[faces.long()]  # [T, 3, 3]
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (64, 96, 3), generator=generator, dtype=torch.uint8).numpy()
+    source = TexturedTriangles(
+        triangles=triangles.numpy(),
+        normals=torch.nn.functional.normalize(triangles, dim=-1).numpy(),
+        uvs=(triangles[..., :2] * 3).contiguous().numpy(),
+        colors=torch.zeros(0, 3, 4).numpy(),
+        material_ids=torch.zeros(len(triangles), dtype=torch.int32).numpy(),
+        materials=[Material(metallic=0.3, textures={"base_color": Texture(image, srgb=True)})],
+    )
+    coords, attrs = textured_mesh_to_volumetric_attr(
+        source, None, 400 if large else 24, BOX, device=device, backend=backend
+    )  # fmt: skip
+    order = encode_seq(coords, backend=backend).argsort()
+    return {"voxels": coords[order]} | {name: value[order].int() for name, value in attrs.items()}
+
+
+def _triangle_rasterizing(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.rasterize import interpolate, rasterize, texture
+
+    vertices, faces = (t.to(device) for t in _surface(large))
+    depth = vertices[:, 2:] + 1.5  # a camera that looks along z
+    clip = torch.cat([vertices[:, :2] * 3, depth - 1, depth], 1)
+    size = (300, 400) if large else (30, 40)
+    picture = rasterize(clip, faces, size, backend=backend)
+    at = interpolate(vertices + 0.5, picture, faces, backend=backend)
+    image = torch.rand(32, 48, 3, generator=torch.Generator().manual_seed(0)).to(device)
+    return {"picture": picture, "attributes": at, "texture": texture(image, at[..., :2].contiguous(), backend=backend)}
+
+
 CASES = (
     Case("dual_grid_to_mesh", _dual_grid_to_mesh),
     Case("sampling", _sampling),
     Case("curves", _curves),
     Case("voxel_rendering", _voxel_rendering),
     Case("mesh_to_dual_grid", _mesh_to_dual_grid, tolerance=1e-3, reference_tolerance=5e-2),  # voxels
+    Case("volumetric_attributes", _volumetric_attributes, tolerance=1, reference_tolerance=1),  # of 255
+    Case("triangle_rasterizing", _triangle_rasterizing, tolerance=1e-4),
 )
