@@ -193,6 +193,17 @@ def test_a_lit_quad_has_the_value_of_the_equation(white_env):
     assert torch.allclose(behind.shaded[:, 16, 16], expected, atol=2e-3)
 
 
+def test_a_renderer_with_a_device_prepares_materials_once_and_notices_new_geometry(white_env):
+    mesh = material_quads((0.0, PbrMaterial(Texture(torch.rand(4, 4, 3)))))
+    renderer = PbrMeshRenderer({"resolution": 16, "near": 0.5, "far": 5}, device="cpu")
+    first = renderer.render(mesh, *camera(), white_env)
+    table = renderer._material_table
+    second = renderer.render(mesh, *camera(), white_env)
+    assert renderer._material_table is table and torch.equal(first.shaded, second.shaded)
+    mesh.vertices = mesh.vertices * 0.5
+    assert float(renderer.render(mesh, *camera(), white_env).mask.mean()) < 0.5 * float(first.mask.mean())
+
+
 def test_transparent_layers_composite_front_to_back(white_env):
     def matte(color, alpha, mode=AlphaMode.BLEND):
         return PbrMaterial(None, color, None, 0.0, None, 1.0, None, alpha, mode)

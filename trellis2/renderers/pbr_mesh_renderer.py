@@ -70,6 +70,7 @@ class PbrMeshRenderer:
         self.rendering_options = make_options(_DEFAULTS, rendering_options)
         self.device = None if device is None else torch.device(device)
         self._corner_normals: tuple[Tensor, Tensor, Tensor] | None = None  # vertices, faces, [F, 3, 3]
+        self._moved: tuple[Any, Tensor, Tensor, Any] | None = None  # given mesh, vertices, faces, moved mesh
         self._voxel_index: tuple[Tensor, Any] | None = None
         self._material_table: tuple[list[PbrMaterial], MaterialTable] | None = None
 
@@ -102,7 +103,7 @@ class PbrMeshRenderer:
         surrounds = {"": envmap} if isinstance(envmap, EnvMap) else {f"_{name}": e for name, e in envmap.items()}
         wanted = _wanted_buffers(buffers, list(surrounds))
         if self.device is not None:
-            mesh = mesh.to(self.device)
+            mesh = self._on_device(mesh, self.device)
         lit = {k: e.to(mesh.device) for k, e in surrounds.items() if {f"shaded{k}", f"rgba{k}"} & set(wanted)}
         view = check_view(extrinsics, intrinsics, options.near, options.far, resolution * ssaa, mesh.device)
         layers = Layers(view, lit, options.transfer)
@@ -154,6 +155,16 @@ class PbrMeshRenderer:
             out.add(hits.sample, point, shading, attrs.float().clamp(0, 1), emission)
             if count == 1 or not out.is_open(hits.sample):
                 break
+
+    def _on_device(
+        self, mesh: MeshWithVoxel | MeshWithPbrMaterial, device: torch.device
+    ) -> MeshWithVoxel | MeshWithPbrMaterial:
+        """The mesh on `device`, kept for the next frame: what is made from its parts is found by their identity."""
+        kept = self._moved
+        if kept is None or kept[0] is not mesh or kept[1] is not mesh.vertices or kept[2] is not mesh.faces:
+            kept = (mesh, mesh.vertices, mesh.faces, mesh.to(device))
+            self._moved = kept
+        return kept[3]
 
     def _materials(self, mesh: MeshWithPbrMaterial) -> MaterialTable:
         """Look-up tables of the materials, kept for the next frame of the same mesh."""
