@@ -31,6 +31,7 @@ class Arrangement(NamedTuple):
     counts: Tensor  # [G, Q / tile] int32, how many
     places: Tensor | None = None  # [Q] int32, position of a child's parent in `neighbors`, −1 where there is none
     slots: Tensor | None = None  # [Q / tile] int32, place in the parent that all children of a tile have
+    schedule: Tensor | None = None  # [G, Q / tile] int32, order in which to take the tiles; None: as they lie
 
 
 class Pairs(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import triton
 from torch import Tensor
@@ -26,8 +28,30 @@ __all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed", 
 
 _WINDOW_BITS = 5
 _CHILD_ROWS = 256
+_SCHEDULED_TILES = 8192
+"""Up to so many tiles the order in which they are taken matters more than where their rows lie."""
+FEATURE_ROWS = 131072
+"""Rows up to which they are sorted by what of the kernel's sides and edges is empty."""
 WINDOW_ROWS = 262144
 """Rows sorted together: more make purer tiles, fewer keep the gathered rows in the cache."""
+
+
+def _taps_where(keep: Callable[[tuple[int, int, int]], bool]) -> int:
+    """Set of the taps of the 3³ kernel whose offsets (dx, dy, dz) pass, as bits."""
+    return sum(1 << v for v in range(27) if keep((v // 9 - 1, v // 3 % 3 - 1, v % 3 - 1)))
+
+
+_SIDES = [_taps_where(lambda d, a=a, s=s: d[a] == s) for a in range(3) for s in (-1, 1)]  # type: ignore[misc]
+_EDGES = [
+    _taps_where(lambda d, a=a, b=b, s=s, t=t: d[a] == s and d[b] == t)  # type: ignore[misc]
+    for a, b in ((0, 1), (0, 2), (1, 2))
+    for s in (-1, 1)
+    for t in (-1, 1)
+]
+_FEATURES = (*_SIDES, *_EDGES)
+"""The 6 sides and 12 edges of the 3³ kernel. Whether they hold any voxel says most about a surface."""
+_SINGLES = (4, 22, 10, 16, 12, 14, 0, 2, 6, 8, 18, 20, 24)
+"""Taps that follow in the key of 31 bits: the middles of the sides, then corners."""
 
 
 def build_hashed(coords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,6 +118,7 @@ def _permutation(hood: Neighborhood, groups: int) -> Tensor:
         return torch.arange(num_rows, device=device).expand(groups, -1).contiguous()
     masks = hood.tap_masks()
     width = volume - 1 if groups == 1 else -(-volume // groups)
+    by_features = volume == 27 and groups == 1 and num_rows <= FEATURE_ROWS
     windows = min(1 << _WINDOW_BITS, max(1, num_rows // WINDOW_ROWS)) if groups == 1 else 1
     keys = torch.empty((groups, num_rows), dtype=torch.int32, device=device)
     sort_keys_kernel[(triton.cdiv(num_rows, 1024), groups)](
@@ -104,6 +129,8 @@ def _permutation(hood: Neighborhood, groups: int) -> Tensor:
         GROUPS=groups,
         CENTRE=volume // 2,
         WIDTH=width,
+        FEATURES=_FEATURES if by_features else (),
+        SINGLES=_SINGLES if by_features else (),
         BLOCK=1024,
     )
     # Ties keep the order of the rows: the arrangement does not depend on the sorting algorithm.
@@ -140,7 +167,14 @@ def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
         TILE=tile,
         num_warps=4,
     )
-    return Arrangement(tile, groups, neighbors, order, taps, counts)
+    return Arrangement(tile, groups, neighbors, order, taps, counts, schedule=_heaviest_first(counts))
+
+
+def _heaviest_first(counts: Tensor) -> Tensor | None:
+    """counts [G, tiles] of active taps -> tiles from the longest list to the shortest [G, tiles] int32."""
+    if counts.shape[1] > _SCHEDULED_TILES:
+        return None
+    return torch.sort(counts, dim=1, descending=True, stable=True).indices.int()
 
 
 def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile: int) -> Arrangement:
@@ -170,7 +204,7 @@ def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile:
     taps = torch.empty((1, tiles, hood.shape[1]), dtype=torch.int32, device=device)
     lengths = torch.empty((1, tiles), dtype=torch.int32, device=device)
     tile_taps_kernel[(tiles,)](hood.tap_masks(), parents, places, taps, lengths, V=hood.shape[1], TILE=tile)
-    return Arrangement(tile, 1, base.neighbors, order, taps, lengths, places, slots)
+    return Arrangement(tile, 1, base.neighbors, order, taps, lengths, places, slots, _heaviest_first(lengths))
 
 
 def list_pairs(hood: Neighborhood) -> Pairs:

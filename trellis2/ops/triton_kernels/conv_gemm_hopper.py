@@ -23,11 +23,14 @@ __all__ = ["conv_gemm_hopper_kernel"]
 
 
 @gluon.jit
-def _work(item, n_tiles, num_tiles, GROUPS: gl.constexpr):
+def _work(item, n_tiles, num_tiles, schedule, SCHEDULED: gl.constexpr):
     """Item -> (row tile, group, column tile): column tiles fastest, then row tiles inside a group."""
     tile_n = item % n_tiles
     rest = item // n_tiles
-    return rest % num_tiles, rest // num_tiles, tile_n
+    tile = rest % num_tiles
+    if SCHEDULED:
+        tile = gl.load(schedule + rest)
+    return tile, rest // num_tiles, tile_n
 
 
 @gluon.jit
@@ -39,6 +42,7 @@ def _produce(
     counts,
     places,
     slots,
+    schedule,
     num_positions,
     num_tiles,
     num_items,
@@ -56,7 +60,7 @@ def _produce(
     BK: gl.constexpr,
     STAGES: gl.constexpr,
     CONSUMERS: gl.constexpr,
-    GROUPS: gl.constexpr,
+    SCHEDULED: gl.constexpr,
     MIRROR: gl.constexpr,
     CHILDREN: gl.constexpr,
     WARPS: gl.constexpr,
@@ -67,7 +71,7 @@ def _produce(
     k_steps = ck // BK
     step = 0
     for item in range(gl.program_id(0), num_items, gl.num_programs(0)):
-        tile, group, tile_n = _work(item, n_tiles, num_tiles, GROUPS)
+        tile, group, tile_n = _work(item, n_tiles, num_tiles, schedule, SCHEDULED)
         list_at = (group * num_tiles + tile).to(gl.int64)
         count = gl.load(counts + list_at)
         first_col = tile_n * BN
@@ -126,6 +130,7 @@ def _consume(
     taps,
     counts,
     slots,
+    schedule,
     num_rows,
     num_positions,
     num_tiles,
@@ -144,7 +149,7 @@ def _consume(
     BK: gl.constexpr,
     STAGES: gl.constexpr,
     CONSUMERS: gl.constexpr,
-    GROUPS: gl.constexpr,
+    SCHEDULED: gl.constexpr,
     MIRROR: gl.constexpr,
     HAS_BIAS: gl.constexpr,
     PARTIAL: gl.constexpr,
@@ -154,7 +159,7 @@ def _consume(
     k_steps = ck // BK
     step = 0
     for item in range(gl.program_id(0), num_items, gl.num_programs(0)):
-        tile, group, tile_n = _work(item, n_tiles, num_tiles, GROUPS)
+        tile, group, tile_n = _work(item, n_tiles, num_tiles, schedule, SCHEDULED)
         list_at = (group * num_tiles + tile).to(gl.int64)
         count = gl.load(counts + list_at)
         acc = gl.zeros((BM, BN), dtype=gl.float32, layout=mma)
@@ -200,6 +205,7 @@ def conv_gemm_hopper_kernel(
     counts,  # [G, tiles] int32
     places,  # [P'] int32; only with CHILDREN
     slots,  # [tiles] int32; only with CHILDREN
+    schedule,  # [G, tiles] int32 order in which tiles are taken; only with SCHEDULED
     num_rows,
     num_positions,
     num_tiles,
@@ -212,7 +218,7 @@ def conv_gemm_hopper_kernel(
     BN: gl.constexpr,
     BK: gl.constexpr,
     STAGES: gl.constexpr,
-    GROUPS: gl.constexpr,
+    SCHEDULED: gl.constexpr,
     MIRROR: gl.constexpr,
     HAS_BIAS: gl.constexpr,
     PARTIAL: gl.constexpr,
@@ -237,19 +243,19 @@ def conv_gemm_hopper_kernel(
     gl.warp_specialize(
         [
             (_consume, (
-                out, bias, order, taps, counts, slots, num_rows, num_positions, num_tiles, num_items, n_tiles, ck, cn,
-                a_ring, b_ring, full, empty, gl.constexpr(0),
-                V, BM, BN, BK, STAGES, CONSUMERS, GROUPS, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
+                out, bias, order, taps, counts, slots, schedule, num_rows, num_positions, num_tiles, num_items, n_tiles,
+                ck, cn, a_ring, b_ring, full, empty, gl.constexpr(0),
+                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
             )),
             (_consume, (
-                out, bias, order, taps, counts, slots, num_rows, num_positions, num_tiles, num_items, n_tiles, ck, cn,
-                a_ring, b_ring, full, empty, gl.constexpr(1),
-                V, BM, BN, BK, STAGES, CONSUMERS, GROUPS, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
+                out, bias, order, taps, counts, slots, schedule, num_rows, num_positions, num_tiles, num_items, n_tiles,
+                ck, cn, a_ring, b_ring, full, empty, gl.constexpr(1),
+                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
             )),
             (_produce, (
-                feats, weight, neighbors, taps, counts, places, slots, num_positions, num_tiles, num_items, n_tiles,
-                ck, cn, wv_stride, a_ring, b_ring, full, empty,
-                V, BM, BN, BK, STAGES, CONSUMERS, GROUPS, MIRROR, CHILDREN, PRODUCER_WARPS,
+                feats, weight, neighbors, taps, counts, places, slots, schedule, num_positions, num_tiles, num_items,
+                n_tiles, ck, cn, wv_stride, a_ring, b_ring, full, empty,
+                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, CHILDREN, PRODUCER_WARPS,
             )),
         ],
         [4, PRODUCER_WARPS],

@@ -17,35 +17,52 @@ __all__ = [
 ]
 
 
+@triton.jit
+def _gray_rank(code):
+    """Rank of a 31-bit word in the Gray code: neighbours in rank differ in one bit."""
+    code = code ^ (code >> 1)
+    code = code ^ (code >> 2)
+    code = code ^ (code >> 4)
+    code = code ^ (code >> 8)
+    return code ^ (code >> 16)
+
+
 @triton.jit(do_not_specialize=["num_rows", "window"])
 def sort_keys_kernel(
     masks,  # [N] int32
     keys,  # [G, N] int32 out
     num_rows,
-    window,  # rows of a window
+    window,  # rows of a window; without FEATURES
     GROUPS: tl.constexpr,
     CENTRE: tl.constexpr,  # bit that is always set, left out of the key
     WIDTH: tl.constexpr,  # bits of a group
+    FEATURES: tl.constexpr,  # sets of taps, as bits: whether they hold any voxel leads the key; () for none
+    SINGLES: tl.constexpr,  # taps that follow
     BLOCK: tl.constexpr,
 ):
-    """Key of every row: its window, then the Gray rank of its mask, so that equal and similar masks meet.
+    """Key of every row, so that rows with equal and similar neighbours meet.
 
-    With more than one group the mask is that of the group's own taps.
+    The window and the Gray rank of the mask (of the group's own taps if there are several groups); or, for few rows,
+    the Gray rank of which sides and edges hold any voxel, followed by single taps: tiles then have about 8 % fewer
+    active taps, because a whole side drops out at once.
     """
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = row < num_rows
     mask = tl.load(masks + row.to(tl.int64), mask=valid, other=0)
-    if GROUPS == 1:
-        code = (mask & ((1 << CENTRE) - 1)) | ((mask >> 1) & ~((1 << CENTRE) - 1))
-        code = code & ((1 << WIDTH) - 1)
+    if len(FEATURES) > 0:
+        code = tl.zeros((BLOCK,), dtype=tl.int32)
+        for i in tl.static_range(len(FEATURES)):
+            code = (code << 1) | ((mask & FEATURES[i]) != 0).to(tl.int32)
+        for i in tl.static_range(len(SINGLES)):
+            code = (code << 1) | ((mask >> SINGLES[i]) & 1)
+        key = _gray_rank(code)
     else:
-        code = (mask >> (tl.program_id(1) * WIDTH)) & ((1 << WIDTH) - 1)
-    code = code ^ (code >> 1)
-    code = code ^ (code >> 2)
-    code = code ^ (code >> 4)
-    code = code ^ (code >> 8)
-    code = code ^ (code >> 16)
-    key = ((row // window) << WIDTH) | code
+        if GROUPS == 1:
+            code = (mask & ((1 << CENTRE) - 1)) | ((mask >> 1) & ~((1 << CENTRE) - 1))
+            code = code & ((1 << WIDTH) - 1)
+        else:
+            code = (mask >> (tl.program_id(1) * WIDTH)) & ((1 << WIDTH) - 1)
+        key = ((row // window) << WIDTH) | _gray_rank(code)
     tl.store(keys + tl.program_id(1).to(tl.int64) * num_rows + row, key, mask=valid)
 
 
