@@ -317,6 +317,25 @@ def test_one_chunk_in_memory() -> None:
     assert peak < len(grid) * 18 / 4
 
 
+@pytest.mark.parametrize("filter_", ["none", "parent", "neighbor", "auto"])
+@pytest.mark.parametrize("channels", [1, 14, 40])
+def test_reading_stays_within_four_times_the_size(filter_: Any, channels: int) -> None:
+    """The documented bound on a shell of 45 000 voxels in one chunk, where indices and filters cost most."""
+    grid = np.stack(np.meshgrid(*[np.arange(128)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    grid = grid[np.abs(np.linalg.norm(grid - 64, axis=1) - 50) < 0.7]
+    noise = np.random.default_rng(0).integers(0, 256, (len(grid), channels)).astype(np.uint8)
+    size = len(grid) * max(12 + channels, 40)
+    for interleave in ("as_is", "all"):
+        stream = io.BytesIO()
+        write_vxz(stream, grid, {"a": noise, "b": noise[:, :1]}, compression="zstd", compression_level=1,
+                  filter=filter_, attr_interleave=interleave)  # fmt: skip
+        tracemalloc.start()
+        read_vxz(stream_from(stream), num_threads=1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * size, (interleave, peak / size)
+
+
 def stream_from(stream: io.BytesIO) -> io.BytesIO:
     stream.seek(0)
     return stream

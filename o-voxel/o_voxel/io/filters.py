@@ -11,15 +11,26 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import zstandard
 
-from o_voxel.io.svo import POPCOUNT, Octree, codes_to_coords
+from o_voxel.io.svo import POPCOUNT, Octree, build_octree, codes_to_coords
 
-__all__ = ["FILTERS", "MIXED", "Filter", "Prediction", "apply_filter", "predict", "smallest_filter", "undo_filter"]
+__all__ = [
+    "FILTERS",
+    "MIXED",
+    "Filter",
+    "Prediction",
+    "apply_filter",
+    "predict",
+    "predict_codes",
+    "smallest_filter",
+    "undo_filter",
+]
 
 Array = np.ndarray[Any, Any]
 Filter = Literal["none", "parent", "neighbor"]
 FILTERS: tuple[str, ...] = get_args(Filter)
 MIXED = "mixed"  # in a header: one filter for each attribute, under `attr_filter`
 
+_BLOCK = 4  # channels
 # In order of priority, as (x, y, z).
 _NEIGHBORS = ((-1, -1, -1), (0, -1, -1), (-1, 0, -1), (-1, -1, 0), (0, 0, -1), (0, -1, 0), (-1, 0, 0))
 
@@ -27,7 +38,7 @@ _NEIGHBORS = ((-1, -1, -1), (0, -1, -1), (-1, 0, -1), (-1, -1, 0), (0, 0, -1), (
 class Prediction(NamedTuple):
     """Which voxel predicts which, and where deltas are stored."""
 
-    predecessor: Array  # int64 [N], N where there is none
+    predecessor: Array  # integer [N], N where there is none
     row: Array | None  # int64 [N]: stored row of voxel i; None: i
 
 
@@ -49,23 +60,32 @@ def _parent_prediction(tree: Octree) -> Prediction:
     return Prediction(predecessor, row)
 
 
-def _neighbor_prediction(tree: Octree) -> Prediction:
-    count, side = len(tree.codes), 1 << tree.depth
-    coords = codes_to_coords(tree.codes)
-    keys = (coords[:, 2] * side + coords[:, 1]) * side + coords[:, 0]
-    order = np.argsort(keys)
-    sorted_keys, sorted_coords = keys[order], coords[order]
-    found = np.full(count, count, dtype=np.int64)  # in sorted order
-    open_ = np.arange(count)
+def _neighbor_prediction(codes: Array, depth: int) -> Prediction:
+    """By look-up in the sorted voxel keys (z, y, x); 32-bit throughout: a chunk has fewer than 2^31 voxels."""
+    count, side = len(codes), 1 << depth
+    keys = np.zeros(count, np.int32)
+    coords = codes_to_coords(codes.astype(np.int32))
+    for axis in (2, 1, 0):
+        keys *= side
+        keys += coords[:, axis]
+    del coords
+    order = np.argsort(keys).astype(np.int32)
+    keys = keys[order]
+    found = np.full(count, count, dtype=np.int32)  # in sorted order
+    open_ = np.arange(count, dtype=np.int32)
     for offset in _NEIGHBORS:
-        inside = (sorted_coords[open_] + np.array(offset) >= 0).all(1)
+        target = keys[open_]
+        inside = np.ones(len(open_), bool)
+        for axis in range(3):
+            if offset[axis]:
+                inside &= ((target >> (axis * depth)) & (side - 1)) > 0
         asked = open_[inside]
-        target = sorted_keys[asked] + (offset[2] * side + offset[1]) * side + offset[0]
-        place = np.searchsorted(sorted_keys, target)  # below `asked`, so always a valid index
-        hit = sorted_keys[place] == target
+        target = target[inside] + np.int32((offset[2] * side + offset[1]) * side + offset[0])
+        place = np.searchsorted(keys, target).astype(np.int32)  # below `asked`, so always a valid index
+        hit = keys[place] == target
         found[asked[hit]] = order[place[hit]]
         open_ = open_[found[open_] == count]
-    predecessor = np.empty(count, dtype=np.int64)
+    predecessor = np.empty(count, dtype=np.int32)
     predecessor[order] = found
     return Prediction(predecessor, None)
 
@@ -83,7 +103,14 @@ def predict(name: str, tree: Octree) -> Prediction | None:
         return None
     if name not in FILTERS:
         raise ValueError(f"filter must be one of {FILTERS}, got {name!r}")
-    return _parent_prediction(tree) if name == "parent" else _neighbor_prediction(tree)
+    return _parent_prediction(tree) if name == "parent" else _neighbor_prediction(tree.codes, tree.depth)
+
+
+def predict_codes(name: str, codes: Array, depth: int) -> Prediction | None:
+    """`predict` over ascending codes [N]; the octree is built only where the filter needs it."""
+    if name == "neighbor":
+        return _neighbor_prediction(codes, depth)
+    return None if name == "none" else predict(name, build_octree(codes.astype(np.int64), depth))
 
 
 def apply_filter(values: Array, prediction: Prediction | None) -> Array:
@@ -104,10 +131,14 @@ def undo_filter(stored: Array, prediction: Prediction | None) -> Array:
     if prediction is None:
         return stored
     count = len(stored)
-    values = np.zeros((count + 1, stored.shape[1]), np.uint8)
-    values[:count] = stored if prediction.row is None else stored[prediction.row]
-    ancestor = np.append(prediction.predecessor, count)
-    while (ancestor != count).any():
-        values += values[ancestor]  # the right side is a copy: sums over twice the path length
-        ancestor = ancestor[ancestor]
-    return values[:count]
+    values = np.empty_like(stored)
+    for first in range(0, stored.shape[1], _BLOCK):  # some channels at a time: the sums need copies
+        part = stored[:, first : first + _BLOCK]
+        sums = np.zeros((count + 1, part.shape[1]), np.uint8)
+        sums[:count] = part if prediction.row is None else part[prediction.row]
+        ancestor = np.append(prediction.predecessor, prediction.predecessor.dtype.type(count))
+        while bool((ancestor != count).any()):
+            sums += sums[ancestor]  # the right side is a copy: sums over twice the path length
+            ancestor = ancestor[ancestor]
+        values[:, first : first + _BLOCK] = sums[:count]
+    return values

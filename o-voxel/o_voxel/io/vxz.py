@@ -23,7 +23,7 @@ from o_voxel.io.arrays import (
     to_tensor,
 )
 from o_voxel.io.codecs import Codec, check_level, compress, decompress
-from o_voxel.io.filters import FILTERS, Filter, apply_filter, predict, smallest_filter, undo_filter
+from o_voxel.io.filters import FILTERS, Filter, apply_filter, predict, predict_codes, smallest_filter, undo_filter
 from o_voxel.io.svo import build_octree, codes_to_coords, coords_to_codes, decode_octree
 from o_voxel.io.vxz_header import (
     INTERLEAVES,
@@ -200,14 +200,15 @@ def _read_chunk(blob: bytes, chunk: Chunk, header: Header, budget: int) -> tuple
         if header.interleave == "as_is":
             arrays = parts
         else:
-            table = np.concatenate(parts, 1) if parts else np.zeros((len(codes), 0), np.uint8)
+            table = parts[0] if len(parts) == 1 else np.concatenate([np.zeros((len(codes), 0), np.uint8), *parts], 1)
             splits = np.cumsum([channels for _, channels in header.attr])[:-1]
             arrays = np.split(table, splits, axis=1) if header.attr else []
-        used = set(header.filters) - {"none"}
-        if used:
-            tree = build_octree(codes.astype(np.int64), depth)
-            predictions = {"none": None, **{name: predict(name, tree) for name in used}}
-            arrays = [undo_filter(array, predictions[name]) for array, name in zip(arrays, header.filters)]
+        del parts
+        for name in dict.fromkeys(header.filters):
+            prediction = predict_codes(name, codes, depth)
+            for i, own in enumerate(header.filters):
+                if own == name:
+                    arrays[i] = undo_filter(arrays[i], prediction)
     except ValueError as error:
         raise ValueError(f"chunk {list(chunk.idx)}: {error}") from error
     coords = codes_to_coords(codes)
@@ -235,6 +236,10 @@ def _chunk_blob(stream: IO[bytes], base: int, chunk: Chunk) -> bytes:
 
 def _named(arrays: list[Array], header: Header, keep: Any) -> dict[str, Tensor]:
     return {name: to_tensor(name, array[keep]) for (name, _), array in zip(header.attr, arrays)}
+
+
+def _joined(parts: list[Array], empty: Array) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else empty
 
 
 def _in_region(chunks: list[Chunk], box: Array | None, size: int) -> list[Chunk]:
@@ -320,13 +325,15 @@ def read_vxz(
         return result
 
     parts = _parallel_map(decode, zip(blobs, chunks), num_threads)
-    coord = np.concatenate([part[0] for part in parts]) if parts else np.zeros((0, 3), np.int32)
+    coord = _joined([part[0] for part in parts], np.zeros((0, 3), np.int32))
     complete = len(chunks) == len(header.chunks)
     if len(coord) > header.num_voxels or (complete and len(coord) != header.num_voxels):
         raise ValueError(f"the chunks hold {len(coord)} voxels, the header says {header.num_voxels}")
     keep = _rows_in(coord, box)
     attrs = {}
     for i, (name, channels) in enumerate(header.attr):
-        rows = np.concatenate([part[1][i] for part in parts]) if parts else np.zeros((0, channels), np.uint8)
+        rows = _joined([part[1][i] for part in parts], np.zeros((0, channels), np.uint8))
+        for part in parts:
+            part[1][i] = rows[:0]  # what is joined is not needed twice
         attrs[name] = to_tensor(name, rows[keep])
     return to_tensor("coord", coord[keep]), attrs
