@@ -1,4 +1,4 @@
-// Eight lanes share a query: each looks up one corner, then each sums some of the channels.
+// Rows of many channels: eight lanes share a query, each looks up one corner, then each sums some of the channels.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -13,6 +13,7 @@ namespace ovoxel {
 namespace {
 
 constexpr int kThreads = 256, kLanes = 8;
+constexpr int64_t kFewBytes = 32;  // of a row: up to here one thread does a query
 
 __device__ inline float widen(float value) { return value; }
 __device__ inline float widen(__half value) { return __half2float(value); }
@@ -25,6 +26,29 @@ template <class E, int V>
 struct alignas(sizeof(E) * V) Pack {
     E value[V];
 };
+
+// Weighted sum of V channels from c on, over the corners in order; `from` are rows of `channels` values.
+template <class E, int V>
+__device__ inline Pack<E, V> sumCorners(const int32_t (&row)[8], const float (&weight)[8], const E* from, int64_t channels,
+                                        int64_t c) {
+    constexpr int kAtOnce = sizeof(E) * V >= 16 ? 4 : 8;  // reads under way, as registers allow
+    float sum[V] = {};
+#pragma unroll
+    for (int first = 0; first < 8; first += kAtOnce) {
+        Pack<E, V> pack[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k)
+            if (row[first + k] >= 0)
+                pack[k] = *reinterpret_cast<const Pack<E, V>*>(from + row[first + k] * channels + c);
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k)
+            if (row[first + k] >= 0)
+                for (int v = 0; v < V; ++v) sum[v] += weight[first + k] * widen(pack[k].value[v]);
+    }
+    Pack<E, V> result;
+    for (int v = 0; v < V; ++v) narrow(sum[v], &result.value[v]);
+    return result;
+}
 
 // Corners of the query of this lane's group: rows (-1: absent) and weights, all eight in every lane.
 struct Corners {
@@ -64,25 +88,49 @@ __global__ void __launch_bounds__(kThreads, V == 8 ? 3 : 4)
     const int64_t m = queryOfThread(), last = queries.count() - 1;
     const Corners corners = findCorners(table, queries, m < last ? m : last);
     if (m > last) return;
-    for (int64_t c = threadIdx.x % kLanes * V; c < channels; c += kLanes * V) {
-        constexpr int kAtOnce = sizeof(E) * V >= 16 ? 4 : kLanes;  // reads under way, as registers allow
-        float sum[V] = {};
+    for (int64_t c = threadIdx.x % kLanes * V; c < channels; c += kLanes * V)
+        *reinterpret_cast<Pack<E, V>*>(out + m * channels + c) =
+            sumCorners<E, V>(corners.row, corners.weight, feats, channels, c);
+}
+
+// Rows of few channels: one thread a query, its eight look-ups under way at once.
+template <class E, int V>
+__global__ void __launch_bounds__(kThreads, V == 8 ? 3 : 4)
+    sampleFewKernel(VoxelTable table, SampleQueries queries, const E* feats, int64_t channels, E* out) {
+    const int64_t m = int64_t{kThreads} * blockIdx.x + threadIdx.x;
+    if (m >= queries.count()) return;
+    const SampleOptions options = queries.options;
+    const int64_t batch = queries.shape.batches == 1 ? 0 : m / queries.perBatch;
+    const SampleQuery query = makeQuery(queries.shape, options, batch, queries.points + 3 * m);
+    int32_t row[kLanes];
+    float weight[kLanes];
+    if (options.nearest) {
 #pragma unroll
-        for (int first = 0; first < kLanes; first += kAtOnce) {
-            Pack<E, V> pack[kAtOnce];
+        for (int k = 1; k < kLanes; ++k) row[k] = -1;
+        row[0] = query.usable ? static_cast<int32_t>(table.find(query.cell(0))) : -1;
+        weight[0] = 1.0f;
+    } else {
+        VoxelTable::Slot held[kLanes];
 #pragma unroll
-            for (int k = 0; k < kAtOnce; ++k)
-                if (corners.row[first + k] >= 0)
-                    pack[k] = *reinterpret_cast<const Pack<E, V>*>(feats + corners.row[first + k] * channels + c);
-#pragma unroll
-            for (int k = 0; k < kAtOnce; ++k)
-                if (corners.row[first + k] >= 0)
-                    for (int v = 0; v < V; ++v) sum[v] += corners.weight[first + k] * widen(pack[k].value[v]);
+        for (int k = 0; k < kLanes; ++k) {
+            const Cell cell = query.cell(k);
+            held[k] = query.usable && queries.shape.holds(cell) ? table.read(table.home(cell)) : VoxelTable::kEmpty;
         }
-        Pack<E, V> result;
-        for (int v = 0; v < V; ++v) narrow(sum[v], &result.value[v]);
-        *reinterpret_cast<Pack<E, V>*>(out + m * channels + c) = result;
+        float sum = 0;
+#pragma unroll
+        for (int k = 0; k < kLanes; ++k) {
+            const Cell cell = query.cell(k);
+            row[k] = -1;
+            weight[k] = 0;
+            if (held[k] == VoxelTable::kEmpty) continue;
+            row[k] = static_cast<int32_t>(table.finish(cell, table.home(cell), held[k]));
+            if (row[k] >= 0) sum += weight[k] = query.weight(k);
+        }
+        if (options.normalize)
+            for (int k = 0; k < kLanes; ++k) weight[k] /= fmaxf(sum, 1e-12f);
     }
+    for (int64_t c = 0; c < channels; c += V)
+        *reinterpret_cast<Pack<E, V>*>(out + m * channels + c) = sumCorners<E, V>(row, weight, feats, channels, c);
 }
 
 template <int V>
@@ -206,8 +254,14 @@ void sampleFeaturesOnDevice(Workspace& workspace, const VoxelTable& table, const
     if (count == 0 || channels == 0) return;
     forElement(element, channels, feats, out, [&](auto e, auto v) {
         using E = decltype(e);
-        sampleKernel<E, decltype(v)::value><<<blocksFor(count), kThreads, 0, workspace.stream()>>>(
-            table, queries, static_cast<const E*>(feats), channels, static_cast<E*>(out));
+        constexpr int V = decltype(v)::value;
+        const E* from = static_cast<const E*>(feats);
+        E* to = static_cast<E*>(out);
+        if (channels * static_cast<int64_t>(sizeof(E)) <= kFewBytes)
+            sampleFewKernel<E, V><<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads, 0,
+                                    workspace.stream()>>>(table, queries, from, channels, to);
+        else
+            sampleKernel<E, V><<<blocksFor(count), kThreads, 0, workspace.stream()>>>(table, queries, from, channels, to);
     });
     checkLaunch("sparse sampling");
 }
