@@ -93,6 +93,13 @@ class Neighborhood:
             self._arrangements[key] = arrange(self, tile, groups)
         return self._arrangements[key]
 
+    def arranged_once(self, tile: int) -> Arrangement:
+        """Any arrangement with all taps in one group, made for tiles of `tile` if there is none."""
+        for (_, groups), found in self._arrangements.items():
+            if groups == 1:
+                return found
+        return self.arranged(tile)
+
     def tap_masks(self) -> Tensor:
         """[M] int32, bit v set where tap v has a voxel. Raises ValueError for kernels with too many taps."""
         volume = self.shape[1]

@@ -82,10 +82,18 @@ def sparse_conv3d(
         bias = None if bias is None else bias.to(dtype)
     elif feats.dtype != weight.dtype:
         raise ValueError(f"feats and weight must have one dtype, got {feats.dtype} and {weight.dtype}")
-    name = resolve_conv_backend(backend, feats.device)
-    if name == "triton" and backend == "auto" and feats.dtype == torch.float64:
+    return _backend(backend, feats).run(feats, weight, bias, hood)
+
+
+def _backend(name: str, feats: Tensor) -> backends.Backend:
+    """The implementation that `name` means for these features."""
+    if name == "auto":
+        found = backends.selected(OP, feats.device)
+        if found.name != "triton" or feats.dtype != torch.float64:
+            return found
         name = "torch"  # the kernels accumulate in float32
-    return next(b for b in backends.backends(OP) if b.name == name).run(feats, weight, bias, hood)
+    name = resolve_conv_backend(name, feats.device)
+    return next(b for b in backends.backends(OP) if b.name == name)
 
 
 def sparse_conv3d_reference(feats: Tensor, weight: Tensor, bias: Tensor | None, neighbor_map: Tensor) -> Tensor:

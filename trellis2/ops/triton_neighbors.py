@@ -183,7 +183,7 @@ def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile:
     cells [M, 8] int32: row of each child of the M rows of the map, −1 if there is none; num_children of them exist.
     Tiles hold children of one place, in the order in which `arranged` has their parents. Deterministic.
     """
-    base = hood.arranged(tile)
+    base = hood.arranged_once(tile)
     parents = base.order[0]
     num_positions, device = parents.shape[0], hood.device
     blocks = max(1, triton.cdiv(num_positions, _CHILD_ROWS))
