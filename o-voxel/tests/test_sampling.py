@@ -184,6 +184,7 @@ def test_coordinates_beyond_int32_do_not_wrap(backend: str) -> None:
         (300, 6, 64, 700, torch.bfloat16),
         (2_500_000, 100, 6, 600_000, torch.float32),  # more than 2^20 rows and queries
         (20_000, 2048, 8, 2000, torch.float16),
+        (5000, 20, 1, 2_200_000, torch.float32),  # an ordered gradient in two parts
     ],
 )
 def test_cuda_equals_cpu(

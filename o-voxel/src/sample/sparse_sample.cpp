@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
+#include <new>
 #include <vector>
 
 #include "common/parallel.h"
@@ -36,6 +36,31 @@ int corners(const VoxelTable& table, const SampleQueries& queries, int64_t m, in
         for (float& value : weight) value /= sum;
     }
     return 8;
+}
+
+// Turns the counts in `cursor` into where each row starts, there and in start [n + 1]; returns their sum.
+int64_t startRows(std::atomic<int64_t>* cursor, int64_t n, int64_t* start) {
+    constexpr int64_t kChunk = 1 << 16;
+    const int64_t chunks = (n + kChunk - 1) / kChunk;
+    std::vector<int64_t> before(static_cast<size_t>(chunks) + 1, 0);
+    const auto eachChunk = [&](auto&& work) {
+        parallelFor(chunks, 1, [&](int64_t begin, int64_t end) {
+            for (int64_t c = begin; c < end; ++c) work(c, c * kChunk, std::min(n, (c + 1) * kChunk));
+        });
+    };
+    eachChunk([&](int64_t c, int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) before[c + 1] += cursor[row].load(std::memory_order_relaxed);
+    });
+    for (int64_t c = 0; c < chunks; ++c) before[c + 1] += before[c];
+    eachChunk([&](int64_t c, int64_t begin, int64_t end) {
+        int64_t sum = before[c];
+        for (int64_t row = begin; row < end; ++row) {
+            start[row] = sum;
+            sum += cursor[row].load(std::memory_order_relaxed);
+            cursor[row].store(start[row], std::memory_order_relaxed);
+        }
+    });
+    return start[n] = before[chunks];
 }
 
 }  // namespace
@@ -79,16 +104,18 @@ void sampleBackward(Workspace& workspace, const VoxelTable& table, int64_t n, co
         uint32_t entry;  // (query - first query) * corners + corner
         float weight;
     };
-    std::fill(gradFeats, gradFeats + n * channels, 0.0f);
+    parallelFor(n * channels, 1 << 18, [&](int64_t begin, int64_t end) {
+        std::fill(gradFeats + begin, gradFeats + end, 0.0f);
+    });
     const int perQuery = queries.options.nearest ? 1 : 8;
-    const std::unique_ptr<std::atomic<int64_t>[]> cursor(new std::atomic<int64_t>[n + 1]);
-    std::vector<int64_t> start(n + 1);
+    auto* cursor = workspace.allocate<std::atomic<int64_t>>(n);
+    int64_t* start = workspace.allocate<int64_t>(n + 1);
     for (int64_t first = 0; first < queries.count(); first += kQueriesAtOnce) {
         const int64_t count = std::min(kQueriesAtOnce, queries.count() - first);
         int32_t* rows = workspace.allocate<int32_t>(count * perQuery);
         float* weights = workspace.allocate<float>(count * perQuery);
-        parallelFor(n + 1, 1 << 18, [&](int64_t begin, int64_t end) {
-            for (int64_t row = begin; row < end; ++row) cursor[row].store(0, std::memory_order_relaxed);
+        parallelFor(n, 1 << 18, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) new (cursor + row) std::atomic<int64_t>(0);
         });
         parallelFor(count, kGrain, [&](int64_t begin, int64_t end) {
             int64_t row[8];
@@ -102,12 +129,7 @@ void sampleBackward(Workspace& workspace, const VoxelTable& table, int64_t n, co
                 }
             }
         });
-        int64_t total = 0;
-        for (int64_t row = 0; row <= n; ++row) {
-            start[row] = total;
-            total += cursor[row].load(std::memory_order_relaxed);
-            cursor[row].store(start[row], std::memory_order_relaxed);
-        }
+        const int64_t total = startRows(cursor, n, start);
         auto* parts = workspace.allocate<Part>(total);
         parallelFor(count * perQuery, kGrain * 8, [&](int64_t begin, int64_t end) {
             for (int64_t e = begin; e < end; ++e)
@@ -129,6 +151,8 @@ void sampleBackward(Workspace& workspace, const VoxelTable& table, int64_t n, co
         workspace.release(weights);
         workspace.release(parts);
     }
+    workspace.release(cursor);
+    workspace.release(start);
 }
 
 }  // namespace ovoxel
