@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="CPU threads, one run each")
     parser.add_argument("--subdivisions", type=int, default=7, help="of the icosphere")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each conversion; the median counts")
+    parser.add_argument("--stages", action="store_true", help="on a CPU, also the time of each stage")
     parser.add_argument("--published", action="store_true", help='also time quirks="published"')
     parser.add_argument("--ceiling", type=float, default=4.3, help="copy rate of a GPU, TB/s, read + write")
     parser.add_argument("--output", type=Path, help="JSON file")
@@ -176,7 +177,7 @@ def main() -> None:
                 print(
                     f"{label:10s} {count:5d} {voxels:9d} voxels  {name:30s} {ms:10.2f} ms  {row.get('stages_ms', '')}"
                 )
-            if not cuda:
+            if args.stages and not cuda:
                 stages = cpu_stages(mesh, host, grid, attr, args.repeats)
                 stages = {k: {n: round(ms, 1) for n, ms in v.items()} for k, v in stages.items()}
                 rows.append({"grid_size": count, "threads": threads, "stages_ms": stages})

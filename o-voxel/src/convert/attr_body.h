@@ -126,40 +126,30 @@ OVOXEL_HD inline void shade(const AttrInput& in, int64_t f, const TriangleFrame&
         const float* c = in.colors + 12 * f;
         for (int i = 0; i < 4; ++i) color[i] = b[0] * c[i] + b[1] * c[4 + i] + b[2] * c[8 + i];
     }
-    double texel[3];
     auto look = [&](TextureSlot slot) {
         const float* uv = uvs + 2 * m.channel[slot];
         const double u = b[0] * uv[0] + b[1] * uv[corner] + b[2] * uv[2 * corner];
         const double v = 1 - (b[0] * uv[1] + b[1] * uv[corner + 1] + b[2] * uv[2 * corner + 1]);
-        sampleTexture(in.textures[m.texture[slot]], u, v, levels.level[slot], texel);
+        return sampleTexture(in.textures[m.texture[slot]], u, v, levels.level[slot]);
     };
     for (int c = 0; c < 3; ++c) out[c] = m.baseColor[c] * color[c];
     if (m.texture[kBaseColor] >= 0) {
-        look(kBaseColor);
-        for (int c = 0; c < 3; ++c) out[c] *= texel[c];
+        const TexelSum texel = look(kBaseColor);
+        out[0] *= texel.r, out[1] *= texel.g, out[2] *= texel.b;
     }
     out[3] = m.metallic;
-    if (m.texture[kMetallic] >= 0) {
-        look(kMetallic);
-        out[3] *= texel[0];
-    }
+    if (m.texture[kMetallic] >= 0) out[3] *= look(kMetallic).r;
     out[4] = m.roughness;
-    if (m.texture[kRoughness] >= 0) {
-        look(kRoughness);
-        out[4] *= texel[0];
-    }
+    if (m.texture[kRoughness] >= 0) out[4] *= look(kRoughness).r;
     for (int c = 0; c < 3; ++c) out[5 + c] = m.emissive[c];
     if (m.texture[kEmissive] >= 0) {
-        look(kEmissive);
-        for (int c = 0; c < 3; ++c) out[5 + c] *= texel[c];
+        const TexelSum texel = look(kEmissive);
+        out[5] *= texel.r, out[6] *= texel.g, out[7] *= texel.b;
     }
     out[8] = 1;
     if (m.alphaMode != kOpaque) {
         out[8] = m.alpha * color[3];
-        if (m.texture[kAlpha] >= 0) {
-            look(kAlpha);
-            out[8] *= texel[0];
-        }
+        if (m.texture[kAlpha] >= 0) out[8] *= look(kAlpha).r;
         if (m.alphaMode == kMask) out[8] = out[8] < m.cutoff ? 0 : 1;
     }
     if (!published) {
@@ -167,8 +157,8 @@ OVOXEL_HD inline void shade(const AttrInput& in, int64_t f, const TriangleFrame&
         if (dot(normal, normal) == 0) normal = t.normal;
     }
     if (m.texture[kNormal] >= 0) {
-        look(kNormal);
-        const double x = 2 * texel[0] - 1, y = 2 * texel[1] - 1, z = 2 * texel[2] - 1;
+        const TexelSum texel = look(kNormal);
+        const double x = 2 * texel.r - 1, y = 2 * texel.g - 1, z = 2 * texel.b - 1;
         const UvFrame frame = uvFrame(t, uvs + 2 * m.channel[kNormal], in.numChannels, voxel, published);
         if (published || !frame.degenerate) normal = normalized(frame.tangent * x + frame.bitangent * y + normal * z);
     }
@@ -181,8 +171,7 @@ struct AttrVoxel {
     double weight = 0, colorWeight = 0;
 
     OVOXEL_HD void add(const GridSpec& g, const AttrInput& in, int64_t f, const TriangleFrame& t,
-                       const SlotLevels& levels, const int32_t cell[3]) {
-        const Vec3 corner = cellCorner(g, cell);
+                       const SlotLevels& levels, TriangleCutter& cutter, const int32_t cell[3]) {
         Vec3 point;
         for (int a = 0; a < 3; ++a) point[a] = (cell[a] + 0.5) * g.size[a];
         const double voxel = largestSide(g);
@@ -192,7 +181,7 @@ struct AttrVoxel {
             planeBarycentrics(t, point, b);
         } else {
             const double touch = 1e-9 * voxel * voxel;  // of a triangle that meets the voxel without area
-            w = clippedArea(t, corner, g.size, point);
+            w = cutter.area(cell, point);
             if (!(w > touch)) w = touch;
             closestBarycentrics(t, point, b);
         }

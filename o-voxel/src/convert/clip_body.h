@@ -72,15 +72,15 @@ OVOXEL_HD inline Vec3 cutEdge(const Vec3& p, const Vec3& q, double dp, double dq
     return p + (q - p) * (dp / (dp - dq));
 }
 
-// The part of a polygon where sign * p[axis] + offset >= 0 (Sutherland-Hodgman). False if that is all of it; `out` is
+// The part of a polygon where sign * (p[axis] - plane) >= 0 (Sutherland-Hodgman). False if that is all of it; `out` is
 // then not set.
-OVOXEL_HD inline bool clipByPlane(const Polygon& in, int axis, double sign, double offset, Polygon& out) {
+OVOXEL_HD inline bool clipByPlane(const Polygon& in, int axis, double sign, double plane, Polygon& out) {
     double d[kMaxPolygon];
     const int n = in.n;
-    for (int i = 0; i < n; ++i) d[i] = sign * in.p[i][axis] + offset;
     int runs = 0, count = 0, first = 0;  // of corners inside
-    bool before = d[n - 1] >= 0;
+    bool before = sign * (in.p[n - 1][axis] - plane) >= 0;
     for (int i = 0; i < n; ++i) {
+        d[i] = sign * (in.p[i][axis] - plane);
         const bool inside = d[i] >= 0, enters = inside & !before;
         runs += enters;
         count += inside;
@@ -108,36 +108,66 @@ OVOXEL_HD inline bool clipByPlane(const Polygon& in, int axis, double sign, doub
     return true;
 }
 
-// Area and centroid of the part of the triangle inside the box [corner, corner + size] (Sutherland-Hodgman). The
-// centroid is left alone where the area is zero.
-OVOXEL_HD inline double clippedArea(const TriangleFrame& f, const Vec3& corner, const double size[3], Vec3& centroid) {
-    Polygon storage[2];
-    Polygon *poly = &storage[0], *next = &storage[1];
-    poly->n = 3;
-    for (int i = 0; i < 3; ++i) poly->p[i] = f.tri.p[i] - corner;
-    bool cuts[6];  // only planes with a corner of the triangle outside can cut
-    for (int a = 0; a < 3; ++a) {
-        cuts[2 * a] = poly->p[0][a] < 0 || poly->p[1][a] < 0 || poly->p[2][a] < 0;
-        cuts[2 * a + 1] = poly->p[0][a] > size[a] || poly->p[1][a] > size[a] || poly->p[2][a] > size[a];
+// The triangle cut to cells, layer by layer: first along the axes u and w, then along the axis of the largest normal
+// component. Cells that share a layer or a column of layers share the cuts; the order in which they come changes
+// nothing in the result.
+class TriangleCutter {
+  public:
+    OVOXEL_HD TriangleCutter(const GridSpec& g, const TriangleFrame& frame) : g_(g), normal_(frame.normal) {
+        main_ = 0;
+        for (int a = 1; a < 3; ++a)
+            if (std::fabs(normal_[a]) > std::fabs(normal_[main_])) main_ = a;
+        whole_.n = 3;
+        for (int i = 0; i < 3; ++i) whole_.p[i] = frame.tri.p[i];
+        for (int a = 0; a < 3; ++a) {
+            const double p = whole_.p[0][a], q = whole_.p[1][a], r = whole_.p[2][a];
+            min_[a] = p < q ? p < r ? p : r : q < r ? q : r;
+            max_[a] = p > q ? p > r ? p : r : q > r ? q : r;
+        }
     }
-    for (int plane = 0; plane < 6; ++plane) {
-        if (!cuts[plane]) continue;
-        const int a = plane >> 1;
-        if (!clipByPlane(*poly, a, plane & 1 ? -1.0 : 1.0, plane & 1 ? size[a] : 0.0, *next)) continue;
-        if (next->n == 0) return 0;
-        Polygon* swap = poly;
-        poly = next, next = swap;
+
+    // Area and centroid of the part in a cell. The centroid is left alone where the area is zero.
+    OVOXEL_HD double area(const int32_t cell[3], Vec3& centroid) {
+        const int u = (main_ + 1) % 3, w = (main_ + 2) % 3;
+        if (cell[u] != layer_) {
+            layerPart_ = clipToLayer(&whole_, u, cell[u], buffer_[0], buffer_[1]);
+            layer_ = cell[u];
+            column_ = -1;
+        }
+        if (cell[w] != column_) {
+            columnPart_ = clipToLayer(layerPart_, w, cell[w], buffer_[2], buffer_[3]);
+            column_ = cell[w];
+        }
+        const Polygon* part = clipToLayer(columnPart_, main_, cell[main_], buffer_[4], buffer_[5]);
+        const Vec3* p = part->p;
+        double total = 0;
+        Vec3 sum = {{0, 0, 0}};
+        for (int i = 1; i + 1 < part->n; ++i) {
+            const double area = 0.5 * std::fabs(dot(cross(p[i] - p[0], p[i + 1] - p[0]), normal_));
+            total += area;
+            sum = sum + (p[0] + p[i] + p[i + 1]) * (area / 3.0);
+        }
+        if (total > 0) centroid = sum * (1.0 / total);
+        return total;
     }
-    const Vec3* p = poly->p;
-    double total = 0;
-    Vec3 sum = {{0, 0, 0}};
-    for (int i = 1; i + 1 < poly->n; ++i) {
-        const double area = 0.5 * std::fabs(dot(cross(p[i] - p[0], p[i + 1] - p[0]), f.normal));
-        total += area;
-        sum = sum + (p[0] + p[i] + p[i + 1]) * (area / 3.0);
+
+  private:
+    // The part of a polygon in the layer `cell` of an axis: `in` itself or one of the buffers, neither of which is `in`.
+    OVOXEL_HD const Polygon* clipToLayer(const Polygon* in, int axis, int32_t cell, Polygon& lower, Polygon& upper) {
+        const double low = static_cast<double>(cell) * g_.size[axis];
+        const double high = static_cast<double>(cell + 1) * g_.size[axis];
+        if (min_[axis] < low && in->n && clipByPlane(*in, axis, 1.0, low, lower)) in = &lower;
+        if (max_[axis] > high && in->n && clipByPlane(*in, axis, -1.0, high, upper)) in = &upper;
+        return in;
     }
-    if (total > 0) centroid = corner + sum * (1.0 / total);
-    return total;
-}
+
+    const GridSpec& g_;
+    Vec3 normal_;
+    double min_[3], max_[3];  // of the triangle
+    int main_;
+    int32_t layer_ = -1, column_ = -1;
+    Polygon whole_, buffer_[6];
+    const Polygon *layerPart_ = nullptr, *columnPart_ = nullptr;
+};
 
 }  // namespace ovoxel

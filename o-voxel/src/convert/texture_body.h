@@ -54,32 +54,59 @@ OVOXEL_HD inline int64_t wrapIndex(int64_t i, int64_t n, int32_t wrap) {
     return j < n ? j : 2 * n - 1 - j;
 }
 
-// x and y are wrapped already; -1 adds nothing.
-OVOXEL_HD inline void addTexel(const TextureView& t, int level, int64_t x, int64_t y, double weight, double out[3]) {
-    if (x < 0 || y < 0) return;
-    const uint8_t* p = t.pixels[level] + (y * t.width[level] + x) * t.channels;
-    out[0] += weight * static_cast<double>(t.decode[p[0]]);
-    if (t.channels == 1) return;
-    out[1] += weight * static_cast<double>(t.decode[p[1]]);
-    out[2] += weight * static_cast<double>(t.decode[p[2]]);
+// A colour under construction, in registers: bytes may alias anything, so sums in memory would be reloaded each time.
+struct TexelSum {
+    double r, g, b;
+
+    // Adds the texel at p, null where the image is clipped.
+    OVOXEL_HD void add(const float* decode, int channels, const uint8_t* p, double weight) {
+        if (!p) return;
+        r += weight * static_cast<double>(decode[p[0]]);
+        if (channels == 1) return;
+        g += weight * static_cast<double>(decode[p[1]]);
+        b += weight * static_cast<double>(decode[p[2]]);
+    }
+};
+
+// x and y are wrapped already.
+OVOXEL_HD inline const uint8_t* texelAt(const TextureView& t, int level, int64_t x, int64_t y) {
+    return x < 0 || y < 0 ? nullptr : t.pixels[level] + (y * t.width[level] + x) * t.channels;
 }
 
-OVOXEL_HD inline void addBilinear(const TextureView& t, int level, double u, double v, double weight, double out[3]) {
-    const double x = u * static_cast<double>(t.width[level]) - 0.5, y = v * static_cast<double>(t.height[level]) - 0.5;
+OVOXEL_HD inline void addBilinear(const TextureView& t, int level, double u, double v, double weight,
+                                   TexelSum& out) {
+    const int64_t width = t.width[level], height = t.height[level];
+    const double x = u * static_cast<double>(width) - 0.5, y = v * static_cast<double>(height) - 0.5;
     const int64_t i = floorIndex(x), j = floorIndex(y);
     const double wx = x - static_cast<double>(i), wy = y - static_cast<double>(j);
-    const int64_t x0 = wrapIndex(i, t.width[level], t.wrapU), x1 = wrapIndex(i + 1, t.width[level], t.wrapU);
-    const int64_t y0 = wrapIndex(j, t.height[level], t.wrapV), y1 = wrapIndex(j + 1, t.height[level], t.wrapV);
-    addTexel(t, level, x0, y0, weight * (1 - wx) * (1 - wy), out);
-    addTexel(t, level, x1, y0, weight * wx * (1 - wy), out);
-    addTexel(t, level, x0, y1, weight * (1 - wx) * wy, out);
-    addTexel(t, level, x1, y1, weight * wx * wy, out);
+    const uint8_t* p[4];
+    if (i >= 0 && j >= 0 && i + 1 < width && j + 1 < height) {  // the common case needs no wrapping
+        const int64_t stride = t.channels;
+        p[0] = t.pixels[level] + (j * width + i) * stride;
+        p[1] = p[0] + stride;
+        p[2] = p[0] + width * stride;
+        p[3] = p[2] + stride;
+    } else {
+        const int64_t x0 = wrapIndex(i, width, t.wrapU), x1 = wrapIndex(i + 1, width, t.wrapU);
+        const int64_t y0 = wrapIndex(j, height, t.wrapV), y1 = wrapIndex(j + 1, height, t.wrapV);
+        p[0] = texelAt(t, level, x0, y0), p[1] = texelAt(t, level, x1, y0);
+        p[2] = texelAt(t, level, x0, y1), p[3] = texelAt(t, level, x1, y1);
+    }
+    const float* decode = t.decode;
+    const int channels = t.channels;
+    TexelSum sum = out;
+    sum.add(decode, channels, p[0], weight * (1 - wx) * (1 - wy));
+    sum.add(decode, channels, p[1], weight * wx * (1 - wy));
+    sum.add(decode, channels, p[2], weight * (1 - wx) * wy);
+    sum.add(decode, channels, p[3], weight * wx * wy);
+    out = sum;
 }
 
-OVOXEL_HD inline void addNearest(const TextureView& t, double u, double v, double out[3]) {
+OVOXEL_HD inline void addNearest(const TextureView& t, double u, double v, TexelSum& out) {
     const int64_t x = floorIndex(u * static_cast<double>(t.width[0]));
     const int64_t y = floorIndex(v * static_cast<double>(t.height[0]));
-    addTexel(t, 0, wrapIndex(x, t.width[0], t.wrapU), wrapIndex(y, t.height[0], t.wrapV), 1.0, out);
+    const uint8_t* p = texelAt(t, 0, wrapIndex(x, t.width[0], t.wrapU), wrapIndex(y, t.height[0], t.wrapV));
+    out.add(t.decode, t.channels, p, 1.0);
 }
 
 // Mip level at which a sampled area of size `footprint` (UV units) is about one texel, moved by `offset`; 0 where the
@@ -92,8 +119,8 @@ OVOXEL_HD inline double mipLevel(const TextureView& t, double footprint, double 
 }
 
 // Samples at (u, v), v measured downward from row 0, at a level from mipLevel.
-OVOXEL_HD inline void sampleTexture(const TextureView& t, double u, double v, double level, double out[3]) {
-    out[0] = out[1] = out[2] = 0;
+OVOXEL_HD inline TexelSum sampleTexture(const TextureView& t, double u, double v, double level) {
+    TexelSum out = {0, 0, 0};
     const int last = t.numLevels - 1;
     if (t.filter == kNearest || (t.filter == kNearestMip && (level <= 0 || last == 0))) {
         addNearest(t, u, v, out);
@@ -107,6 +134,7 @@ OVOXEL_HD inline void sampleTexture(const TextureView& t, double u, double v, do
         addBilinear(t, lower, u, v, 1 - f, out);
         if (f > 0) addBilinear(t, lower + 1, u, v, f, out);
     }
+    return out;
 }
 
 }  // namespace ovoxel

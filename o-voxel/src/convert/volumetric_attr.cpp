@@ -49,18 +49,13 @@ void createVoxels(const GridSpec& g, const MeshView& mesh, int64_t f, int32_t it
 void addTriangle(const GridSpec& g, const AttrInput& in, int64_t f, int32_t item, const CellBox& box, size_t& touch,
                  Scratch& scratch, const std::vector<AttrResult>& out) {
     const Triangle tri = in.mesh().triangle(f);
-    TriangleFrame frame;
-    SlotLevels levels;
-    bool ready = false;
+    const TriangleFrame frame = triangleFrame(tri);
+    const SlotLevels levels = slotLevels(in, f, AttrVoxel::largestSide(g), g.published);
+    TriangleCutter cutter(g, frame);
     auto add = [&](int32_t row) {
         if (scratch.lastItem[row] == item) return;
         scratch.lastItem[row] = item;
-        if (!ready) {
-            frame = triangleFrame(tri);
-            levels = slotLevels(in, f, AttrVoxel::largestSide(g), g.published);
-            ready = true;
-        }
-        scratch.voxels[row].add(g, in, f, frame, levels, out[row].cell);
+        scratch.voxels[row].add(g, in, f, frame, levels, cutter, out[row].cell);
     };
     for (; touch < scratch.touches.size() && scratch.touches[touch].item == item; ++touch)
         add(scratch.touches[touch].row);

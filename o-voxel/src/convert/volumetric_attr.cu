@@ -33,7 +33,9 @@ struct AddBody {
             j += b == f;
             if (f == last) continue;
             last = f;
-            voxel.add(g, in, f, triangleFrame(mesh.triangle(f)), levels[f - firstTriangle], cell);
+            const TriangleFrame frame = triangleFrame(mesh.triangle(f));
+            TriangleCutter cutter(g, frame);
+            voxel.add(g, in, f, frame, levels[f - firstTriangle], cutter, cell);
         }
         voxels[slot] = voxel;
     }
