@@ -280,7 +280,7 @@ def textured_triangles_to_attr(
         area, point = clipped_area(t, voxels.coords[rows] * size, size)
         touch = 1e-9 * size.max() ** 2  # weight of a triangle that meets the voxel without area
         weight = np.maximum(area, touch)
-        b = _closest_barycentrics(t, np.where((area > 0)[:, None], point, center))
+        b = _closest_barycentrics(t, np.where((area > touch)[:, None], point, center))
     values = _shade(
         t,
         normals[tri].astype(np.float64),

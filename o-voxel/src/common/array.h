@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,14 @@ nanobind::ndarray<nanobind::numpy, T> toNumpy(std::vector<T>&& values, std::init
     auto* owned = new std::vector<T>(std::move(values));
     nanobind::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
     return nanobind::ndarray<nanobind::numpy, T>(owned->data(), shape, owner);
+}
+
+// The same for an array from new T[n], which, unlike a vector, was not filled before it was written.
+template <class T>
+nanobind::ndarray<nanobind::numpy, T> toNumpy(std::unique_ptr<T[]>&& values, std::initializer_list<size_t> shape) {
+    T* data = values.release();
+    nanobind::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    return nanobind::ndarray<nanobind::numpy, T>(data, shape, owner);
 }
 
 }  // namespace ovoxel

@@ -172,7 +172,7 @@ struct AttrVoxel {
 
     OVOXEL_HD void add(const GridSpec& g, const AttrInput& in, int64_t f, const TriangleFrame& t,
                        const SlotLevels& levels, TriangleCutter& cutter, const int32_t cell[3]) {
-        Vec3 point;
+        Vec3 point;  // the voxel's centre
         for (int a = 0; a < 3; ++a) point[a] = (cell[a] + 0.5) * g.size[a];
         const double voxel = largestSide(g);
         double b[3], w;
@@ -180,10 +180,13 @@ struct AttrVoxel {
             w = 1 - dot(point - t.tri.p[0], t.normal);
             planeBarycentrics(t, point, b);
         } else {
-            const double touch = 1e-9 * voxel * voxel;  // of a triangle that meets the voxel without area
-            w = cutter.area(cell, point);
-            if (!(w > touch)) w = touch;
-            closestBarycentrics(t, point, b);
+            // A triangle that meets the voxel without area counts little, and by its point closest to the centre.
+            const double touch = 1e-9 * voxel * voxel;
+            Vec3 centroid;
+            w = cutter.area(cell, centroid);
+            const bool touches = !(w > touch);
+            closestBarycentrics(t, touches ? point : centroid, b);
+            w = touches ? touch : w;
         }
         double value[kAttrChannels];
         shade(in, f, t, levels, b, voxel, g.published, value);

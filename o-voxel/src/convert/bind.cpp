@@ -38,7 +38,7 @@ nb::tuple meshToDualGridPy(HostArray<float, nb::shape<-1, 3>> vertices, HostArra
                             static_cast<int64_t>(faces.shape(0))};
         grid = meshToDualGrid(g, mesh, {faceWeight, boundaryWeight, regularizationWeight, oddCrossings});
     }
-    const size_t n = grid.coords.size() / 3;
+    const size_t n = static_cast<size_t>(grid.count);
     return nb::make_tuple(toNumpy(std::move(grid.coords), {n, 3}), toNumpy(std::move(grid.dualVertices), {n, 3}),
                           toNumpy(std::move(grid.intersected), {n, 3}));
 }
@@ -71,7 +71,7 @@ nb::tuple texturedTrianglesToAttrPy(HostArray<float, nb::shape<-1, 3, 3>> triang
         nb::gil_scoped_release release;
         attr = texturedTrianglesToAttr(g, in, {srgbSteps.data(), srgbGuess.data(), published});
     }
-    const size_t n = attr.coords.size() / 3;
+    const size_t n = static_cast<size_t>(attr.count);
     nb::list values;
     for (int i = 0; i < 6; ++i)
         values.append(toNumpy(std::move(attr.values[i]), {n, static_cast<size_t>(kAttrWidth[i])}));

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -114,9 +116,10 @@ void forEachBrick(int64_t n, Make&& make, Body&& body) {
     });
 }
 
-// Hands every voxel of every brick to store(row, voxel), rows in order of creation. Voxel has a member `creation`.
+// Hands every voxel of every brick to store(row, voxel), rows in order of creation, and frees the bricks. Voxel has a
+// member `creation`.
 template <class Voxel, class Store>
-void storeInOrder(int64_t numTriangles, const std::vector<std::vector<Voxel>>& bricks, Store&& store) {
+void storeInOrder(int64_t numTriangles, std::vector<std::vector<Voxel>>& bricks, Store&& store) {
     struct Entry {
         uint64_t within;
         const Voxel* voxel;
@@ -133,7 +136,7 @@ void storeInOrder(int64_t numTriangles, const std::vector<std::vector<Voxel>>& b
         c.store(static_cast<uint32_t>(total), std::memory_order_relaxed);
         total += count;
     }
-    std::vector<Entry> entries(static_cast<size_t>(total));
+    const std::unique_ptr<Entry[]> entries(new Entry[static_cast<size_t>(total)]);
     parallelFor(numBricks, 16, [&](int64_t begin, int64_t end) {
         for (int64_t b = begin; b < end; ++b)
             for (const Voxel& v : bricks[b])
@@ -144,10 +147,13 @@ void storeInOrder(int64_t numTriangles, const std::vector<std::vector<Voxel>>& b
         for (int64_t f = begin; f < end; ++f) {
             const int64_t first = f == 0 ? 0 : cursor[f - 1].load(std::memory_order_relaxed);
             const int64_t last = cursor[f].load(std::memory_order_relaxed);
-            std::sort(entries.begin() + first, entries.begin() + last,
+            std::sort(entries.get() + first, entries.get() + last,
                       [](const Entry& l, const Entry& r) { return l.within < r.within; });
             for (int64_t row = first; row < last; ++row) store(row, *entries[row].voxel);
         }
+    });
+    parallelFor(numBricks, 16, [&](int64_t begin, int64_t end) {
+        for (int64_t b = begin; b < end; ++b) std::vector<Voxel>().swap(bricks[b]);
     });
 }
 

@@ -126,7 +126,7 @@ class TriangleCutter {
         }
     }
 
-    // Area and centroid of the part in a cell. The centroid is left alone where the area is zero.
+    // Area and centroid of the part in a cell. The centroid is not set where the area is zero.
     OVOXEL_HD double area(const int32_t cell[3], Vec3& centroid) {
         const int u = (main_ + 1) % 3, w = (main_ + 2) % 3;
         if (cell[u] != layer_) {

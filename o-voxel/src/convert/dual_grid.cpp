@@ -133,11 +133,10 @@ DualGrid meshToDualGrid(const GridSpec& g, const MeshView& mesh, const DualGridO
             }
         });
 
-    const size_t n = static_cast<size_t>(countVoxels(bricks));
-    DualGrid grid;
-    grid.coords.resize(3 * n);
-    grid.dualVertices.resize(3 * n);
-    grid.intersected.resize(3 * n);
+    const int64_t n = countVoxels(bricks);
+    const size_t size = 3 * static_cast<size_t>(n);
+    DualGrid grid{n, std::unique_ptr<int32_t[]>(new int32_t[size]), std::unique_ptr<float[]>(new float[size]),
+                  std::unique_ptr<uint8_t[]>(new uint8_t[size])};
     storeInOrder(mesh.numFaces, bricks, [&](int64_t row, const GridVoxel& v) {
         std::copy_n(v.cell, 3, &grid.coords[3 * row]);
         std::copy_n(v.dual, 3, &grid.dualVertices[3 * row]);

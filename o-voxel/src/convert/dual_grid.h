@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "common/device.h"
 #include "convert/dual_voxel_body.h"
@@ -10,9 +10,10 @@
 namespace ovoxel {
 
 struct DualGrid {
-    std::vector<int32_t> coords;       // [N, 3], order of first creation
-    std::vector<float> dualVertices;   // [N, 3] box-relative, mesh units
-    std::vector<uint8_t> intersected;  // [N, 3] 0 or 1
+    int64_t count;
+    std::unique_ptr<int32_t[]> coords;       // [N, 3], order of first creation
+    std::unique_ptr<float[]> dualVertices;   // [N, 3] box-relative, mesh units
+    std::unique_ptr<uint8_t[]> intersected;  // [N, 3] 0 or 1
 };
 
 // Vertices are box-relative; indices must be in range and coordinates finite (checked by the caller).

@@ -97,13 +97,14 @@ VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in, c
             }
         });
 
-    const size_t n = static_cast<size_t>(countVoxels(bricks));
     VolumetricAttr attr;
-    attr.coords.resize(3 * n);
+    attr.count = countVoxels(bricks);
+    const size_t n = static_cast<size_t>(attr.count);
+    attr.coords.reset(new int32_t[3 * n]);
     AttrArrays arrays;
     for (int i = 0; i < 6; ++i) {
-        attr.values[i].resize(n * kAttrWidth[i]);
-        arrays.array[i] = attr.values[i].data();
+        attr.values[i].reset(new uint8_t[n * kAttrWidth[i]]);
+        arrays.array[i] = attr.values[i].get();
     }
     storeInOrder(mesh.numFaces, bricks, [&](int64_t row, const AttrResult& v) {
         std::copy_n(v.cell, 3, &attr.coords[3 * row]);

@@ -1,6 +1,7 @@
 // Textured triangles -> material attributes of the voxels of their surface.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "common/device.h"
@@ -9,8 +10,9 @@
 namespace ovoxel {
 
 struct VolumetricAttr {
-    std::vector<int32_t> coords;     // [N, 3], order of first creation, as the dual grid of the same triangles
-    std::vector<uint8_t> values[6];  // as AttrArrays
+    int64_t count;
+    std::unique_ptr<int32_t[]> coords;     // [N, 3], order of first creation, as the dual grid of the same triangles
+    std::unique_ptr<uint8_t[]> values[6];  // as AttrArrays
 };
 
 VolumetricAttr texturedTrianglesToAttr(const GridSpec& g, const AttrInput& in, const ByteEncoder& encode);

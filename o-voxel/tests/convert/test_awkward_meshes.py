@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -165,6 +166,48 @@ def test_results_do_not_depend_on_threads(monkeypatch):
         results.append(found)
     for a, b in zip(*results, strict=True):
         assert torch.equal(a, b)
+
+
+@needs_native
+def test_conversions_from_eight_threads_at_once():
+    sources = [(textured_soup(seed, "soup"), random_mesh(seed, "soup", True)) for seed in range(8)]
+
+    def convert(pair):
+        source, mesh = pair
+        coords, attrs = textured_mesh_to_volumetric_attr(source, None, 40, UNIT)
+        return [*grid_run(40, None, "keep")(*mesh), coords, *attrs.values()]
+
+    expected = [convert(pair) for pair in sources]
+    with ThreadPoolExecutor(8) as pool:
+        for got, want in zip(pool.map(convert, sources), expected, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def far_corner_triangle(count):
+    """A triangle of a few voxels at the upper corner of a box of `count` voxels of size 1 / 64."""
+    offset = torch.tensor([[-3.2, -0.7, -1.1], [-0.4, -2.9, -1.6], [-1.5, -0.8, -4.3]]) + count
+    return (offset / 64, torch.tensor([[0, 1, 2]])), [[0, 0, 0], [count / 64] * 3]
+
+
+@pytest.mark.parametrize("count", [2048, 1 << 20])
+@pytest.mark.parametrize("backend", [pytest.param("native", marks=needs_native), "reference"])
+def test_cells_far_out_are_numbered_right(count, backend):
+    """Cell numbers pass 2^32 (2048^3) and reach 2^60."""
+    mesh, box = far_corner_triangle(count)
+    near, near_box = far_corner_triangle(64)
+    run = partial(mesh_to_flexible_dual_grid, backend=backend)
+    coords, dual, flags = run(*mesh, None, count, box)
+    expected = run(*near, None, 64, near_box)
+    assert torch.equal(coords - (count - 64), expected[0]) and torch.equal(flags, expected[2])
+    if count == 2048:  # at 2^20 single precision holds an eighth of a voxel
+        torch.testing.assert_close(dual * 64 - coords, expected[1] * 64 - expected[0], atol=2e-3, rtol=0)
+
+
+@on_gpu
+@pytest.mark.parametrize("count", [2048, 1 << 20])
+def test_cells_far_out_on_cuda(count):
+    mesh, box = far_corner_triangle(count)
+    assert_same_grid(lambda v, f: mesh_to_flexible_dual_grid(v, f, None, count, box), *mesh)
 
 
 @needs_native
