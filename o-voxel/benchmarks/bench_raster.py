@@ -1,7 +1,7 @@
 """Rasteriser, interpolation, textures and antialiasing: time of a call, and the least the memory would allow.
 
     python o-voxel/benchmarks/bench_raster.py --device cuda
-    OVOXEL_NUM_THREADS=1 python o-voxel/benchmarks/bench_raster.py --device cpu
+    python o-voxel/benchmarks/bench_raster.py --device cpu --threads 1 2
 
 The mesh is a unit sphere of equal quads seen from three radii away (it fills half of the picture, and half of its
 faces are behind), in the order of the grid or shuffled; "soup" is random triangles that overlap. Times are medians and
@@ -13,6 +13,7 @@ arithmetic, no vertex fetched twice, and no launch (about 3 us each). Prints a t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,8 +186,11 @@ def voxels(device: torch.device) -> Iterator[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=None, help="timed runs of a case, default 30 on CUDA, 3 on CPU")
-    parser.add_argument("--ceiling", type=float, default=None, help="copy rate, TB/s, read + write; 4.3 on CUDA, 0.01")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1], help="CPU threads, one run of all cases for each"
+    )
+    parser.add_argument("--repeats", type=int, default=None, help="timed runs of a case, default 30 on CUDA, 5 on CPU")
+    parser.add_argument("--ceiling", type=float, default=None, help="copy rate, TB/s, read + write; 4.3, on CPU 0.01")
     parser.add_argument("--output", type=Path, help="JSON file")
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -194,23 +198,33 @@ def main() -> None:
     ceiling = args.ceiling or (4.3 if cuda else 0.01)
     faces = [100_000, 1_000_000, 4_000_000, 16_000_000] if cuda else [100_000]
     sizes = [(1024, 1024), (2160, 3840)] if cuda else [(512, 512)]
-    cases = [drawing(device, faces, sizes)]
-    cases.append(shading(device, 1_000_000, (1024, 1024), 2048) if cuda else shading(device, 100_000, (512, 512), 1024))
-    if cuda:
-        cases.append(shading(device, 100_000, (1024, 1024), 2048))
-    cases.append(voxels(device))
     rows: list[dict[str, Any]] = []
-    print(f"{'':<95}{'ms':>10}{'floor ms':>10}{'peak GB':>10}")
-    for case in (case for group in cases for case in group):
-        time = milliseconds(case.run, device, args.repeats or (30 if cuda else 3), 3 if cuda else 1)
-        peak = peak_gigabytes(case.run, device) if cuda else float("nan")
-        floor = case.floor_bytes / ceiling / 1e9
-        rows.append({"case": case.name, "ms": round(time, 4), "floor_ms": round(floor, 4), "peak_gb": round(peak, 3)})
-        print(f"{case.name:<95}{time:>10.3f}{floor:>10.4f}{peak:>10.2f}", flush=True)
+    for threads in [None] if cuda else args.threads:
+        if threads:
+            os.environ["OVOXEL_NUM_THREADS"] = str(threads)
+            print(f"{threads} threads")
+        cases = [drawing(device, faces, sizes)]
+        if cuda:
+            cases += [shading(device, count, (1024, 1024), 2048) for count in (1_000_000, 100_000)]
+        else:
+            cases.append(shading(device, 100_000, (512, 512), 1024))
+        cases.append(voxels(device))
+        print(f"{'':<95}{'ms':>10}{'floor ms':>10}{'peak GB':>10}")
+        for case in (case for group in cases for case in group):
+            time = milliseconds(case.run, device, args.repeats or (30 if cuda else 5), 3 if cuda else 1)
+            row = {"case": case.name, "ms": round(time, 4)}
+            if threads:
+                row["threads"] = threads
+            row["floor_ms"] = round(case.floor_bytes / ceiling / 1e9, 4)
+            if cuda:
+                row["peak_gb"] = round(peak_gigabytes(case.run, device), 3)
+            rows.append(row)
+            print(
+                f"{case.name:<95}{time:>10.3f}{row['floor_ms']:>10.4f}{row.get('peak_gb', float('nan')):>10.2f}",
+                flush=True,
+            )
     if args.output:
         write_results(args.output, {"machine": machine(device), "ceiling_tb_per_s": ceiling, "rows": rows})
-    if not cuda:
-        print("memory floors on CPU assume 10 GB/s; peak memory is measured on CUDA only")
 
 
 if __name__ == "__main__":
