@@ -135,6 +135,7 @@ def dual_mesh_backward(
     slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     grad_vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     voxel_size: Sequence[float],
+    grid_size: Sequence[int],
 ) -> tuple: ...
 @overload
 def dual_mesh_backward(
@@ -147,6 +148,7 @@ def dual_mesh_backward(
     slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     grad_vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
     voxel_size: Sequence[float],
+    grid_size: Sequence[int],
 ) -> tuple:
     """Gradients of the training form: bytes of those by local [N, 3] and weight [N]."""
 
@@ -189,6 +191,7 @@ def dual_mesh_backward_cuda(
     slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     grad_vertices: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
     voxel_size: Sequence[float],
+    grid_size: Sequence[int],
     launch: tuple,
 ) -> tuple: ...
 @overload
@@ -202,6 +205,7 @@ def dual_mesh_backward_cuda(
     slots: Annotated[NDArray[numpy.uint8], "shape (None,)"],
     grad_vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
     voxel_size: Sequence[float],
+    grid_size: Sequence[int],
     launch: tuple,
 ) -> tuple:
     """dual_mesh_backward on a GPU."""
