@@ -5,7 +5,9 @@
 Each row is measured four ways: `eager`, plain PyTorch operations and PyTorch's own choice of attention; `fused`, the
 default backends; `cached`, the same with the keys and values of the condition computed before; `run`, as the samplers
 call the model from the third step on: cached, and replayed as a CUDA graph where that pays. TFLOP/s and the share of
-the ceiling are those of `run`. Prints a table and writes JSON.
+the ceiling are those of `run`. `constant` is a run's call with a condition of equal tokens, as in the unconditional
+branch of guidance. `parts` is the time of the blocks' matrix products and attention alone, each measured by itself in
+the same process under the same load: what no fusion can go below. Prints a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from measure import machine, milliseconds, peak_gigabytes, write_results
 
 from trellis2.models import quantize
 from trellis2.ops import backends
+from trellis2.ops.attention import attention
+from trellis2.ops.fused_mlp import linear_gelu
 
 ROWS = (  # model, tokens, conditioning tokens, goal in ms, published implementation in ms
     ("structure", 4096, 1029, 26.0, 48.7),
@@ -28,7 +32,6 @@ ROWS = (  # model, tokens, conditioning tokens, goal in ms, published implementa
     ("shape", 16842, 4101, 175.0, 338.0),
     ("shape", 49152, 4101, 950.0, 1792.0),
 )
-CEILING = 790.0  # TFLOP/s, dense bf16 product on an H200
 FUSED_OPS = ("residual_norm", "norm_rope", "linear_gelu", "attention")
 
 
@@ -50,6 +53,37 @@ def plain_backends(device: torch.device) -> Iterator[None]:
             backends.enable(op, name)
 
 
+def measured_ceiling(device: torch.device, size: int = 8192) -> float:
+    """TFLOP/s of a dense bf16 product of random numbers after a second of the same: at the clock of sustained load."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * size**3 / milliseconds(lambda: a @ b, device, 100, 600) / 1e9
+
+
+@torch.no_grad()
+def parts(model: Any, tokens: int, cond_tokens: int, device: torch.device, repeats: int) -> dict[str, float]:
+    """Milliseconds in one forward of each matrix product and attention of the blocks, measured alone."""
+    dtype, heads, width = model.dtype, model.num_heads, model.model_channels
+    block = model.blocks[0]
+    rows, hidden = torch.randn(tokens, width, device=device, dtype=dtype), block.mlp.mlp[0].out_features
+
+    def heads_of(count: int, copies: int) -> tuple[torch.Tensor, ...]:
+        packed = torch.randn(1, count, copies * heads, width // heads, device=device, dtype=dtype)
+        return packed.chunk(copies, dim=2)
+
+    q, k, v = heads_of(tokens, 3)
+    context = heads_of(cond_tokens, 2)
+    wide = torch.randn(tokens, hidden, device=device, dtype=dtype)
+    calls = {
+        "self_attention": lambda: attention(q, k, v),
+        "cross_attention": lambda: attention(q, *context),
+        "qkv": lambda: block.self_attn.to_qkv(rows),
+        "projections": lambda: [block.cross_attn.to_q(rows) for _ in range(3)],
+        "mlp_in": lambda: linear_gelu(rows, block.mlp.mlp[0].weight, block.mlp.mlp[0].bias),
+        "mlp_out": lambda: block.mlp.mlp[2](wide),
+    }
+    return {name: model.num_blocks * milliseconds(call, device, 10 * repeats) for name, call in calls.items()}
+
+
 def inputs(kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.device) -> tuple[Any, ...]:
     """x, t, cond of one sample."""
     if kind == "structure":
@@ -64,11 +98,11 @@ def inputs(kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.d
 @torch.no_grad()
 def measure_row(
     kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.device, repeats: int, eager: bool
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Times of one row, peak memory and the difference between the ways."""
     x, t, cond = inputs(kind, model, tokens, cond_tokens, device)
     prepared = model.prepare_condition(cond)
-    values = {}
+    values: dict[str, Any] = {}
     if eager:
         with plain_backends(device):
             values["eager_ms"] = milliseconds(lambda: model(x, t, cond), device, repeats, 2)
@@ -80,6 +114,8 @@ def measure_row(
     if eager:
         difference = _feats(session(x, t, prepared)) - reference
         values["difference"] = float(difference.norm() / reference.norm())
+    constant = model.prepare_condition(torch.zeros_like(cond))
+    values["constant_ms"] = milliseconds(lambda: session(x, t, constant), device, repeats)
     values["peak_gb"] = peak_gigabytes(lambda: model(x, t, prepared), device)
     values["condition_gb"] = prepared.num_bytes / 1e9
     return values
@@ -101,7 +137,10 @@ def main() -> None:
     parser.add_argument("--output", help="JSON file for the results")
     options = parser.parse_args()
     device = torch.device(options.device)
+    ceiling = measured_ceiling(device) if device.type == "cuda" else float("nan")
+    print(f"dense bf16 product of 8192³ under load: {ceiling:.0f} TFLOP/s")
     print(f"{'model':>10} {'T':>6} {'L':>5} {'eager':>8} {'fused':>8} {'cached':>8} {'run':>8} {'goal':>6} "
+          f"{'constant':>8} {'parts':>7} "
           f"{'TFLOP/s':>8} {'ceiling':>7} {'peak GB':>8} {'diff':>8}")  # fmt: skip
     results, models = [], {}
     for i in options.rows:
@@ -113,10 +152,14 @@ def main() -> None:
                 quantize(models[kind], options.quantize)
         model = models[kind]
         row = measure_row(kind, model, tokens, cond_tokens, device, options.repeats, not options.no_eager)
+        if not options.quantize:
+            row["parts_ms"] = parts(model, tokens, cond_tokens, device, options.repeats)
+        alone = sum(row.get("parts_ms", {"": float("nan")}).values())
         rate = forward_flops(model, tokens, cond_tokens, cached=True) / row["run_ms"] / 1e9
         print(f"{kind:>10} {tokens:>6} {cond_tokens:>5} {row.get('eager_ms', float('nan')):>8.1f} "
               f"{row['fused_ms']:>8.1f} {row['cached_ms']:>8.1f} {row['run_ms']:>8.1f} {goal:>6.0f} "
-              f"{rate:>8.0f} {rate / CEILING:>7.0%} "
+              f"{row['constant_ms']:>8.1f} {alone:>7.1f} "
+              f"{rate:>8.0f} {rate / ceiling:>7.0%} "
               f"{row['peak_gb']:>8.2f} {row.get('difference', float('nan')):>8.1e}", flush=True)  # fmt: skip
         results.append({"model": kind, "tokens": tokens, "cond_tokens": cond_tokens, "goal_ms": goal,
                         "published_ms": published, "tflops": rate, **row})  # fmt: skip
@@ -124,7 +167,8 @@ def main() -> None:
     print("backends:", chosen)
     if options.output:
         document = {"machine": machine(device), "dtype": options.dtype, "quantize": options.quantize,
-                    "blocks": options.blocks or 30, "backends": chosen, "rows": results}  # fmt: skip
+                    "blocks": options.blocks or 30, "ceiling_tflops": ceiling, "backends": chosen,
+                    "rows": results}  # fmt: skip
         write_results(options.output, document)
 
 

@@ -131,6 +131,12 @@ def test_other_calls_go_to_the_model(monkeypatch, caplog):
         for _ in range(2):
             assert torch.equal(run(x, t, prepared).feats, want)
     assert not run._recorded and "could not be recorded" in caplog.text
+    assert torch.isfinite(torch.randn(3, device="cuda")).all()  # the random generator is not left in a recording
+    monkeypatch.setattr(model, "forward", original)
+    again = GraphedForward(model)
+    for _ in range(3):
+        assert torch.equal(again(x, t, prepared).feats, want)
+    assert len(again._recorded) == 1
 
 
 @pytest.mark.gpu

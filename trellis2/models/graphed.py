@@ -103,9 +103,21 @@ class GraphedForward:
         except RuntimeError as error:
             _log.warning("calls are launched one by one, a CUDA graph could not be recorded: %s", error)
             self._failed = True
+            _end_recording(side)
             return None
         current.wait_stream(side)
         return _Recorded(graph, own, times, out)
+
+
+def _end_recording(stream: torch.cuda.Stream) -> None:
+    """Record something that works: a recording that breaks off leaves the random generator waiting for its end."""
+    scratch = torch.zeros(1, device=stream.device)
+    stream.wait_stream(torch.cuda.current_stream(stream.device))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        graph.capture_begin(capture_error_mode="thread_local")
+        scratch.zero_()
+        graph.capture_end()
 
 
 def _feats(x: Any) -> Tensor:
