@@ -66,7 +66,7 @@ def main() -> None:
         share = "" if rates[0] is None else f"{rates[0]:8.1f} GB/s {rates[0] / args.ceiling / 10:5.1f} %"
         print(f"{case:32s} {label:38s} {ms:9.3f} ms {peak:7.3f} GB {share}", flush=True)
 
-    table = 16 * len(coords)
+    table = 32 * len(coords)
     record("table", lambda: VoxelIndex(coords, shape), len(coords) * 16 + 2 * table, None, voxels=len(coords))
     index = VoxelIndex(coords, shape)
     for count in args.queries:

@@ -66,7 +66,7 @@ class VoxelIndex:
     """Look-up table of voxel coordinates for sampling, made once and used for many calls.
 
     `coords` [N, 4] integer (batch, x, y, z) and `shape` (.., X, Y, Z) are those of `grid_sample_3d`; `batches` is the
-    number of batch items. Voxels outside are never found; of equal rows the first is. Holds 16 bytes a voxel besides the
+    number of batch items. Voxels outside are never found; of equal rows the first is. Holds 32 bytes a voxel besides the
     coordinates (int32), on their device.
     """
 

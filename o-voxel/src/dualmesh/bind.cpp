@@ -78,7 +78,7 @@ nb::tuple backward(Space& workspace, const Rows3<Device, int32_t>& coords, const
                    const Rows3<Device, T>& gradVertices, const Vector& voxelSize,
                    const std::array<int64_t, 3>& gridSize, Run run) {
     const size_t n = coords.shape(0), numQuads = quads.shape(0);
-    const auto capacity = static_cast<size_t>(VoxelTable::capacityFor(static_cast<int64_t>(n)));
+    const auto capacity = static_cast<size_t>(tableCapacity(static_cast<int64_t>(n)));
     if (weight.shape(0) != n || vertices.shape(0) != n + numQuads || gradVertices.shape(0) != n + numQuads ||
         first.shape(0) < 4 * n || complete.shape(0) < n || slots.shape(0) < sizeof(VoxelTable::Slot) * capacity)
         throw nb::value_error("not what the forward pass of these coords kept");

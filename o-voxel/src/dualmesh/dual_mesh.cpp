@@ -19,7 +19,7 @@ using Quad = std::array<int32_t, 4>;
 
 template <class T>
 DualMesh<T> dualMesh(Workspace& workspace, const DualGridView<T>& grid, Split split, bool train) {
-    const int64_t n = grid.n, chunks = (n + kChunk - 1) / kChunk, capacity = VoxelTable::capacityFor(n);
+    const int64_t n = grid.n, chunks = (n + kChunk - 1) / kChunk, capacity = tableCapacity(n);
     DualMesh<T> mesh;
     mesh.slots = workspace.allocate<VoxelTable::Slot>(capacity);
     const VoxelTable table = tableOf(grid, mesh.slots);

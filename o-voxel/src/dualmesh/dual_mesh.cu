@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 DualMesh<T> dualMeshOnDevice(Workspace& workspace, const DualGridView<T>& grid, Split split, bool train) {
-    const int64_t n = grid.n, tiles = (n + kThreads - 1) / kThreads, capacity = VoxelTable::capacityFor(n);
+    const int64_t n = grid.n, tiles = (n + kThreads - 1) / kThreads, capacity = tableCapacity(n);
     const auto blocks = static_cast<unsigned>(tiles);
     CUstream_st* stream = workspace.stream();
     DualMesh<T> mesh;

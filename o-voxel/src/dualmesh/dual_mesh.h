@@ -22,7 +22,7 @@ struct DualMesh {
     int32_t* quads = nullptr;       // [numQuads, 4] rows
     uint32_t* first = nullptr;      // [n] number of the voxel's first quad
     uint8_t* complete = nullptr;    // [n] bit a: the voxel owns the quad of axis a
-    VoxelTable::Slot* slots = nullptr; // [VoxelTable::capacityFor(n)]
+    VoxelTable::Slot* slots = nullptr; // [tableCapacity(n)]
 };
 
 // Both throw std::invalid_argument if a row of coords repeats or lies outside the grid, and take fewer than 2^29 rows.

@@ -42,10 +42,13 @@ OVOXEL_HD inline bool insideGrid(const DualGridView<T>& grid, int64_t row) {
            c[2] < grid.gridSize[2];
 }
 
+// The table is filled once and read about once, so it is as small as it may be.
+inline int64_t tableCapacity(int64_t n) { return VoxelTable::capacityFor(n, 2); }
+
 template <class T>
 inline VoxelTable tableOf(const DualGridView<T>& grid, VoxelTable::Slot* slots) {
     const Extent extent{1, grid.gridSize[0], grid.gridSize[1], grid.gridSize[2]};
-    return {grid.coords, 3, extent, slots, VoxelTable::capacityFor(grid.n)};
+    return {grid.coords, 3, extent, slots, tableCapacity(grid.n)};
 }
 
 // World coordinate of a voxel's dual vertex: entry i = 3 * row + axis of the array [n, 3] of vertices.

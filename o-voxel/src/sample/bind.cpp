@@ -37,7 +37,7 @@ Extent checkedShape(const Size& size) {
 
 template <class Device>
 VoxelTable tableOf(const Coords<Device>& coords, const Slots<Device>& slots, const Size& size) {
-    const int64_t capacity = VoxelTable::capacityFor(static_cast<int64_t>(coords.shape(0)));
+    const int64_t capacity = indexCapacity(static_cast<int64_t>(coords.shape(0)));
     if (slots.shape(0) < sizeof(VoxelTable::Slot) * static_cast<size_t>(capacity))
         throw nb::value_error("slots are not those of coords");
     auto* memory = reinterpret_cast<VoxelTable::Slot*>(const_cast<uint8_t*>(slots.data()));

@@ -66,7 +66,7 @@ int64_t startRows(std::atomic<int64_t>* cursor, int64_t n, int64_t* start) {
 }  // namespace
 
 VoxelTable::Slot* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape) {
-    const int64_t capacity = VoxelTable::capacityFor(n);
+    const int64_t capacity = indexCapacity(n);
     auto* slots = workspace.allocate<VoxelTable::Slot>(capacity);
     parallelFor(capacity, 1 << 18, [&](int64_t begin, int64_t end) {
         std::fill(slots + begin, slots + end, VoxelTable::kEmpty);

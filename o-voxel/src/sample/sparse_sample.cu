@@ -236,7 +236,7 @@ void forElement(Element element, int64_t channels, const void* a, const void* b,
 }  // namespace
 
 VoxelTable::Slot* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape) {
-    const int64_t capacity = VoxelTable::capacityFor(n);
+    const int64_t capacity = indexCapacity(n);
     auto* slots = workspace.allocate<VoxelTable::Slot>(capacity);
     checkCuda(cudaMemsetAsync(slots, 0xff, sizeof(VoxelTable::Slot) * capacity, workspace.stream()), "memset");
     const VoxelTable table(coords, 4, shape, slots, capacity);

@@ -22,7 +22,10 @@ struct SampleQueries {
     OVOXEL_HD int64_t count() const { return shape.batches * perBatch; }
 };
 
-// Slots of a table of coords [n, 4], for a VoxelTable of VoxelTable::capacityFor(n). Rows outside the shape are left
+// Many look-ups to one table: memory buys fewer reads (on an H200 a quarter of the time against 2 slots a voxel).
+inline int64_t indexCapacity(int64_t n) { return VoxelTable::capacityFor(n, 4); }
+
+// Slots of a table of coords [n, 4], for a VoxelTable of indexCapacity(n). Rows outside the shape are left
 // out; of equal rows the first is found.
 VoxelTable::Slot* buildTable(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape);
 VoxelTable::Slot* buildTableOnDevice(Workspace& workspace, const int32_t* coords, int64_t n, const Extent& shape);
