@@ -195,5 +195,8 @@ def read_trimesh(mesh: Any, published: bool = False) -> TexturedTriangles:
             np.zeros(0, np.int32),
             materials,
         )
-    joined = (part[0] if len(part) == 1 else np.concatenate(part) for part in (triangles, normals, uvs, filled, ids))
-    return TexturedTriangles(*joined, materials)
+
+    def join(arrays: list[np.ndarray]) -> np.ndarray:
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    return TexturedTriangles(join(triangles), join(normals), join(uvs), join(filled), join(ids), materials)

@@ -71,6 +71,11 @@ def _corner_arrays(source: TexturedTriangles, device: torch.device) -> tuple[Ten
     return triangles, normals, uvs.contiguous(), colors, ids.contiguous()
 
 
+def _host_textures(textures: list[Any]) -> list[Any]:
+    """Textures as the CPU core and the reference take them."""
+    return [([level.numpy() for level in levels], f, w, decode_table(srgb)) for levels, f, w, srgb in textures]
+
+
 def _run(
     core: Any,
     arrays: tuple[Tensor, ...],
@@ -81,21 +86,20 @@ def _run(
     device, (factors, slots, textures) = arrays[0].device, materials
     constants = torch.from_numpy(srgb_steps()), torch.from_numpy(srgb_guess())
     if device.type == "cuda":
-        packed = [(m, f, w, torch.from_numpy(decode_table(srgb)).to(device)) for m, f, w, srgb in textures]
+        on_gpu = [(m, f, w, torch.from_numpy(decode_table(srgb)).to(device)) for m, f, w, srgb in textures]
         moved = (c.to(device) for c in constants)
         limits = device_limits.CHUNK_WORK, launch(device)
         n, found, values = core.textured_triangles_to_attr_cuda(
-            *arrays, factors, slots, packed, *moved, *settings, *limits
+            *arrays, factors, slots, on_gpu, *moved, *settings, *limits
         )
         coords = as_tensor(found, torch.int32, (n, 3))
         attrs = [
             as_tensor(v, torch.uint8, (n, c.stop - c.start)) for v, c in zip(values, _CHANNELS.values(), strict=True)
         ]
     else:
-        packed = [([level.numpy() for level in m], f, w, decode_table(srgb)) for m, f, w, srgb in textures]
-        numpy_arrays = [a.numpy() for a in (*arrays, *constants)]
+        host, tables = [a.numpy() for a in arrays], [c.numpy() for c in constants]
         found, values = core.textured_triangles_to_attr(
-            *numpy_arrays[:-2], factors, slots, packed, *numpy_arrays[-2:], *settings
+            *host, factors, slots, _host_textures(textures), *tables, *settings
         )
         coords, attrs = torch.from_numpy(found), [torch.from_numpy(v) for v in values]
     return coords, dict(zip(_CHANNELS, attrs, strict=True))
@@ -133,8 +137,9 @@ def _convert(
         from o_voxel.reference.volumetric_attr import textured_triangles_to_attr
 
         factors, slots, textures = materials
-        packed = [([level.numpy() for level in m], f, w, decode_table(srgb)) for m, f, w, srgb in textures]
-        found, floats = textured_triangles_to_attr(*(a.numpy() for a in arrays), factors, slots, packed, *settings)
+        corners: Any = tuple(a.numpy() for a in arrays)
+        everything: tuple[Any, ...] = (*corners, factors, slots, _host_textures(textures), *settings)
+        found, floats = textured_triangles_to_attr(*everything)
         coords, attrs = torch.from_numpy(found), _quantize(floats, published)
     if timing:
         logger.info("volumetric attributes: %d voxels, %.3f s", len(coords), time.perf_counter() - start)
