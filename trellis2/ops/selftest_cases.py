@@ -7,6 +7,7 @@ Letters: N rows, C channels, V taps, L tokens, H heads, D head dim.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,7 +41,10 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _normal(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, seed: int, scale: float = 1.0) -> Tensor:
-    """The same numbers on every device."""
+    """Gaussian numbers; small tensors hold the same on every device, large ones are drawn where they are needed."""
+    if device.type == "cuda" and math.prod(shape) > 1 << 22:
+        generator = torch.Generator(device).manual_seed(seed)
+        return (torch.randn(shape, generator=generator, device=device) * scale).to(dtype)
     return (torch.randn(shape, generator=_generator(seed)) * scale).to(device, dtype)
 
 
