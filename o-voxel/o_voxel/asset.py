@@ -100,6 +100,13 @@ class VoxelAsset:
         ]
         return torch.cat(parts, 1).float() / 255
 
+    def material(self) -> tuple[Tensor, dict[str, slice]]:
+        """Columns of `pbr`, and of `emissive` where anything glows, with their layout: what `to_glb` takes."""
+        glow = self.attrs.get("emissive")
+        if glow is None or not bool((glow > 0).any()):
+            return self.pbr, PBR_LAYOUT
+        return torch.cat([self.pbr, glow.float() / 255], 1), {**PBR_LAYOUT, "emissive": slice(6, 9)}
+
     def centers(self) -> Tensor:
         """Voxel centres in the asset's frame, float32 [N, 3]."""
         return (self.coords + 0.5) * self.grid.voxel_size + self.grid.aabb[0]

@@ -109,6 +109,29 @@ def test_glb(voxels, tmp_path):
     assert np.abs(load_asset(again).attrs["base_color"].numpy().astype(int) - [255, 0, 0]).max() <= 2
 
 
+def test_glb_keeps_emission(tmp_path):
+    """A ball whose upper half glows green, to voxels, to GLB and to voxels again."""
+    mesh = trimesh.creation.icosphere(subdivisions=3)
+    parts = []
+    for upper, glow in ((True, [0.0, 1.0, 0.0]), (False, None)):
+        half = mesh.submesh([np.flatnonzero((mesh.triangles_center[:, 1] > 0) == upper)], append=True)
+        material = trimesh.visual.material.PBRMaterial(emissiveFactor=glow, metallicFactor=0.0)
+        half.visual = trimesh.visual.TextureVisuals(uv=np.zeros((len(half.vertices), 2)), material=material)
+        parts.append(half)
+    trimesh.Scene(parts).export(tmp_path / "ball.glb")
+    steps = [
+        ["convert", "ball.glb", "a.vxz", "--resolution", "32"],
+        ["glb", "a.vxz", "b.glb", "--faces", "2000", "--texture-size", "128", "--profile", "raw"],
+        ["convert", "b.glb", "c.vxz", "--resolution", "32"],
+    ]
+    for command, source, target, *options in steps:
+        assert main([command, str(tmp_path / source), str(tmp_path / target), *options]) == 0
+    again = load_asset(tmp_path / "c.vxz")
+    height, glow = again.centers()[:, 2], again.attrs["emissive"].int()
+    assert (glow[height > 0.1] == torch.tensor([0, 255, 0])).all(1).float().mean() > 0.97
+    assert (glow[height < -0.1] == 0).all(1).float().mean() > 0.97
+
+
 def test_info(voxels, sphere, tmp_path, capsys):
     assert main(["info", str(voxels), str(sphere), "--json", "--check"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())

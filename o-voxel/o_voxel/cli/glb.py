@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from o_voxel.asset import PBR_LAYOUT, load_asset
+from o_voxel.asset import load_asset
 from o_voxel.cli.batch import add_batch_arguments, run_command
 from o_voxel.cli.options import VOXEL_SUFFIXES, add_grid_arguments, box_of, integer_in
 
@@ -32,8 +32,9 @@ class GlbTask:
 
         asset = load_asset(source, self.resolution, self.aabb)
         vertices, faces = asset.to_mesh()
+        values, layout = asset.material()
         mesh = to_glb(
-            vertices, faces, asset.pbr, asset.coords, PBR_LAYOUT, asset.grid.aabb, grid_size=asset.grid.grid_size,
+            vertices, faces, values, asset.coords, layout, asset.grid.aabb, grid_size=asset.grid.grid_size,
             decimation_target=self.faces, texture_size=self.texture_size, remesh=self.remesh, profile=self.profile,
         )  # fmt: skip
         save_glb(mesh, target, image_format=self.image_format)
@@ -43,7 +44,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to `commands`."""
     parser = commands.add_parser(
         "glb", help="voxels -> textured GLB", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Make a textured asset: Y up, facing +Z, one material with base colour, metal, roughness, alpha.",
+        description="Make a textured asset: Y up, facing +Z, one material (base colour, metal, roughness, alpha, glow).",
         epilog="example: python -m o_voxel glb chair.vxz chair.glb --faces 50000 --texture-size 1024",
     )  # fmt: skip
     add_batch_arguments(parser, None)

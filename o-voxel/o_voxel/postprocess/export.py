@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import torch
+from PIL import Image
 
 from o_voxel.mesh import BVH, mesh_stats, repair_non_manifold, unify_face_orientations, unwrap
 from o_voxel.mesh._arrays import ArrayLike, as_numpy, enter
 from o_voxel.mesh.normals import numpy_vertex_normals
 from o_voxel.mesh.remesh import remesh_narrow_band_dc
 from o_voxel.postprocess.bake import bake
-from o_voxel.postprocess.material import AlphaMode, check_alpha_mode, choose_alpha_mode, pbr_textures
+from o_voxel.postprocess.material import AlphaMode, check_alpha_mode, choose_alpha_mode, pbr_textures, to_uint8
 from o_voxel.postprocess.prepare import HOLE_PERIMETER_VOXELS, Profile, clean_surface, reduce_surface
 from o_voxel.postprocess.report import ExportReport, StageClock
 from o_voxel.postprocess.volume import AttributeVolume
@@ -74,7 +75,7 @@ def to_glb(  # type: ignore[misc]
 
     Args:
         attr_volume, coords, attr_layout: voxel attributes, their cells, and the columns of `base_color` (3, required),
-            `metallic`, `roughness` and `alpha` (1 each; 0, 1 and 1 where absent).
+            `metallic`, `roughness` and `alpha` (1 each; 0, 1 and 1 where absent), `emissive` (3, may be absent; sRGB).
         aabb, voxel_size, grid_size: the box of the grid and one of its voxel edge or number of cells; `voxel_size`
             wins if both are given.
         remesh: replace the surface by the level set around it at the grid's resolution, which closes cracks and open
@@ -160,7 +161,11 @@ def to_glb(  # type: ignore[misc]
         result.alpha_mode = mode
         result.double_sided = not result.output.watertight if double_sided is None else bool(double_sided)
         color, metallic_roughness = pbr_textures(**maps, mode=mode)
-        asset = _to_trimesh(charts.vertices, charts.faces, normals, charts.uvs, color, metallic_roughness, result)
+        textures = {"baseColorTexture": color, "metallicRoughnessTexture": metallic_roughness}
+        glow = volume.emissive_map(baked.image)
+        if glow is not None:
+            textures["emissiveTexture"] = Image.fromarray(to_uint8(glow))
+        asset = _to_trimesh(charts.vertices, charts.faces, normals, charts.uvs, textures, result)
     clock.close()
     return (asset, replace(result)) if report else asset
 
@@ -170,17 +175,16 @@ def _to_trimesh(
     faces: np.ndarray,
     normals: np.ndarray,
     uvs: np.ndarray,
-    color: Any,
-    metallic_roughness: Any,
+    textures: Mapping[str, Image.Image],  # by names of `PBRMaterial`
     report: ExportReport,
 ) -> trimesh.Trimesh:
     import trimesh
 
     material = trimesh.visual.material.PBRMaterial(
         name="material",
-        baseColorTexture=color,
+        **textures,
         baseColorFactor=np.array([255, 255, 255, 255], dtype=np.uint8),
-        metallicRoughnessTexture=metallic_roughness,
+        emissiveFactor=[1.0, 1.0, 1.0] if "emissiveTexture" in textures else None,
         metallicFactor=1.0,
         roughnessFactor=1.0,
         alphaMode=report.alpha_mode,
@@ -221,7 +225,7 @@ def make_volume(
     feats = feats.astype(np.float32)
     if not np.isfinite(feats).all():
         raise ValueError("attr_volume must be finite")
-    for name, width in (("base_color", 3), ("metallic", 1), ("roughness", 1), ("alpha", 1)):
+    for name, width in (("base_color", 3), ("metallic", 1), ("roughness", 1), ("alpha", 1), ("emissive", 3)):
         if name not in attr_layout:
             if name == "base_color":
                 raise ValueError(f"attr_layout must name base_color, got {sorted(attr_layout)}")

@@ -79,8 +79,9 @@ def glb_bytes(
     """The asset as GLB: positions, unit normals, UVs, one PBR material with embedded textures.
 
     asset: a mesh whose visual has `uv` [V, 2] (v up, as trimesh keeps it) and a `PBRMaterial` with a base-colour and a
-    metallic-roughness texture. "webp" needs readers that know EXT_texture_webp; "jpeg" applies to textures without
-    alpha. Raises ValueError on an empty mesh, an unknown format, or a visual without UVs and PBR material.
+    metallic-roughness texture, and maybe an emissive one. "webp" needs readers that know EXT_texture_webp; "jpeg"
+    applies to textures without alpha. Raises ValueError on an empty mesh, an unknown format, or a visual without UVs
+    and PBR material.
     """
     if image_format not in ("png", "jpeg", "webp"):
         raise ValueError(f"image_format must be 'png', 'jpeg' or 'webp', got {image_format!r}")
@@ -117,7 +118,8 @@ def glb_bytes(
     }
     images: list[dict[str, Any]] = []
     textures: list[dict[str, Any]] = []
-    for key in ("baseColorTexture", "metallicRoughnessTexture"):
+    entry: dict[str, Any] = {"name": "material", "pbrMetallicRoughness": pbr}
+    for key in ("baseColorTexture", "metallicRoughnessTexture", "emissiveTexture"):
         image = getattr(material, key)
         if image is None:
             continue
@@ -130,8 +132,9 @@ def glb_bytes(
         else:
             texture["source"] = len(images) - 1
         textures.append(texture)
-        pbr[key] = {"index": len(textures) - 1}
-    entry: dict[str, Any] = {"name": "material", "pbrMetallicRoughness": pbr}
+        (entry if key == "emissiveTexture" else pbr)[key] = {"index": len(textures) - 1}
+    if material.emissiveFactor is not None:
+        entry["emissiveFactor"] = [float(value) for value in material.emissiveFactor]
     mode = material.alphaMode or "OPAQUE"
     if mode != "OPAQUE":
         entry["alphaMode"] = mode

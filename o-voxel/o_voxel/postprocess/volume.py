@@ -13,6 +13,7 @@ from o_voxel.sampling import VoxelIndex
 
 __all__ = ["AttributeVolume"]
 
+_LEAST_GLOW = 1 / 255
 CHUNK = 1 << 19  # points at a time
 # Attribute, value where the layout lacks it, channels.
 _PBR = (("base_color", 0.5, 3), ("metallic", 0.0, 1), ("roughness", 1.0, 1), ("alpha", 1.0, 1))
@@ -69,3 +70,10 @@ class AttributeVolume:
         """Sampled values [H, W, C] as `base_color` [H, W, 3], `metallic`, `roughness`, `alpha` [H, W, 1]."""
         rows = image.reshape(-1, image.shape[-1])
         return {name: self.channel(rows, name, v, width).reshape(*image.shape[:2], width) for name, v, width in _PBR}
+
+    def emissive_map(self, image: np.ndarray) -> np.ndarray | None:
+        """Sampled values [H, W, C] as emission [H, W, 3], or None where nothing glows."""
+        if "emissive" not in self.layout:
+            return None
+        glow = image[..., self.layout["emissive"]]
+        return glow if float(glow.max(initial=0.0)) >= _LEAST_GLOW else None
