@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to `commands`."""
     parser = commands.add_parser(
         "glb", help="voxels -> textured GLB", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Make a textured asset: Y up, facing +Z, one material (base colour, metal, roughness, alpha, glow).",
+        description="Make a textured asset: Y up, facing +Z, one material with base colour, metal, roughness, glow.",
         epilog="example: python -m o_voxel glb chair.vxz chair.glb --faces 50000 --texture-size 1024",
     )  # fmt: skip
     add_batch_arguments(parser, None)
