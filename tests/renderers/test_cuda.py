@@ -63,6 +63,20 @@ def test_textured_assets_are_drawn_alike(name, request):
     assert_same_pictures(cpu, renderer.render(asset.to("cuda"), *camera(), env, use_envmap_bg=True))
 
 
+def test_reduced_precision_of_matrix_products_does_not_move_anything(request):
+    mesh = load_asset(request.config.rootpath / "assets" / "example_mesh" / "car.glb").to_mesh().to("cuda")
+    pictures = []
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        for torch.backends.cuda.matmul.allow_tf32 in (False, True):
+            env = EnvMap(open_environment("forest").cuda())
+            pictures.append(PbrMeshRenderer(OPTIONS).render(mesh, *camera(), env, use_envmap_bg=True))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    for name, picture in pictures[0].items():
+        assert psnr(picture, pictures[1][name]) > 60, name
+
+
 def test_geometry_is_drawn_alike():
     kinds = ["mask", "depth", "normal", "coord", "attr"]
     mesh = ball(1.0)

@@ -89,6 +89,12 @@ def test_dumps_become_normalised_meshes_with_materials():
         mesh_of_dump(broken)
 
 
+def near_plane(camera):
+    """Camera depth where z / w = -1: z_clip = a z + b and w = z."""
+    projection = camera.to_clip.double() @ torch.linalg.inv(camera.extrinsics.double())
+    return float(-projection[2, 3] / (projection[2, 2] + 1))
+
+
 def test_cameras_frame_the_object_and_cut_into_it():
     torch.manual_seed(0)
     cameras = draw_cameras(200, (2.0, 100.0))
@@ -99,11 +105,11 @@ def test_cameras_frame_the_object_and_cut_into_it():
     for camera in cameras[:20]:
         radius = float(camera.extrinsics[:3, 3].norm())
         # The sphere of radius 0.5 touches the sides of the picture: tan(fov / 2) is what asin(0.5 / r) gives.
-        assert float(camera.projection[0, 0]) == pytest.approx(1 / math.tan(math.asin(0.5 / radius)), rel=1e-4)
+        scale = float(camera.to_clip[0, :3].norm())
+        assert scale == pytest.approx(1 / math.tan(math.asin(0.5 / radius)), rel=1e-4)
         clip = camera.clip(torch.zeros(1, 3))[0]
         assert clip[:2].abs().max() < 1e-3 and float(clip[3]) == pytest.approx(radius, rel=1e-4)
-        a, b = float(camera.projection[2, 2]), float(camera.projection[2, 3])
-        near = -b / (a + 1)
+        near = near_plane(camera)
         assert radius - 1 - 1e-2 <= near <= radius + 1e-2
     assert read_radius_range({"radius_range": [3, 4]}) == (3.0, 4.0) and read_radius_range(None) == (2.0, 100.0)
     for bad in ({"radius_range": [0.5, 2]}, {"radius": 2}):
@@ -116,8 +122,7 @@ def test_geometry_pictures_have_published_values():
     vertices, faces = torch.tensor(ball.vertices).float(), torch.tensor(ball.faces).int()
     torch.manual_seed(3)
     camera = draw_cameras(1, (2.0, 2.001))[0]
-    a, b = float(camera.projection[2, 2]), float(camera.projection[2, 3])
-    near = -b / (a + 1)
+    near = near_plane(camera)
     picture = render_geometry(vertices, faces, camera, 64)
     assert picture.shape == (5, 64, 64)
     mask, depth, normal = picture[0], picture[1], picture[2:]

@@ -18,6 +18,7 @@ __all__ = [
     "intrinsics_from_fov",
     "intrinsics_to_projection",
     "orbit_eye",
+    "transform_points",
 ]
 
 
@@ -96,6 +97,18 @@ def image_rays(extrinsics: Tensor, intrinsics: Tensor, resolution: int) -> tuple
     rotation, translation = extrinsics[:3, :3], extrinsics[:3, 3]
     centres = (torch.arange(resolution, dtype=extrinsics.dtype, device=extrinsics.device) + 0.5) / resolution
     v, u = torch.meshgrid(centres, centres, indexing="ij")
-    pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)  # [H, W, 3]
-    directions = pixels @ torch.linalg.inv(intrinsics.to(extrinsics) @ rotation).T
-    return -(rotation.T @ translation), directions
+    pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1).reshape(-1, 3)
+    rotation, translation = (m.detach().cpu().double() for m in (rotation, translation))
+    to_world = torch.linalg.inv(intrinsics.detach().cpu().double() @ rotation).to(pixels)
+    directions = transform_points(pixels, to_world).reshape(resolution, resolution, 3)
+    return (-(rotation.T @ translation)).to(pixels), directions
+
+
+def transform_points(points: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Tensor:
+    """`points [n, 3] @ matrix[:, :3].T + offset` for `matrix [C, 3]`, in the full precision of the points.
+
+    Matrix products on a GPU may round their factors to 10 bits (TF32), too coarse for positions. Differentiable.
+    """
+    x, y, z = points[:, 0:1], points[:, 1:2], points[:, 2:3]
+    out = torch.addcmul(torch.addcmul(x * matrix[:, 0], y, matrix[:, 1]), z, matrix[:, 2])
+    return out if offset is None else out + offset

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from .cameras import transform_points
 from .color import Transfer, decode
 from .env_map import EnvMap
 from .surface import View, spread
@@ -59,8 +60,8 @@ class Layers:
     ) -> None:
         """Composite one layer behind what is there."""
         rotation = self._view.extrinsics[:3, :3]
-        camera_normal = normal @ rotation.T
-        z = (point @ rotation[2] + self._view.extrinsics[2, 3])[:, None]
+        camera_normal = transform_points(normal, rotation)
+        z = transform_points(point, rotation[2:], self._view.extrinsics[2:3, 3])
         albedo = decode(attrs[:, 0:3], self._transfer)
         ks = torch.stack([torch.zeros_like(attrs[:, 4]), attrs[:, 4], attrs[:, 3]], dim=1)
         weight = attrs[:, 5:6] if self._empty else (1 - self.opacity[sample]) * attrs[:, 5:6]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trellis2.representations import Mesh, MeshWithPbrMaterial, MeshWithVoxel
 
+from .cameras import transform_points
 from .materials import make_material_table
 from .options import AttrDict, make_options
 from .surface import (
@@ -139,13 +140,13 @@ class MeshRenderer:
             if name == "mask":
                 out.mask = mean(torch.ones_like(point[:, :1]))[..., 0]
             elif name == "depth":
-                out.depth = image((point @ view.extrinsics[2, :3] + view.extrinsics[2, 3])[:, None])[0]
+                out.depth = image(transform_points(point, view.extrinsics[2:3], view.extrinsics[2:3, 3]))[0]
             elif name == "coord":
                 out.coord = image(point)
             elif name == "normal":
                 normal = face_normals(vertices, mesh.faces)[hits.face]
                 away = ((point - view.eye) * normal).sum(-1, keepdim=True) > 0
-                normal = torch.where(away, -normal, normal) @ view.extrinsics[:3, :3].T
+                normal = transform_points(torch.where(away, -normal, normal), view.extrinsics[:3])
                 out.normal = mean(camera_normal_to_color(normal, options.normal_convention), 0.5).permute(2, 0, 1)
             else:
                 out.update(_attributes(mesh, hits, image, attribute_image))

@@ -15,7 +15,7 @@ from torch import Tensor
 from trellis2.representations import MeshWithPbrMaterial, MeshWithVoxel, PbrMaterial
 
 from .ambient_occlusion import ambient_occlusion
-from .cameras import image_rays
+from .cameras import image_rays, transform_points
 from .color import tone_map
 from .corner_normals import corner_normals
 from .env_map import EnvMap
@@ -201,8 +201,9 @@ class PbrMeshRenderer:
             normals = kept[2]
         if normals is None or transformation is None:
             return normals
-        linear = transformation.to(normals)[:3, :3]
-        return normals @ torch.linalg.inv(linear)  # rows times inverse: cofactors turn normals
+        # Normals turn by the inverse transpose.
+        inverse = torch.linalg.inv(transformation.detach().cpu().double()[:3, :3]).T.to(normals)
+        return transform_points(normals.reshape(-1, 3), inverse).reshape(-1, 3, 3)
 
     def _finish(
         self,

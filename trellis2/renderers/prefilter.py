@@ -73,7 +73,13 @@ def filter_panorama(image: Tensor, height: int, roughness: float | None) -> Tens
     """
     source = torch.fft.rfft(reduce_panorama(image, height), dim=1).permute(1, 0, 2)  # [M, H, 3]
     parts = torch.view_as_real(source.contiguous()).flatten(2)  # [M, H, 6]
-    mixed = torch.bmm(_lobe_matrices(height, roughness, image.device), parts)
+    matrices = _lobe_matrices(height, roughness, image.device)
+    reduced = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False  # a sun would leave ripples all around
+    try:
+        mixed = torch.bmm(matrices, parts)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = reduced
     spectrum = torch.view_as_complex(mixed.unflatten(2, (3, 2)).contiguous()).permute(1, 0, 2)  # [H, M, 3]
     return torch.fft.irfft(spectrum, n=2 * height, dim=1).clamp_min(0)
 

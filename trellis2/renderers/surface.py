@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cameras import intrinsics_to_projection
+from .cameras import intrinsics_to_projection, transform_points
 
 __all__ = [
     "Hits",
@@ -46,12 +46,9 @@ class View:
     extrinsics: Tensor  # [4, 4] float32
     intrinsics: Tensor  # [3, 3] float32
     projection: Tensor  # [4, 4] float32
+    to_clip: Tensor  # [4, 4] float32, projection times extrinsics
+    eye: Tensor  # [3] float32, camera centre in world space
     size: int  # samples a side
-
-    @property
-    def eye(self) -> Tensor:
-        """Camera centre in world space, [3]."""
-        return -(self.extrinsics[:3, :3].T @ self.extrinsics[:3, 3])
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,11 @@ def check_view(
     intrinsics = intrinsics.detach().to("cpu", torch.float32)
     projection = intrinsics_to_projection(intrinsics, near, far)
     extrinsics = extrinsics.detach().to("cpu", torch.float32)
-    return View(extrinsics.to(device), intrinsics.to(device), projection.to(device), size)
+    to_clip = (projection.double() @ extrinsics.double()).float()
+    eye = -(extrinsics[:3, :3].double().T @ extrinsics[:3, 3].double()).float()
+    return View(
+        extrinsics.to(device), intrinsics.to(device), projection.to(device), to_clip.to(device), eye.to(device), size
+    )
 
 
 def moved_vertices(vertices: Tensor, transformation: Tensor | None) -> Tensor:
@@ -86,13 +87,12 @@ def moved_vertices(vertices: Tensor, transformation: Tensor | None) -> Tensor:
     if transformation is None:
         return vertices
     matrix = transformation.to(vertices)
-    return torch.addmm(matrix[:3, 3], vertices, matrix[:3, :3].T)
+    return transform_points(vertices, matrix[:3], matrix[:3, 3])
 
 
 def project(vertices: Tensor, view: View) -> Tensor:
     """Clip-space positions `[V, 4]` of world `vertices [V, 3]`."""
-    matrix = view.projection @ view.extrinsics
-    return torch.addmm(matrix[:, 3], vertices, matrix[:, :3].T)
+    return transform_points(vertices, view.to_clip, view.to_clip[:, 3])
 
 
 def peel(

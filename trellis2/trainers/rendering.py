@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..renderers.cameras import extrinsics_look_at, intrinsics_from_fov, intrinsics_to_projection
+from ..renderers.cameras import extrinsics_look_at, intrinsics_from_fov, intrinsics_to_projection, transform_points
 from ..utils.loss_utils import lpips, ssim
 
 __all__ = [
@@ -34,15 +34,14 @@ class Camera:
     """World to camera and to clip space."""
 
     extrinsics: Tensor  # [4, 4] float32
-    projection: Tensor  # [4, 4] float32
+    to_clip: Tensor  # [4, 4] float32, projection times extrinsics
 
     def to(self, device: torch.device | str) -> Camera:
-        return Camera(self.extrinsics.to(device), self.projection.to(device))
+        return Camera(self.extrinsics.to(device), self.to_clip.to(device))
 
     def clip(self, vertices: Tensor) -> Tensor:
         """Clip-space positions `[V, 4]` of world `vertices [V, 3]`."""
-        matrix = self.projection @ self.extrinsics
-        return vertices @ matrix[:, :3].T + matrix[:, 3]
+        return transform_points(vertices, self.to_clip, self.to_clip[:, 3])
 
 
 def read_radius_range(config: Mapping[str, Any] | None) -> tuple[float, float]:
@@ -74,7 +73,8 @@ def draw_cameras(count: int, radius_range: tuple[float, float]) -> list[Camera]:
         near = radius - 1 + cut
         intrinsics = intrinsics_from_fov(2 * math.asin(0.5 / radius))
         extrinsics = extrinsics_look_at(eye, torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
-        cameras.append(Camera(extrinsics, intrinsics_to_projection(intrinsics, near, near + 2)))
+        projection = intrinsics_to_projection(intrinsics, near, near + 2)
+        cameras.append(Camera(extrinsics, (projection.double() @ extrinsics.double()).float()))
     return cameras
 
 
@@ -94,7 +94,7 @@ def render_geometry(vertices: Tensor, faces: Tensor, camera: Camera, resolution:
     clip = camera.clip(vertices)
     rast = rasterize(clip, faces, (resolution, resolution))  # [1, R, R, 4]
     covered = (rast[..., 3:] != 0).to(vertices.dtype)
-    seen = vertices @ camera.extrinsics[:3, :3].T + camera.extrinsics[:3, 3]  # camera space
+    seen = transform_points(vertices, camera.extrinsics[:3], camera.extrinsics[:3, 3])  # camera space
     depth = interpolate(seen[:, 2:].contiguous(), rast, faces)
     corners = seen[faces.long()]  # [F, 3, 3]
     normal = F.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=1)
