@@ -65,10 +65,14 @@ def _normal(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.stack(parts, 1)
 
 
-def _unit_normal(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Unit normals of triangles [L, 3]; zero where a triangle has no area."""
-    normal = _normal(a, b, c)
-    return normal / _dot(normal, normal).sqrt().clamp(min=torch.finfo(normal.dtype).tiny)[:, None]
+def _flatness(a: Tensor, b: Tensor) -> Tensor:
+    """Square of the cosine between normals [L, 3], with its sign; zero where a triangle has no area.
+
+    No square roots: `torch.sqrt` is not correctly rounded everywhere.
+    """
+    tiny = torch.finfo(a.dtype).tiny
+    product = _dot(a, b)
+    return product / _dot(a, a).clamp(min=tiny) * (product.abs() / _dot(b, b).clamp(min=tiny))
 
 
 def _cut_along_02(quads: Tensor, corners: Tensor, weight: Tensor | None, split: Split) -> Tensor:
@@ -81,8 +85,8 @@ def _cut_along_02(quads: Tensor, corners: Tensor, weight: Tensor | None, split: 
     if split == "published":  # the published comparison sees twice the same triangle, and then one without area
         normal = _normal(p0, p1, p2)
         return _dot(normal, normal) > 0
-    flat_02 = _dot(_unit_normal(p0, p1, p2), _unit_normal(p0, p2, p3))
-    flat_13 = _dot(_unit_normal(p0, p1, p3), _unit_normal(p3, p1, p2))
+    flat_02 = _flatness(_normal(p0, p1, p2), _normal(p0, p2, p3))
+    flat_13 = _flatness(_normal(p0, p1, p3), _normal(p3, p1, p2))
     return flat_02 >= flat_13
 
 

@@ -12,7 +12,7 @@ namespace ovoxel {
 
 enum class Split : int32_t {
     kWeight,     // along q0-q2 where w0 w2 > w1 w3
-    kFlatter,    // along the diagonal whose two triangles have the larger cosine between their normals
+    kFlatter,    // along the diagonal whose two triangles lie flatter: larger cosine between their normals
     kPublished,  // along q0-q2 unless q0 q1 q2 has no area
 };
 
@@ -115,14 +115,14 @@ OVOXEL_HD inline void areaNormal(const T* a, const T* b, const T* c, T (&out)[3]
     }
 }
 
-// Zero where the triangle has no area.
+// How flat two triangles with normals a and b lie: the square of the cosine with its sign, 0 where one has no area.
+// No square roots: not every library rounds them alike.
 template <class T>
-OVOXEL_HD inline void unitNormal(const T* a, const T* b, const T* c, T (&out)[3]) {
-    areaNormal(a, b, c, out);
+OVOXEL_HD inline T flatness(const T (&a)[3], const T (&b)[3]) {
     const T tiny = sizeof(T) == 8 ? static_cast<T>(2.2250738585072014e-308) : static_cast<T>(1.1754943508222875e-38);
-    const T length = sqrt(dot3(out, out));
-    const T divisor = length < tiny ? tiny : length;
-    for (int k = 0; k < 3; ++k) out[k] /= divisor;
+    const T product = dot3(a, b), size = product < 0 ? -product : product;
+    const T squareA = dot3(a, a), squareB = dot3(b, b);
+    return product / (squareA < tiny ? tiny : squareA) * (size / (squareB < tiny ? tiny : squareB));
 }
 
 // True to cut the quad along q0-q2.
@@ -136,12 +136,12 @@ OVOXEL_HD inline bool cutAlong02(Split split, const int32_t* quad, const T* vert
         areaNormal(p[0], p[1], p[2], first);
         return dot3(first, first) > 0;
     }
-    unitNormal(p[0], p[1], p[2], first);
-    unitNormal(p[0], p[2], p[3], second);
-    const T along02 = dot3(first, second);
-    unitNormal(p[0], p[1], p[3], first);
-    unitNormal(p[3], p[1], p[2], second);
-    return along02 >= dot3(first, second);
+    areaNormal(p[0], p[1], p[2], first);
+    areaNormal(p[0], p[2], p[3], second);
+    const T along02 = flatness(first, second);
+    areaNormal(p[0], p[1], p[3], first);
+    areaNormal(p[3], p[1], p[2], second);
+    return along02 >= flatness(first, second);
 }
 
 // Corner of the quad at place k (0 to 5) of its two triangles.
