@@ -228,7 +228,7 @@ needs_cuda = pytest.mark.skipif(
         (1, 1, torch.float32),
         (500, 8, torch.float64),
         (3000, (2048, 3, 4), torch.float32),
-        (3_000_000, 130, torch.float32),  # more than 2^20 rows
+        (2_000_000, 120, torch.float32),  # more than 2^20 rows
     ],
 )
 def test_cuda_equals_cpu_bit_by_bit(form, voxels, count, dtype):
