@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from trellis2.ops import conv_tuning
-from trellis2.ops.conv_configs import ConvProblem, Recipe, conv_candidates, conv_recipe, weight_grad_candidates
+from trellis2.ops.conv_configs import (
+    ConvProblem,
+    Recipe,
+    conv_candidates,
+    conv_recipe,
+    weight_grad_candidates,
+    weight_grad_chunk,
+)
 from trellis2.ops.conv_tuning import choose, problem_key
 
 CUDA = torch.device("cuda")
@@ -46,9 +53,18 @@ def test_every_gpu_has_a_shipped_choice_for_every_shape(capability, dtype):
 def test_the_recipe_splits_sums_where_programs_or_pure_tiles_are_few():
     assert conv_recipe(problem()) == Recipe(1, 1)
     assert conv_recipe(problem(16_842, 1024, 1024)) == Recipe(3, 1)
+    assert conv_recipe(problem(3_898, 1024, 1024)) == Recipe(1, 1)
     assert conv_recipe(problem(100, 1024, 1024)).slices > 1
     assert conv_recipe(problem(100, 16, 16, volume=1)) == Recipe(1, 1)
     assert conv_recipe(problem(16_842, 1024, 512, kind="children")) == Recipe(1, 1)
+
+
+def test_chunks_of_the_weight_gradient_follow_from_the_shape():
+    pairs = problem(4_127_000, kind="weight_grad")
+    assert 16_000 < weight_grad_chunk(pairs) < 17_000
+    assert {c.chunk for c in weight_grad_candidates(pairs, (9, 0), True)} == {weight_grad_chunk(pairs)}
+    assert weight_grad_chunk(problem(0, kind="weight_grad")) == 4096
+    assert weight_grad_chunk(problem(1 << 40, kind="weight_grad")) == 65536
 
 
 def test_nothing_is_timed_unless_asked(table):

@@ -13,6 +13,7 @@ import torch
 
 from trellis2.ops import backends
 from trellis2.ops.child_conv import add_child_skip_, add_child_skip_reference, child_cells, sparse_conv3d_children
+from trellis2.ops.child_coords import child_coords, child_coords_reference
 from trellis2.ops.neighbor_map import build_neighbor_map, find_neighbors, refine_neighbors
 from trellis2.ops.neighborhood import Neighborhood
 from trellis2.ops.sparse_conv import sparse_conv3d
@@ -154,6 +155,16 @@ def test_kernel_makes_the_channels_of_the_children_that_exist(ci, co):
     out = sparse_conv3d_children(feats, weight, bias, hood, cells, len(parents))
     wide = oracle(feats, weight, bias, coords).view(len(coords), 8, co)
     assert relative(out, wide[parents, places]) <= TOLERANCE[torch.float32]
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_kernel_names_the_coordinates_of_children(factor):
+    g = torch.Generator().manual_seed(11)
+    coords = voxels(g, [4, 3, 5], 2, 0.5)
+    parents, places = torch.nonzero(torch.rand(len(coords), factor**3, generator=g).to(DEVICE) < 0.3, as_tuple=True)
+    expected = child_coords_reference(coords, parents, places, factor)
+    assert torch.equal(child_coords(coords, parents, places, factor), expected)
+    assert child_coords(coords, parents[:0], places[:0], factor).shape == (0, 4)
 
 
 def test_kernel_adds_the_skip_of_children():

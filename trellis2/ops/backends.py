@@ -39,6 +39,7 @@ REFERENCE = "reference"
 _PROVIDERS = (
     "trellis2.ops.attention",
     "trellis2.ops.child_conv",
+    "trellis2.ops.child_coords",
     "trellis2.ops.fused_mlp",
     "trellis2.ops.fused_norm",
     "trellis2.ops.fused_rope",

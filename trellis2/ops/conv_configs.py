@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 
 __all__ = [
-    "WEIGHT_GRAD_CHUNK",
     "ConvConfig",
     "ConvProblem",
     "Recipe",
@@ -19,6 +18,7 @@ __all__ = [
     "conv_candidates",
     "conv_recipe",
     "weight_grad_candidates",
+    "weight_grad_chunk",
 ]
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -26,8 +26,6 @@ _SHARED_BYTES = {(8, 0): 163 << 10, (8, 6): 99 << 10, (8, 7): 163 << 10, (8, 9):
 """Shared memory of a block, by compute capability; 227 KiB from 9.0 to 11, 99 KiB for the unknown."""
 _REFERENCE_PROGRAMS = 132
 """Programs that the recipe aims to have at least; a constant, so that the recipe is the same on every device."""
-WEIGHT_GRAD_CHUNK = 16384
-"""Pairs of rows whose products are summed before they are added to those of other chunks."""
 
 
 class ConvProblem(NamedTuple):
@@ -59,7 +57,7 @@ class ConvConfig(NamedTuple):
     groups: int = 1
     slices: int = 1
     tma: bool = False  # weights through bulk tensor copies
-    cache: str = ""  # cache modifier of the gather
+    cache: str = ""  # cache modifier of the stores of the result
     hopper: bool = False  # the kernel with warps of their own for copies; bm is the rows of both its consumers
 
 
@@ -71,7 +69,7 @@ class WeightGradConfig(NamedTuple):
     bk: int
     stages: int
     warps: int
-    chunk: int = WEIGHT_GRAD_CHUNK
+    chunk: int = 16384  # pairs summed in one go; the sums of the chunks of a tap are added in their order
     hopper: bool = False  # the kernel with warps of their own for copies; bm is what both its consumers make
 
 
@@ -85,7 +83,7 @@ def conv_recipe(problem: ConvProblem) -> Recipe:
     if problem.kind == "children":
         return Recipe()
     groups = 1
-    if problem.volume == 27 and problem.ck >= 512 and 2048 <= problem.rows <= 131072:
+    if problem.volume == 27 and problem.ck >= 512 and problem.rows <= 131072 and problem.rows * problem.ck >= 1 << 24:
         groups = 3
     programs = -(-problem.rows // 128) * -(-problem.cn // 256) * groups
     depth = problem.volume * -(-problem.ck // 64) // groups  # steps of the sum
@@ -93,6 +91,13 @@ def conv_recipe(problem: ConvProblem) -> Recipe:
     while slices < 8 and 2 * slices * programs <= _REFERENCE_PROGRAMS and depth >= 16 * slices:
         slices *= 2
     return Recipe(groups, slices)
+
+
+def weight_grad_chunk(problem: ConvProblem) -> int:
+    """Pairs of a chunk, so that all chunks make about four programs for each that the recipe aims at."""
+    tiles = -(-problem.cn // 256) * -(-problem.ck // 128)
+    items = max(problem.volume, 4 * _REFERENCE_PROGRAMS // tiles) - problem.volume // 2
+    return min(max(-(-problem.rows // max(1, items)), 4096), 65536)
 
 
 def _shared_bytes(capability: tuple[int, int]) -> int:
@@ -149,8 +154,8 @@ def conv_candidates(
 def _hopper_candidates(bn: int) -> list[ConvConfig]:
     if bn == 256:
         return [
+            ConvConfig(128, 256, 64, 3, 4, hopper=True),
             ConvConfig(128, 256, 64, 4, 4, hopper=True),
-            ConvConfig(256, 128, 64, 4, 4, hopper=True),
         ]
     if bn == 128:
         return [
@@ -164,8 +169,9 @@ def weight_grad_candidates(
     problem: ConvProblem, capability: tuple[int, int], hopper: bool = False
 ) -> list[WeightGradConfig]:
     """Tile sizes worth trying for weight gradients [Cn, Ck], the shipped choice first."""
+    chunk = weight_grad_chunk(problem)
     if problem.dtype not in _HALF:
-        return [WeightGradConfig(_power(problem.cn, 16, 64), _power(problem.ck, 16, 64), 32, 2, 4)]
+        return [WeightGradConfig(_power(problem.cn, 16, 64), _power(problem.ck, 16, 64), 32, 2, 4, chunk)]
     bm, bn = _power(problem.cn, 16, 128), _power(problem.ck, 16, 128)
     found = []
     if hopper and bm == 128:
@@ -179,4 +185,4 @@ def weight_grad_candidates(
         WeightGradConfig(min(bm, 64), min(bn, 64), 32, 3, 4),
     ]
     limit = _shared_bytes(capability)
-    return [c for c in dict.fromkeys(found) if c.hopper or _ring_bytes(c, 2) <= limit]
+    return [c._replace(chunk=chunk) for c in dict.fromkeys(found) if c.hopper or _ring_bytes(c, 2) <= limit]

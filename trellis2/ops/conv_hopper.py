@@ -93,6 +93,7 @@ def launch_hopper(
         HAS_BIAS=bias is not None,
         PARTIAL=cfg.groups > 1,
         CHILDREN=places is not None,
+        CACHE=cfg.cache,
         PRODUCER_WARPS=cfg.warps,
         CONSUMER_REGISTERS=208 if cfg.warps == 4 else 200,
         PRODUCER_REGISTERS=88 if cfg.warps == 4 else 56,

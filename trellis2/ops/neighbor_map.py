@@ -145,7 +145,7 @@ def _run_hashed(coords: Tensor, kernel_size: tuple[int, ...], dilation: tuple[in
     from .triton_neighbors import build_hashed
 
     table, masks, status = build_hashed(coords.int())
-    if int(status):
+    if int(status) != -1:
         return _run_sorted(coords, kernel_size, dilation)  # which raises, and says what is wrong
     return Neighborhood(table, masks)
 

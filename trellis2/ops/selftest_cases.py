@@ -287,6 +287,16 @@ def _conv_children(size: int, channels: tuple[int, int], dtype: torch.dtype) -> 
     return prepare
 
 
+def _child_coords(size: int, factor: int) -> Any:
+    def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        coords = _surface(size, device, 2)
+        bits = torch.rand(coords.shape[0], factor**3, generator=_generator(9)).to(device) < 4 / factor**3
+        parents, places = torch.nonzero(bits, as_tuple=True)
+        return lambda run: {"coordinates": run(coords, parents, places, factor)}
+
+    return prepare
+
+
 def _child_skip(size: int, channels: tuple[int, int], dtype: torch.dtype) -> Any:
     def prepare(device: torch.device) -> Callable[[Run], Outputs]:
         coords = _surface(size, device)
@@ -416,6 +426,11 @@ CASES: dict[str, list[Case]] = {
         _typed("128 to 64 channels", False, _F16, _conv_children(16, (128, 64), _F16)),
         _typed("20 to 12 channels", False, _F32, _conv_children(12, (20, 12), _F32)),
         _typed("more than 2²⁰ rows", True, _F16, _conv_children(300, (128, 64), _F16)),
+    ],
+    "child_coords": [
+        Case("halves", False, EXACT, _child_coords(16, 2)),
+        Case("thirds", False, EXACT, _child_coords(12, 3)),
+        Case("more than 2²⁰ rows", True, EXACT, _child_coords(216, 2)),
     ],
     "child_skip": [
         _typed("small", False, _F16, _child_skip(20, (64, 32), _F16)),

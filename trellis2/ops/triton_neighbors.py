@@ -19,6 +19,7 @@ from .triton_kernels.neighbor_order import (
     arrange_kernel,
     count_children_kernel,
     place_children_kernel,
+    schedule_kernel,
     sort_keys_kernel,
     tile_taps_kernel,
 )
@@ -28,7 +29,7 @@ __all__ = ["arrange", "arrange_children", "build_from_parents", "build_hashed", 
 
 _WINDOW_BITS = 5
 _CHILD_ROWS = 256
-_SCHEDULED_TILES = 8192
+_SCHEDULED_TILES = 1024
 """Up to so many tiles the order in which they are taken matters more than where their rows lie."""
 FEATURE_ROWS = 131072
 """Rows up to which they are sorted by what of the kernel's sides and edges is empty."""
@@ -57,15 +58,14 @@ _SINGLES = (4, 22, 10, 16, 12, 14, 0, 2, 6, 8, 18, 20, 24)
 def build_hashed(coords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """3³ map of coords [N, 4] int32 by hashing 2³ blocks.
 
-    Returns the table [N, 27] int32, masks [N] int32, and a status [1] int32 on the device: bit 0 set when coordinates
-    lie outside [0, 32768), bit 1 when a voxel is there twice; the map is meaningless then.
+    Returns the table [N, 27] int32, masks [N] int32, and a status [1] int32 on the device: −1 if all is well, bit 0
+    clear when coordinates lie outside [0, 32768), bit 1 clear when a voxel is there twice; the map is meaningless then.
     """
     num_rows, device = coords.shape[0], coords.device
     coords = coords.contiguous()
     slots = triton.next_power_of_2(max(64, num_rows + num_rows // 2))
-    table = torch.full((slots,), -1, dtype=torch.int32, device=device)
-    cells = torch.full((num_rows, 8), -1, dtype=torch.int32, device=device)
-    status = torch.zeros(1, dtype=torch.int32, device=device)
+    scratch = torch.full((slots + 8 * num_rows + 1,), -1, dtype=torch.int32, device=device)
+    cells, table, status = scratch[: 8 * num_rows].view(num_rows, 8), scratch[8 * num_rows : -1], scratch[-1:]
     links = torch.empty((num_rows, 8), dtype=torch.int32, device=device)
     keys = torch.empty(num_rows, dtype=torch.int64, device=device)
     block_keys_kernel[(triton.cdiv(num_rows, 1024),)](coords, keys, num_rows, BLOCK=1024)
@@ -134,7 +134,8 @@ def _permutation(hood: Neighborhood, groups: int) -> Tensor:
         BLOCK=1024,
     )
     # Ties keep the order of the rows: the arrangement does not depend on the sorting algorithm.
-    return torch.stack([torch.sort(keys[g], stable=True).indices for g in range(groups)])
+    orders = [torch.sort(keys[g], stable=True).indices for g in range(groups)]
+    return orders[0][None] if groups == 1 else torch.stack(orders)
 
 
 def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
@@ -174,7 +175,10 @@ def _heaviest_first(counts: Tensor) -> Tensor | None:
     """counts [G, tiles] of active taps -> tiles from the longest list to the shortest [G, tiles] int32."""
     if counts.shape[1] > _SCHEDULED_TILES:
         return None
-    return torch.sort(counts, dim=1, descending=True, stable=True).indices.int()
+    groups, tiles = counts.shape
+    schedule = torch.empty_like(counts)
+    schedule_kernel[(triton.cdiv(tiles, 64), groups)](counts, schedule, tiles, BLOCK=64, OTHERS=128)
+    return schedule
 
 
 def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile: int) -> Arrangement:

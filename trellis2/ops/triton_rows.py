@@ -6,10 +6,16 @@ import torch
 import triton
 from torch import Tensor
 
-from .triton_kernels.row_mlp import child_skip_kernel, norm_linear_kernel, norm_mlp_kernel, norm_silu_kernel
+from .triton_kernels.row_mlp import (
+    child_coords_kernel,
+    child_skip_kernel,
+    norm_linear_kernel,
+    norm_mlp_kernel,
+    norm_silu_kernel,
+)
 from .triton_support import on_device
 
-__all__ = ["launch_child_skip", "launch_norm_linear", "launch_norm_mlp", "launch_norm_silu"]
+__all__ = ["launch_child_coords", "launch_child_skip", "launch_norm_linear", "launch_norm_mlp", "launch_norm_silu"]
 
 
 def launch_norm_silu(
@@ -53,10 +59,10 @@ def launch_norm_mlp(
     eps: float,
     out: Tensor | None = None,
     *,
-    block_rows: int = 128,
-    block_hidden: int = 64,
+    block_rows: int = 64,
+    block_hidden: int = 32,
     stages: int = 3,
-    warps: int = 8,
+    warps: int = 4,
 ) -> Tensor:
     """residual + MLP(layer norm(h)) for C a power of two; see `row_mlp.norm_mlp`."""
     h, residual = h.contiguous(), residual.contiguous()
@@ -99,8 +105,8 @@ def launch_child_skip(out: Tensor, feats: Tensor, parents: Tensor, places: Tenso
         child_skip_kernel[(triton.cdiv(num_rows, rows),)](
             out,
             feats,
-            parents,
-            places,
+            parents.contiguous(),
+            places.contiguous(),
             num_rows,
             feats.shape[1],
             channels,
@@ -136,4 +142,16 @@ def launch_norm_linear(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtyp
             BLOCK_K=triton.next_power_of_2(outputs),
             num_warps=4,
         )
+    return out
+
+
+def launch_child_coords(coords: Tensor, idx: Tensor, subidx: Tensor, factor: int) -> Tensor:
+    """See `child_coords.child_coords`."""
+    num_rows = idx.shape[0]
+    out = torch.empty((num_rows, 4), dtype=torch.int32, device=coords.device)
+    if num_rows:
+        with on_device(coords):
+            child_coords_kernel[(triton.cdiv(num_rows, 512),)](
+                coords.contiguous(), idx.contiguous(), subidx.contiguous(), out, num_rows, factor, BLOCK=512
+            )
     return out

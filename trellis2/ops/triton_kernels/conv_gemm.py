@@ -45,7 +45,7 @@ def conv_gemm_kernel(
     EVEN_N: tl.constexpr,
     USE_TMA: tl.constexpr,
     PRECISION: tl.constexpr,  # input_precision of tl.dot
-    CACHE: tl.constexpr,  # cache modifier of the gather
+    CACHE: tl.constexpr,  # cache modifier of the stores of the result
     CHILDREN: tl.constexpr = False,  # rows of a tile produce one of several blocks of cn channels each
     ACC: tl.constexpr = tl.float32,
 ):
@@ -92,7 +92,6 @@ def conv_gemm_kernel(
             feats + source.to(tl.int64)[:, None] * ck + (k + offs_k)[None, :],
             mask=present,
             other=0.0,
-            cache_modifier=CACHE,
         )
         if USE_TMA:
             if MIRROR:
@@ -118,7 +117,7 @@ def conv_gemm_kernel(
     else:
         if HAS_BIAS:
             acc += tl.load(bias + w_col, mask=col < cn, other=0.0).to(ACC)[None, :]
-        tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep)
+        tl.store(out + at, acc.to(out.dtype.element_ty), mask=keep, cache_modifier=CACHE)
 
 
 @triton.jit(do_not_specialize=["numel"])

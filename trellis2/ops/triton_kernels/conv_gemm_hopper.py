@@ -154,6 +154,7 @@ def _consume(
     HAS_BIAS: gl.constexpr,
     PARTIAL: gl.constexpr,
     CHILDREN: gl.constexpr,
+    CACHE: gl.constexpr,
 ):
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BN, 16])
     k_steps = ck // BK
@@ -177,20 +178,33 @@ def _consume(
                 mbarrier.arrive(empty.index(at), count=1)
                 step += 1
 
-        col = tile_n * BN + gl.arange(0, BN, layout=gl.SliceLayout(0, mma))
-        position = tile.to(gl.int64) * (BM * CONSUMERS) + WHICH * BM + gl.arange(0, BM, layout=gl.SliceLayout(1, mma))
-        row = gl.load(order + group.to(gl.int64) * num_positions + position)
-        keep = gl.expand_dims(row >= 0, 1)
-        target = out + gl.expand_dims(row.to(gl.int64) * cn, 1) + gl.expand_dims(col, 0)
+        first_row = tile.to(gl.int64) * (BM * CONSUMERS) + WHICH * BM
+        order_at = order + group.to(gl.int64) * num_positions + first_row
         if PARTIAL:
-            gl.store(target + group.to(gl.int64) * num_rows * cn, acc, mask=keep)
+            target = out + group.to(gl.int64) * num_rows * cn
+            _store_rows(target, acc, order_at, cn, tile_n * BN, BM, BN, mma, CACHE)
         else:
             if HAS_BIAS:
-                w_col = col
+                w_col = tile_n * BN + gl.arange(0, BN, layout=gl.SliceLayout(0, mma))
                 if CHILDREN:
-                    w_col = col + gl.load(slots + tile) * cn
+                    w_col += gl.load(slots + tile) * cn
                 acc += gl.expand_dims(gl.load(bias + w_col).to(gl.float32), 0)
-            gl.store(target, acc.to(out.dtype.element_ty), mask=keep)
+            # 16 bytes a thread, neighbouring threads along the row.
+            across: gl.constexpr = BN // 8 if BN < 256 else 32
+            wide: gl.constexpr = gl.BlockedLayout([1, 8], [32 // across, across], [4, 1], [1, 0])
+            narrow = gl.convert_layout(acc.to(out.dtype.element_ty), wide)
+            _store_rows(out, narrow, order_at, cn, tile_n * BN, BM, BN, wide, CACHE)
+
+
+@gluon.jit
+def _store_rows(
+    out, values, order_at, cn, first_col, BM: gl.constexpr, BN: gl.constexpr, layout: gl.constexpr, CACHE: gl.constexpr
+):
+    """Values [BM, BN] to the rows that order_at[0 … BM] names, none to −1."""
+    row = gl.load(order_at + gl.arange(0, BM, layout=gl.SliceLayout(1, layout)))
+    col = first_col + gl.arange(0, BN, layout=gl.SliceLayout(0, layout))
+    target = gl.expand_dims(out + row.to(gl.int64) * cn, 1) + gl.expand_dims(col, 0)
+    gl.store(target, values, mask=gl.expand_dims(row >= 0, 1), cache_modifier=CACHE)
 
 
 @gluon.jit(do_not_specialize=["num_rows", "num_tiles", "num_items"])
@@ -223,6 +237,7 @@ def conv_gemm_hopper_kernel(
     HAS_BIAS: gl.constexpr,
     PARTIAL: gl.constexpr,
     CHILDREN: gl.constexpr,
+    CACHE: gl.constexpr,  # cache modifier of the stores
     PRODUCER_WARPS: gl.constexpr,
     CONSUMER_REGISTERS: gl.constexpr,
     PRODUCER_REGISTERS: gl.constexpr,
@@ -245,12 +260,12 @@ def conv_gemm_hopper_kernel(
             (_consume, (
                 out, bias, order, taps, counts, slots, schedule, num_rows, num_positions, num_tiles, num_items, n_tiles,
                 ck, cn, a_ring, b_ring, full, empty, gl.constexpr(0),
-                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
+                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, HAS_BIAS, PARTIAL, CHILDREN, CACHE,
             )),
             (_consume, (
                 out, bias, order, taps, counts, slots, schedule, num_rows, num_positions, num_tiles, num_items, n_tiles,
                 ck, cn, a_ring, b_ring, full, empty, gl.constexpr(1),
-                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, HAS_BIAS, PARTIAL, CHILDREN,
+                V, BM, BN, BK, STAGES, CONSUMERS, SCHEDULED, MIRROR, HAS_BIAS, PARTIAL, CHILDREN, CACHE,
             )),
             (_produce, (
                 feats, weight, neighbors, taps, counts, places, slots, schedule, num_positions, num_tiles, num_items,

@@ -58,7 +58,7 @@ def insert_blocks_kernel(
     keys,  # [N] int64 block key of every row
     table,  # [slots] int32, filled with −1
     cells,  # [N, 8] int32, filled with −1
-    status,  # [1] int32, zero: bit 0 coordinates out of range, bit 1 a voxel twice
+    status,  # [1] int32, −1: bit 0 is cleared for coordinates out of range, bit 1 for a voxel twice
     num_rows,
     slots,
     BLOCK: tl.constexpr,
@@ -92,7 +92,7 @@ def insert_blocks_kernel(
     twice = (valid & inside & (placed >= 0)).to(tl.int32)
     flags = tl.max(bad, axis=0) + 2 * tl.max(twice, axis=0)
     if flags > 0:
-        tl.atomic_or(status, flags)
+        tl.atomic_and(status, ~flags)
 
 
 @triton.jit(do_not_specialize=["num_rows", "slots"])

@@ -12,6 +12,7 @@ __all__ = [
     "arrange_kernel",
     "count_children_kernel",
     "place_children_kernel",
+    "schedule_kernel",
     "sort_keys_kernel",
     "tile_taps_kernel",
 ]
@@ -178,3 +179,25 @@ def tile_taps_kernel(
     mask = tl.load(masks + row, mask=row >= 0, other=0)
     tap = tl.arange(0, 32)
     _list_taps(_halves((mask[:, None] >> tap[None, :]) & 1, TILE, 32), tap, taps, counts, tile, V)
+
+
+@triton.jit(do_not_specialize=["num_tiles"])
+def schedule_kernel(
+    counts,  # [G, tiles] int32
+    schedule,  # [G, tiles] int32 out: tiles from the largest count to the smallest, equal ones in their order
+    num_tiles,
+    BLOCK: tl.constexpr,
+    OTHERS: tl.constexpr,
+):
+    """Sorting by counting, for a few hundred tiles: the place of a tile is the number of tiles that go before it."""
+    row = tl.program_id(1).to(tl.int64) * num_tiles
+    tile = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    valid = tile < num_tiles
+    count = tl.load(counts + row + tile, mask=valid, other=0)
+    place = tl.zeros((BLOCK,), dtype=tl.int32)
+    for first in range(0, num_tiles, OTHERS):
+        other = first + tl.arange(0, OTHERS)
+        rival = tl.load(counts + row + other, mask=other < num_tiles, other=-1)
+        equal_before = (rival[None, :] == count[:, None]) & (other[None, :] < tile[:, None])
+        place += tl.sum(((rival[None, :] > count[:, None]) | equal_before).to(tl.int32), axis=1)
+    tl.store(schedule + row + place, tile, mask=valid)

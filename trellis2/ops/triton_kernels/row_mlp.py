@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["child_skip_kernel", "norm_linear_kernel", "norm_mlp_kernel", "norm_silu_kernel"]
+__all__ = ["child_coords_kernel", "child_skip_kernel", "norm_linear_kernel", "norm_mlp_kernel", "norm_silu_kernel"]
 
 
 @triton.jit
@@ -144,3 +144,25 @@ def norm_linear_kernel(
     total += tl.load(bias + made, mask=made < K, other=0.0).to(tl.float32)[None, :]
     at = out + row[:, None] * K + made[None, :]
     tl.store(at, total.to(out.dtype.element_ty), mask=(row < num_rows)[:, None] & (made < K)[None, :])
+
+
+@triton.jit(do_not_specialize=["num_rows", "factor"])
+def child_coords_kernel(
+    coords,  # [M, 4] int32
+    parents,  # [T] int64
+    places,  # [T] int64, x fastest
+    out,  # [T, 4] int32
+    num_rows,
+    factor,
+    BLOCK: tl.constexpr,
+):
+    """Coordinates of children on a grid `factor` times finer."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    valid = row < num_rows
+    base = coords + tl.load(parents + row, mask=valid, other=0) * 4
+    place = tl.load(places + row, mask=valid, other=0).to(tl.int32)
+    tl.store(out + row * 4, tl.load(base, mask=valid, other=0), mask=valid)
+    for axis in tl.static_range(3):
+        value = tl.load(base + 1 + axis, mask=valid, other=0) * factor + place % factor
+        tl.store(out + row * 4 + 1 + axis, value, mask=valid)
+        place = place // factor

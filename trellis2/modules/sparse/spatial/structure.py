@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ....ops.child_coords import child_coords
 from ....ops.neighbor_map import pack_coords
 from ..tensor import Scale, SparseTensor
 
@@ -74,10 +75,7 @@ def refine(coords: Tensor, subdivision: Tensor, factor: int) -> FineStructure:
     if subdivision.shape != (coords.shape[0], factor**3):
         raise ValueError(f"subdivision must be [{coords.shape[0]}, {factor**3}], got {tuple(subdivision.shape)}")
     idx, subidx = torch.nonzero(subdivision, as_tuple=True)
-    local = torch.stack([subidx % factor, subidx // factor % factor, subidx // factor**2], dim=1).to(torch.int32)
-    parent = coords.index_select(0, idx)
-    child = torch.cat([parent[:, :1], parent[:, 1:] * factor + local], dim=1)
-    return FineStructure(child, idx, subidx)
+    return FineStructure(child_coords(coords, idx, subidx, factor), idx, subidx)
 
 
 def down_tensor(x: SparseTensor, feats: Tensor, factor: int) -> SparseTensor:
