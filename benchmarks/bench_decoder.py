@@ -19,6 +19,7 @@ from surface_voxels import coarsen, guides, surface_coords
 
 from trellis2.models import SparseUnetVaeDecoder
 from trellis2.modules.sparse import SparseTensor
+from trellis2.ops.conv_tuning import autotuning
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "scvae" / "tex_vae_next_dc_f16c32_fp16.json"
 
@@ -92,7 +93,7 @@ def main() -> None:
             print("NOT FINITE")
         if options.profile:
             profile(model, x, subs)
-    result = {"benchmark": "decoder", **machine(device), "rows": rows}
+    result = {"benchmark": "decoder", **machine(device), "autotuned": autotuning(), "rows": rows}
     if device.type == "cuda":
         result["ceilings"] = gpu_ceilings(device)
     if options.output:

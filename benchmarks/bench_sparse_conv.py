@@ -22,6 +22,7 @@ from surface_voxels import coarsen, surface_coords
 from torch import Tensor
 
 from trellis2.ops import backends
+from trellis2.ops.conv_tuning import autotuning
 from trellis2.ops.neighbor_map import find_neighbors
 from trellis2.ops.sparse_conv import sparse_conv3d
 
@@ -111,6 +112,7 @@ def main() -> None:
         rows.append(row)
     if options.output:
         document = {"benchmark": "sparse_conv", **machine(device), "dtype": options.dtype, "ceilings": ceilings}
+        document["autotuned"] = autotuning()
         write_results(options.output, {**document, "rows": rows})
 
 

@@ -143,7 +143,7 @@ def conv_candidates(
         ConvConfig(64, min(bn, 64), min(bk, 32), 4, 4, tma=tma),
     ]
     if hopper and bn == 64:
-        found[1:1] = _hopper_candidates(bn)
+        found[1:1] = [found[0]._replace(cache=".cs"), *_hopper_candidates(bn)]
     if bn == 256:
         found.insert(1 if not hopper else 3, ConvConfig(128, 256, bk, 7, 8, tma=tma))
     limit = _shared_bytes(capability)
@@ -161,6 +161,7 @@ def _hopper_candidates(bn: int) -> list[ConvConfig]:
         return [
             ConvConfig(256, 128, 64, 4, 8, hopper=True),
             ConvConfig(256, 128, 64, 4, 4, hopper=True),
+            ConvConfig(256, 128, 64, 4, 8, cache=".cs", hopper=True),
         ]
     return [ConvConfig(256, 64, 64, 5, 4, hopper=True)]
 
