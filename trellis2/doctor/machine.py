@@ -36,9 +36,13 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _system() -> tuple[str, ...]:
+    return (platform.system(), platform.machine(), *platform.libc_ver())
+
+
 def versions() -> dict[str, Any]:
     """Versions of what results depend on; None where a package is not installed."""
-    found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    found: dict[str, Any] = {"python": platform.python_version(), "system": " ".join(filter(None, _system()))}
     found |= {name: _version(name) for name in _PACKAGES}
     found |= {"trellis2": trellis2.__version__, "o_voxel": o_voxel.__version__, "torch": torch.__version__}
     found["cuda"] = torch.version.cuda

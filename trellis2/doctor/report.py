@@ -87,7 +87,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"{device['memory_gb']} GB ({device['free_gb']} GB free)"
         )
         lines.append(f"          memory tier '{device['tier']}': {device['tier_meaning']}")
-    lines.append("Operations (* in use; time of the largest case)")
+    lines.append("Operations (* in use; time of one call of the last case)")
     lines += _operation_lines(found)
     core = found["voxel_core"]
     kind = ", CPU threads and CUDA" if core["with_cuda"] else ", CPU threads"
