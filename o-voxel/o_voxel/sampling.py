@@ -66,8 +66,8 @@ class VoxelIndex:
     """Look-up table of voxel coordinates for sampling, made once and used for many calls.
 
     `coords` [N, 4] integer (batch, x, y, z) and `shape` (.., X, Y, Z) are those of `grid_sample_3d`; `batches` is the
-    number of batch items. Voxels outside are never found; of equal rows the first is. Holds 32 bytes a voxel besides the
-    coordinates (int32), on their device.
+    number of batch items. Voxels outside are never found; of equal rows the first is. Holds 32 bytes a voxel besides
+    the coordinates (int32), on their device.
     """
 
     def __init__(self, coords: Tensor, shape: Sequence[int], *, batches: int = 1, backend: Backend = "auto") -> None:
