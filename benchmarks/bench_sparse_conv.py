@@ -3,7 +3,8 @@
     python benchmarks/bench_sparse_conv.py --output benchmarks/results/sparse_conv_h200.json
 
 Coordinates: the 1024³ grid and its 2× coarsenings, C channels in and out. Useful TFLOP/s count the neighbours that are
-there (2·N·occ·C² a pass); GB/s count what must move at least (features once in and out, weights, 4 bytes a pair of the map).
+there (2·N·occ·C² a pass); GB/s count what must move at least: features once in and out, weights, 4 bytes for each pair
+of the map. `TRELLIS2_AUTOTUNE=1` tunes the tiles of each shape first.
 Beside the chosen backend: the plain PyTorch one, and the dense convolution on the bounding grid where it fits.
 """
 

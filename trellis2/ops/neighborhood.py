@@ -66,6 +66,7 @@ class Neighborhood:
         self.whole_rows = table.shape[0] if whole_rows is None else whole_rows
         self._arrangements: dict[tuple[int, int], Arrangement] = {}
         self._pairs: Pairs | None = None
+        self._items: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __getitem__(self, rows: slice) -> Neighborhood:
         """Some rows of the map."""
@@ -117,3 +118,22 @@ class Neighborhood:
 
             self._pairs = list_pairs(self)
         return self._pairs
+
+    def work_items(self, chunk: int) -> tuple[Tensor, Tensor]:
+        """The pairs cut into runs of at most `chunk` of one tap, tap by tap.
+
+        Returns the first pair of each run and one past its last, [2, W] int64, and the first run of each tap,
+        [V + 1] int32.
+        """
+        if chunk not in self._items:
+            runs, first = [], [0]
+            bounds = self.pairs().starts
+            for begin, end in zip(bounds, bounds[1:]):
+                pieces = max(1, -(-(end - begin) // chunk))
+                width = max(1, -(-(end - begin) // pieces))
+                runs += [(at, min(at + width, end)) for at in range(begin, end, width)]
+                first.append(len(runs))
+            table = torch.tensor(runs, dtype=torch.int64).reshape(-1, 2).T.contiguous()
+            taps = torch.tensor(first, dtype=torch.int32)
+            self._items[chunk] = table.to(self.device), taps.to(self.device)
+        return self._items[chunk]

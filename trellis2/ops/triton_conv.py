@@ -206,20 +206,9 @@ def weight_gradient(
         possible = hopper_possible(feats, grad, ci, co, volume)
         run = partial(weight_gradient, grad, feats, hood)
         cfg = choose_weight_grad(problem, feats.device, possible, lambda c: run(config=c))
-    starts: list[int] = []
-    stops: list[int] = []
-    tap_start = [0]
-    for v in range(volume):
-        begin, end = pairs.starts[v], pairs.starts[v + 1]
-        pieces = -(-(end - begin) // cfg.chunk)
-        width = -(-(end - begin) // max(1, pieces))
-        starts += [begin + i * width for i in range(pieces)]
-        stops += [min(begin + (i + 1) * width, end) for i in range(pieces)]
-        tap_start.append(len(starts))
-    items = len(starts)
+    table, taps = hood.work_items(cfg.chunk)
+    items = table.shape[1]
     sums = torch.empty((items, co, ci), dtype=torch.float32, device=feats.device)
-    table = torch.tensor([starts, stops], dtype=torch.int64).to(feats.device, non_blocking=True)
-    taps = torch.tensor(tap_start, dtype=torch.int32).to(feats.device, non_blocking=True)
     if items and cfg.hopper:
         launch_weight_grad_hopper(grad, feats, pairs.rows_out, pairs.rows_in, table, sums, cfg)
     elif items:
