@@ -5,6 +5,7 @@ Letters: N voxels, M rows of the map, V taps, P positions (M rounded up to a til
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -128,7 +129,7 @@ class Neighborhood:
         if chunk not in self._items:
             runs, first = [], [0]
             bounds = self.pairs().starts
-            for begin, end in zip(bounds, bounds[1:]):
+            for begin, end in itertools.pairwise(bounds):
                 pieces = max(1, -(-(end - begin) // chunk))
                 width = max(1, -(-(end - begin) // pieces))
                 runs += [(at, min(at + width, end)) for at in range(begin, end, width)]
