@@ -197,11 +197,10 @@ def build_mips(tex: Tensor, count: int) -> list[Tensor]:
     return chain[1:]
 
 
-def build_mips_grad(shape: Sequence[int], grads: Sequence[Tensor]) -> Tensor:
-    """dL/dtex from the gradients of levels 1, 2, ..., which serve as scratch."""
-    chain = [torch.zeros(*shape, device=grads[0].device), *grads]
-    _core().build_mips_grad(chain, _launch(chain[0]))
-    return chain[0]
+def build_mips_grad(grads: Sequence[Tensor]) -> Tensor:
+    """dL/dtex from the contiguous gradients of levels 0, 1, 2, ...; each is added to the one before, in place."""
+    _core().build_mips_grad(list(grads), _launch(grads[0]))
+    return grads[0]
 
 
 def edge_neighbours(tri: Tensor) -> Tensor:

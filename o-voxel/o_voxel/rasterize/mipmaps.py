@@ -46,9 +46,8 @@ class _BuildMips(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads):
-        return core.build_mips_grad(
-            ctx.shape, [grad.clone(memory_format=torch.contiguous_format) for grad in grads]
-        ), None
+        scratch = [grad.clone(memory_format=torch.contiguous_format) for grad in grads]
+        return core.build_mips_grad([torch.zeros(ctx.shape, device=scratch[0].device), *scratch]), None
 
 
 def build_mips(

@@ -55,22 +55,26 @@ def _check_levels(table: Tensor, mip: MipChain | Sequence[Tensor], limit: int | 
 
 
 class _Texture(torch.autograd.Function):
-    """The compiled look-up."""
+    """The compiled look-up; `num_mips` levels are made from the only one given, or (0) all are given."""
 
     @staticmethod
-    def forward(ctx, uv, uv_da, bias, filter_mode, boundary, *levels):
-        ctx.save_for_backward(uv, uv_da, bias, *levels)
-        ctx.modes = (filter_mode, boundary)
-        return core.texture(levels, uv, uv_da, bias, filter_mode, boundary)
+    def forward(ctx, uv, uv_da, bias, filter_mode, boundary, num_mips, *levels):
+        chain = [*levels, *core.build_mips(levels[0], num_mips)] if num_mips else levels
+        ctx.save_for_backward(uv, uv_da, bias, *chain)
+        ctx.modes = (filter_mode, boundary, num_mips)
+        return core.texture(chain, uv, uv_da, bias, filter_mode, boundary)
 
     @staticmethod
     def backward(ctx, grad):
         uv, uv_da, bias, *levels = ctx.saved_tensors
         need = ctx.needs_input_grad
-        mode, boundary = ctx.modes
-        wanted = (any(need[5:]), need[0], need[1], need[2])
+        mode, boundary, num_mips = ctx.modes
+        wanted = (any(need[6:]), need[0], need[1], need[2])
         to_levels, *grads = core.texture_grad(levels, uv, uv_da, bias, mode, boundary, grad, wanted)
-        return *grads, None, None, *(to_levels if wanted[0] else (None for _ in levels))
+        if wanted[0] and num_mips:
+            core.build_mips_grad(to_levels)
+            to_levels = to_levels[:1]
+        return *grads, None, None, None, *(to_levels if wanted[0] else (None for _ in need[6:]))
 
 
 def texture(
@@ -121,22 +125,24 @@ def texture(
     if use == "nvdiffrast":
         given = mip.levels if isinstance(mip, MipChain) else mip
         return external.texture(table, uv, uv_da, mip_level_bias, given, mode, boundary_mode, max_mip_level)
-    levels = [table]
-    if "mipmap" in mode:
-        levels += (
-            build_mips(table, max_mip_level, backend=backend).levels
-            if mip is None
-            else _check_levels(table, mip, max_mip_level)
-        )
+    levels, num_mips = [table], 0
+    if "mipmap" in mode and mip is not None:
+        levels += _check_levels(table, mip, max_mip_level)
+    elif "mipmap" in mode:
+        num_mips = num_mip_levels(table.shape[1], table.shape[2])
+        num_mips = num_mips if max_mip_level is None else min(num_mips, max_mip_level)
     if use == "native" and table.dtype == uv.dtype == torch.float32:
-        # Without mip levels neither matters.
-        da = uv_da.float() if uv_da is not None and len(levels) > 1 else None
-        bias = mip_level_bias.float() if mip_level_bias is not None and len(levels) > 1 else None
-        if len(levels) == 1 and mode != "nearest":
+        several = num_mips > 0 or len(levels) > 1
+        da = uv_da.float() if uv_da is not None and several else None
+        bias = mip_level_bias.float() if mip_level_bias is not None and several else None
+        if not several and mode != "nearest":
             mode = "linear"
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (uv, da, bias, *levels)):
-            return _Texture.apply(uv, da, bias, mode, boundary_mode, *levels)
-        return core.texture(levels, uv, da, bias, mode, boundary_mode)
+            return _Texture.apply(uv, da, bias, mode, boundary_mode, num_mips, *levels)
+        chain = [*levels, *core.build_mips(table, num_mips)] if num_mips else levels
+        return core.texture(chain, uv, da, bias, mode, boundary_mode)
+    if num_mips:
+        levels += build_mips(table, num_mips, backend=backend).levels
     level = None
     if "mipmap" in mode:
         level = mip_level_reference(table.shape[1], table.shape[2], uv_da, mip_level_bias, len(levels) - 1)

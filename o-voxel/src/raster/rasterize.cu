@@ -56,7 +56,11 @@ struct Drawing {
         const float z = depthAt(plane, px, py);
         if (in.peel && !(z > in.peel[pixel])) return;
         const unsigned long long key = fragmentKey(z, index);
+#ifdef OVOXEL_NO_PREREAD
+        atomicMin(keys + pixel, key);
+#else
         if (key < keys[pixel]) atomicMin(keys + pixel, key);
+#endif
     }
 };
 
@@ -122,23 +126,36 @@ __device__ PixelBox polygonBox(const ScreenPolygon& p, const Viewport& view) {
     return pixelBox(xLow, xHigh, yLow, yHigh, view);
 }
 
-// One thread a listed triangle: reserves the tiles of its bounding box. Place and first tile come from one atomic add,
-// so the entries are sorted by first tile.
+// One thread a listed triangle: reserves the tiles of its bounding box. A warp takes places and first tiles for its
+// lanes by one atomic add, so the entries are sorted by first tile.
 __global__ void __launch_bounds__(128) reserveTilesKernel(Drawing d) {
-    const uint32_t listed = d.counters->listed;
-    for (uint32_t i = blockIdx.x * 128 + threadIdx.x; i < listed; i += gridDim.x * 128) {
-        const uint32_t item = d.list[i];
-        const int64_t pair = d.first + item;
-        Corner corners[3];
-        if (!d.load(pair, d.batchOf(pair), corners)) continue;
-        ScreenPolygon polygon;
-        if (!makePolygon(corners, d.view, polygon)) continue;
-        const PixelBox box = polygonBox(polygon, d.view);
-        if (box.empty()) continue;
-        const uint32_t tilesX = (box.x1 - box.x0) / kTile + 1, tilesY = (box.y1 - box.y0) / kTile + 1;
-        const unsigned long long tiles = static_cast<unsigned long long>(tilesX) * tilesY;
-        const unsigned long long old = atomicAdd(&d.counters->packed, (1ull << kTileBits) + tiles);
-        d.entries[old >> kTileBits] = {static_cast<int64_t>(old & ((1ull << kTileBits) - 1)), item, tilesX};
+    const uint32_t listed = d.counters->listed, lane = threadIdx.x % 32;
+    for (uint32_t base = (blockIdx.x * 128 + threadIdx.x) - lane; base < listed; base += gridDim.x * 128) {
+        unsigned long long wanted = 0;  // entries << kTileBits | tiles
+        uint32_t item = 0, tilesX = 0;
+        if (base + lane < listed) {
+            item = d.list[base + lane];
+            const int64_t pair = d.first + item;
+            Corner corners[3];
+            ScreenPolygon polygon;
+            if (d.load(pair, d.batchOf(pair), corners) && makePolygon(corners, d.view, polygon)) {
+                const PixelBox box = polygonBox(polygon, d.view);
+                if (!box.empty()) {
+                    tilesX = (box.x1 - box.x0) / kTile + 1;
+                    const uint32_t tilesY = (box.y1 - box.y0) / kTile + 1;
+                    wanted = (1ull << kTileBits) + static_cast<unsigned long long>(tilesX) * tilesY;
+                }
+            }
+        }
+        unsigned long long through = wanted;  // sum over the lanes up to this one
+        for (int step = 1; step < 32; step *= 2) {
+            const unsigned long long below = __shfl_up_sync(0xffffffffu, through, step);
+            if (lane >= static_cast<uint32_t>(step)) through += below;
+        }
+        unsigned long long first = 0;
+        if (lane == 31) first = atomicAdd(&d.counters->packed, through);
+        first = __shfl_sync(0xffffffffu, first, 31) + through - wanted;
+        if (wanted) d.entries[first >> kTileBits] = {static_cast<int64_t>(first & ((1ull << kTileBits) - 1)), item, tilesX};
     }
 }
 
@@ -285,7 +302,7 @@ void drawTriangles(Workspace& workspace, const RasterInput& in, int64_t firstInd
         checkLaunch("drawing small triangles");
         reserveTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
         checkLaunch("listing large triangles");
-        drawTilesKernel<<<processors * 8, 128, 0, stream>>>(d);
+        drawTilesKernel<<<processors * 5, 128, 0, stream>>>(d);  // as many as fit at a time
         checkLaunch("drawing large triangles");
     }
     workspace.release(entries);

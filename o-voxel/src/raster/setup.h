@@ -171,8 +171,11 @@ OVOXEL_HD inline bool orient(ScreenTriangle& t) {
 }
 
 // Depth plane of the unsnapped triangle: z/w is affine over the screen, sum z_i a_i / sum w_i a_i. The edge functions
-// a_i are taken relative to (nx, ny), a point on the triangle, which keeps small triangles far from the origin exact.
+// a_i are taken relative to the corner (nx, ny), which keeps small triangles exact; brought into the picture, which
+// does the same for triangles with corners far outside of it.
 OVOXEL_HD inline bool depthPlane(const ClipVertex (&v)[3], double nx, double ny, const Viewport& view, DepthPlane& out) {
+    nx = smaller(1.0, larger(-1.0, nx));
+    ny = smaller(1.0, larger(-1.0, ny));
     double x[3], y[3];
     for (int k = 0; k < 3; ++k) {
         x[k] = v[k].x - nx * v[k].w;

@@ -355,11 +355,12 @@ struct DownsampleGrad {
     OVOXEL_HD void texel(int64_t b, int32_t y, int32_t x, int64_t first, int64_t last) const {
         const int32_t w = Downsample::half(step.width), h = Downsample::half(step.height);
         float* target = gradFrom + ((b * step.height + y) * step.width + x) * step.channels;
-        const int tapsY = Downsample::numTaps(step.height), tapsX = Downsample::numTaps(step.width);
-        for (int32_t ty = larger(0, (y - 1) / 2); ty <= y / 2 && ty < h; ++ty)
-            for (int32_t tx = larger(0, (x - 1) / 2); tx <= x / 2 && tx < w; ++tx) {
+        // Only in an odd extent does a texel count in two new ones.
+        const int32_t firstY = step.height % 2 ? larger(0, (y - 1) / 2) : y / 2;
+        const int32_t firstX = step.width % 2 ? larger(0, (x - 1) / 2) : x / 2;
+        for (int32_t ty = firstY; ty <= y / 2 && ty < h; ++ty)
+            for (int32_t tx = firstX; tx <= x / 2 && tx < w; ++tx) {
                 const int j = y - 2 * ty, i = x - 2 * tx;
-                if (j >= tapsY || i >= tapsX) continue;
                 const float share = Downsample::weight(step.height, ty, j) * Downsample::weight(step.width, tx, i);
                 const float* g = gradTo + ((b * h + ty) * w + tx) * step.channels;
                 for (int64_t c = first; c < last; ++c) target[c] += share * g[c];
