@@ -15,7 +15,7 @@ from ...modules.norm import LayerNorm32
 from ...modules.sparse import SparseConv3d, SparseLinear, SparseTensor
 from ...modules.sparse.spatial import SparseChannel2Spatial, SparseSpatial2Channel
 from ...modules.sparse.spatial.spatial2channel import channels_to_children, children_to_channels
-from ...modules.sparse.spatial.structure import coarsen, fine_structure, up_tensor
+from ...modules.sparse.spatial.structure import FineStructure, coarsen, fine_structure, up_tensor
 from ...modules.transformer.checkpointing import run_block
 from ...modules.utils import autocast_active, zero_module
 from ...utils.memory import MemoryBudget
@@ -140,17 +140,26 @@ class SparseResBlockC2S3d(nn.Module):
         h = h.replace(h.feats + skip)
         return (h, subdiv) if self.pred_subdiv else h
 
-    def _values(self, x: SparseTensor, subdiv: SparseTensor | None, budget: MemoryBudget | None, finish: Finish) -> Any:
+    def _values(
+        self,
+        x: SparseTensor,
+        subdiv: SparseTensor | None,
+        budget: MemoryBudget | None,
+        finish: Finish,
+        structure: FineStructure | None,
+    ) -> Any:
         """`_forward` without gradients, in chunks of rows, or in tiles where the structure is new and memory short."""
         if self.pred_subdiv:
             subdiv = self.to_subdiv(x)
         known = x.get_spatial_cache("channel2spatial_2") is not None
         rows = None
         if budget is not None and not known and subdiv is not None and len(subdiv.feats) == len(x.feats):
-            children = subdiv.feats > 0
-            rows = tile_rows(self, x, int(children.sum()), budget)
-        if rows is not None:
-            h = c2s_tiles(self, x, children, rows, finish)
+            count = int((subdiv.feats > 0).sum()) if structure is None else structure.idx.shape[0]
+            rows = tile_rows(self, x, count, budget)
+        if rows is not None and subdiv is not None:
+            h = c2s_tiles(self, x, subdiv.feats > 0, rows, finish)
+        elif structure is not None and not known:
+            h = c2s_rows(self, x, structure, False, finish)
         else:
             h = c2s_rows(self, x, *fine_structure(x, subdivision_of(subdiv), 2), finish)
         return (h, subdiv) if self.pred_subdiv else h
@@ -162,14 +171,15 @@ class SparseResBlockC2S3d(nn.Module):
         *,
         budget: MemoryBudget | None = None,
         finish: Finish = None,
+        structure: FineStructure | None = None,
     ) -> Any:
         """feats [M, C] -> [T, out_channels] on the grid twice as fine.
 
         Without gradients: the block stays within `budget` if it can, and `finish`, a function of rows
-        [t, out_channels], is applied to the result.
+        [t, out_channels], is applied to the result; structure: what `subdiv` stands for, if it is known already.
         """
         if values_only(x):
-            return self._values(x, subdiv, budget, finish)
+            return self._values(x, subdiv, budget, finish, structure)
         if finish is not None:
             raise ValueError("finish is for inference without gradients and autocast")
         return run_block(self, x, subdiv)

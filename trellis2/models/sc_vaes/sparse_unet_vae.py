@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...modules import sparse as sp
 from ...modules.norm import layer_norm_32
-from ...modules.sparse.spatial.structure import fine_structure, refine
+from ...modules.sparse.spatial.structure import FineStructure, fine_structure, refine
 from ...modules.streaming import block_weights
 from ...modules.utils import convert_module_to, manual_cast, zero_module
 from ...ops.row_mlp import norm_linear
@@ -226,6 +226,7 @@ class SparseUnetVaeDecoder(_Torso):
         subs: list[sp.SparseTensor] = []
         subs_gt: list[sp.SparseTensor] = []
         finished = False
+        structures = self._guided_structures(h, guide_subs) if bounded else {}
         for i, level in enumerate(self.blocks):
             blocks: list[nn.Module] = list(level.children())
             last = i == len(self.blocks) - 1
@@ -237,7 +238,7 @@ class SparseUnetVaeDecoder(_Torso):
                 subs_gt.append(self._recorded_subdivision(h))
             arguments: dict[str, Any] = {}
             if bounded and isinstance(blocks[-1], SparseResBlockC2S3d):
-                arguments = dict(bounded)
+                arguments = {**bounded, "structure": structures.pop(i, None)}
                 if i == len(self.blocks) - 2 and len(self.blocks[-1]) == 0:  # type: ignore[arg-type]
                     arguments["finish"] = partial(self._head, dtype=x.dtype)
                     finished = True
@@ -252,6 +253,25 @@ class SparseUnetVaeDecoder(_Torso):
         if self.training and self.pred_subdiv:
             return out, subs_gt, subs
         return (out, subs) if return_subs else out
+
+    def _guided_structures(
+        self, h: sp.SparseTensor, guide_subs: Sequence[sp.SparseTensor] | None
+    ) -> dict[int, FineStructure]:
+        """Children of every level that guides name, found before the features are computed.
+
+        Their counts must be known on the host: asked for here, the device does not run dry between levels. Not where
+        memory is bounded, nor beyond a guide that does not fit, which the block then reports.
+        """
+        structures: dict[int, FineStructure] = {}
+        if guide_subs is None or self.memory_budget is not None or h.get_spatial_cache("channel2spatial_2") is not None:
+            return structures
+        coords = h.coords
+        for i, guide in enumerate(guide_subs):
+            if guide.feats.shape != (coords.shape[0], 8):
+                break
+            structures[i] = refine(coords, guide.feats > 0, 2)
+            coords = structures[i].coords
+        return structures
 
     def _head(self, feats: Tensor, dtype: torch.dtype) -> Tensor:
         """Torso output [T, C] -> raw features [T, out_channels] in `dtype`."""
