@@ -34,7 +34,8 @@ from o_voxel.io.svo import decode_octree
 
 READERS = ("vxz", "npz", "ply", "octree")
 LIMIT = 1 << 20  # bytes: the size limit the readers are given
-HANG_SECONDS = 60  # one input; the process is ended
+HANG_SECONDS = 60  # ALARM_EVERY inputs; the process is ended
+ALARM_EVERY = 64
 SLOW_SECONDS = 5.0  # reported as a failure
 TRACE_EVERY = 16  # inputs between those whose memory is traced
 
@@ -93,7 +94,8 @@ def run_slice(
             break
         done += 1
         rng = random.Random(f"{seed}/{reader}/{number}")
-        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+        if done % ALARM_EVERY == 1:
+            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         data = b"" if reader == "octree" else MUTATORS[reader](rng.choice(corpus), rng)
         traced = number % TRACE_EVERY == 0
         if traced:
