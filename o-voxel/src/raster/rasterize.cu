@@ -12,7 +12,7 @@ namespace ovoxel {
 namespace {
 
 #ifndef OVOXEL_SMALL_BOX
-#define OVOXEL_SMALL_BOX 64
+#define OVOXEL_SMALL_BOX 256
 #endif
 constexpr int32_t kSmallBox = OVOXEL_SMALL_BOX;             // pixels of a bounding box that one thread walks
 constexpr int32_t kTile = 32;                 // pixels a side of what a warp draws at a time

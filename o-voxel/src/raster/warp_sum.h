@@ -42,15 +42,13 @@ private:
     template <int N>
     __device__ static void atomicAddPack(float* target, const Pack<N>& value) {
 #if __CUDA_ARCH__ >= 900
-        if constexpr (N == 4) {
+        if constexpr (N == 4)
             atomicAdd(reinterpret_cast<float4*>(target), make_float4(value.v[0], value.v[1], value.v[2], value.v[3]));
-            return;
-        } else if constexpr (N == 2) {
+        else if constexpr (N == 2)
             atomicAdd(reinterpret_cast<float2*>(target), make_float2(value.v[0], value.v[1]));
-            return;
-        }
+        else
 #endif
-        for (int i = 0; i < N; ++i) atomicAdd(target + i, value.v[i]);
+            for (int i = 0; i < N; ++i) atomicAdd(target + i, value.v[i]);
     }
 
     unsigned int active_, rank_, above_;
