@@ -16,7 +16,7 @@ namespace {
 #endif
 constexpr int32_t kSmallBox = OVOXEL_SMALL_BOX;             // pixels of a bounding box that one thread walks
 constexpr int32_t kTile = 32;                 // pixels a side of what a warp draws at a time
-constexpr int64_t kChunk = int64_t{1} << 24;  // triangles of a launch: entries are 24 bits of a packed counter
+constexpr int64_t kChunk = (int64_t{1} << 24) - 1;  // triangles of a launch: entries are 24 bits of a packed counter
 constexpr int kTileBits = 40;
 
 struct Counters {
@@ -286,7 +286,9 @@ void drawTriangles(Workspace& workspace, const RasterInput& in, int64_t firstInd
     const int64_t pairs = in.batch * in.numTriangles;
     if (pairs == 0) return;
     const auto stream = workspace.stream();
-    const int64_t capacity = pairs < kChunk ? pairs : kChunk;
+    // So many that neither the entries nor the tiles of a launch can overflow the packed counter.
+    const int64_t tiles = (int64_t{in.width} / kTile + 1) * (in.height / kTile + 1);
+    const int64_t chunk = smaller(kChunk, (int64_t{1} << kTileBits) / tiles - 1), capacity = smaller(pairs, chunk);
     auto* entries = static_cast<Entry*>(
         workspace.allocate(sizeof(Counters) + (sizeof(Entry) + sizeof(uint32_t)) * static_cast<size_t>(capacity)));
     auto* counters = reinterpret_cast<Counters*>(entries + capacity);
@@ -295,8 +297,8 @@ void drawTriangles(Workspace& workspace, const RasterInput& in, int64_t firstInd
     int device = 0, processors = 0;
     checkCuda(cudaGetDevice(&device), "device");
     checkCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "device");
-    for (; d.first < pairs; d.first += kChunk) {
-        const auto count = static_cast<uint32_t>(pairs - d.first < kChunk ? pairs - d.first : kChunk);
+    for (; d.first < pairs; d.first += chunk) {
+        const auto count = static_cast<uint32_t>(smaller(pairs - d.first, chunk));
         fillZero(workspace, d.counters, 1);
         drawSmallKernel<<<(count + 127) / 128, 128, 0, stream>>>(d, count);
         checkLaunch("drawing small triangles");
