@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -166,21 +165,6 @@ def test_results_do_not_depend_on_threads(monkeypatch):
         results.append(found)
     for a, b in zip(*results, strict=True):
         assert torch.equal(a, b)
-
-
-@needs_native
-def test_conversions_from_eight_threads_at_once():
-    sources = [(textured_soup(seed, "soup"), random_mesh(seed, "soup", True)) for seed in range(8)]
-
-    def convert(pair):
-        source, mesh = pair
-        coords, attrs = textured_mesh_to_volumetric_attr(source, None, 40, UNIT)
-        return [*grid_run(40, None, "keep")(*mesh), coords, *attrs.values()]
-
-    expected = [convert(pair) for pair in sources]
-    with ThreadPoolExecutor(8) as pool:
-        for got, want in zip(pool.map(convert, sources), expected, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
 def far_corner_triangle(count):
