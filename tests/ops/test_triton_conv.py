@@ -246,6 +246,56 @@ def test_offsets_past_two_to_the_thirty_one():
     assert not out[: rows - 400].any()
 
 
+def _arrangement_of(coords, groups):
+    from trellis2.ops.triton_neighbors import arrange
+
+    hood = find_neighbors(coords, (3, 3, 3))
+    return hood, arrange(hood, 32, groups)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_kernel_orders_every_row_once_and_lists_the_taps_of_each_half(groups):
+    coords = voxels(torch.Generator().manual_seed(12), [5, 5, 4], 1, 0.5)
+    hood, found = _arrangement_of(coords, groups)
+    n = len(coords)
+    order = found.order.view(groups, -1, 32).cpu()
+    neighbors = found.neighbors.view(27, -1, 32).cpu()
+    table = torch.cat([hood.table, hood.table.new_full((1, 27), n)]).cpu()  # row −1: nothing
+    for g in range(groups):
+        assert sorted(order[g].flatten()[order[g].flatten() >= 0].tolist()) == list(range(n))
+        for tile in range(order.shape[1]):
+            wanted = []
+            for v in range(9 * g, 9 * g + 9) if groups == 3 else range(27):
+                rows = table[order[g, tile].long(), v]
+                assert torch.equal(torch.where(rows < n, rows, -1), neighbors[v, tile])
+                halves = sum(1 << h for h in range(2) if (rows[16 * h : 16 * h + 16] < n).any())
+                if halves:
+                    wanted.append(v | halves << 16)
+            assert found.taps[g, tile, : int(found.counts[g, tile])].tolist() == wanted
+
+
+def test_kernel_schedules_the_heaviest_tiles_first():
+    from trellis2.ops.triton_neighbors import _heaviest_first
+
+    counts = torch.randint(0, 6, (2, 150), generator=torch.Generator().manual_seed(13), dtype=torch.int32).to(DEVICE)
+    expected = torch.sort(counts, dim=1, descending=True, stable=True).indices
+    assert torch.equal(_heaviest_first(counts).long(), expected)
+    assert _heaviest_first(counts.new_zeros(1, 5000)) is None
+
+
+def test_kernel_pairs_join_every_row_with_its_neighbours():
+    coords = voxels(torch.Generator().manual_seed(14), [5, 5, 4], 1, 0.5)
+    hood = find_neighbors(coords, (3, 3, 3))
+    pairs = hood.pairs()
+    taps, rows = torch.nonzero((hood.table < len(coords)).T.contiguous(), as_tuple=True)
+    assert torch.equal(pairs.rows_out.long(), rows) and torch.equal(pairs.rows_in, hood.table[rows, taps])
+    table, first = hood.work_items(7)
+    assert table.shape[1] == int(first[-1]) and int((table[1] - table[0]).max()) <= 7
+    assert torch.cat([torch.arange(a, b) for a, b in table.T.tolist()]).tolist() == list(range(pairs.starts[-1]))
+    bounds = [int(table[0, i]) if i < table.shape[1] else pairs.starts[-1] for i in first.tolist()]
+    assert bounds == list(pairs.starts)
+
+
 def test_kernel_is_the_choice_for_the_device():
     assert backends.backends("sparse_conv")[0].name == "triton"
     assert backends.backends("sparse_conv")[0].reason(torch.device(DEVICE)) is None
