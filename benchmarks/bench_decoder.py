@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,9 +30,9 @@ def build_decoder(device: torch.device, seed: int = 0) -> SparseUnetVaeDecoder:
     torch.manual_seed(seed)
     with torch.device(device):
         model = SparseUnetVaeDecoder(**json.loads(CONFIG.read_text())["models"]["decoder"]["args"]).eval()
-        for module in model.modules():
-            if hasattr(module, "weight") and module.weight is not None and not module.weight.any():
-                torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
     return model
 
 
@@ -83,7 +84,7 @@ def main() -> None:
             del out
             out = run(model, x, subs)
             peak = torch.cuda.max_memory_allocated(device) / 1e9
-        ms = milliseconds(lambda x=x, subs=subs: run(model, x, subs), device, options.repeats, 1)
+        ms = milliseconds(partial(run, model, x, subs), device, options.repeats, 1)
         row = {"tokens": x.feats.shape[0], "voxels": out.feats.shape[0], "ms": ms, "peak_gb": peak}
         if device.type == "cuda":
             row["resident_gb"] = base / 1e9
