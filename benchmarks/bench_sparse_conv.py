@@ -74,11 +74,11 @@ def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: in
     row["useful_tflops"] = flop / row["forward_ms"] / 1e9
     row["minimum_gbs"] = moved / row["forward_ms"] / 1e6
     if backward:
-        leaves = [t.detach().clone().requires_grad_() for t in (feats, weight, bias)]
+        x, w, b = leaves = [t.detach().clone().requires_grad_() for t in (feats, weight, bias)]
         probe = torch.randn(len(coords), channels, generator=g).to(device, dtype)
 
         def both() -> None:
-            torch.autograd.grad(sparse_conv3d(*leaves, hood), leaves, probe)
+            torch.autograd.grad(sparse_conv3d(x, w, b, hood), leaves, probe)
 
         row["forward_backward_ms"] = milliseconds(both, device, repeats)
     return row
