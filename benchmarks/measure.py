@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -76,12 +77,21 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN: null instead."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_results(path: str | Path, document: dict[str, Any]) -> None:
     """Write JSON through a temporary file."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=1) + "\n")
+        file.write(json.dumps(_plain(document), indent=1, allow_nan=False) + "\n")
     os.chmod(name, 0o644)
     os.replace(name, target)
