@@ -42,7 +42,7 @@ STAGES = {  # parts of kernel names -> stage
     "findOverlaps": "overlaps",
     "findCrossings": "crossings",
     "RowCountBody": "crossings",
-    "AddBody": "clip, shade and sum",
+    "addKernel": "clip, shade and sum",
     "FinishBody": "bytes",
     "MipBody": "mip levels",
     "radix_sort": "sorts",

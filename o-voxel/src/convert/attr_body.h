@@ -65,7 +65,7 @@ struct UvFrame {
 };
 
 // `uv`: [3, numChannels, 2] moved to the channel. `voxel`: size in mesh units.
-OVOXEL_HD inline UvFrame uvFrame(const TriangleFrame& t, const float* uv, int32_t numChannels, double voxel,
+OVOXEL_HD_CALL inline UvFrame uvFrame(const TriangleFrame& t, const float* uv, int32_t numChannels, double voxel,
                                  bool published) {
     const int64_t corner = 2 * static_cast<int64_t>(numChannels);
     const double du1 = uv[corner] - uv[0], dv1 = uv[corner + 1] - uv[1];

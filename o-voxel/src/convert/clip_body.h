@@ -36,7 +36,7 @@ OVOXEL_HD inline void planeBarycentrics(const TriangleFrame& f, const Vec3& p, d
 }
 
 // Barycentrics of the closest point of the triangle: the projection if it is inside, else the best edge point.
-OVOXEL_HD inline void closestBarycentrics(const TriangleFrame& frame, const Vec3& p, double b[3]) {
+OVOXEL_HD_CALL inline void closestBarycentrics(const TriangleFrame& frame, const Vec3& p, double b[3]) {
     planeBarycentrics(frame, p, b);
     if (b[0] >= 0 && b[1] >= 0 && b[2] >= 0) return;
     const Triangle& t = frame.tri;
@@ -74,7 +74,7 @@ OVOXEL_HD inline Vec3 cutEdge(const Vec3& p, const Vec3& q, double dp, double dq
 
 // The part of a polygon where sign * (p[axis] - plane) >= 0 (Sutherland-Hodgman). False if that is all of it; `out` is
 // then not set.
-OVOXEL_HD inline bool clipByPlane(const Polygon& in, int axis, double sign, double plane, Polygon& out) {
+OVOXEL_HD_CALL inline bool clipByPlane(const Polygon& in, int axis, double sign, double plane, Polygon& out) {
     double d[kMaxPolygon];
     const int n = in.n;
     int runs = 0, count = 0, first = 0;  // of corners inside

@@ -36,9 +36,9 @@ struct CrossingBody {
         const Vec3 lower = cellCorner(g, cell);
         DualVoxel voxel = voxels[slot];
         for (int64_t i = spans.begin[slot]; i < spans.end[slot]; ++i) {
-            const uint32_t event = crossings.events[i], c = event >> 2;
-            voxel.addCrossing(g, planes.of(crossings.triangle[c]), crossings.axis[c],
-                              static_cast<int>(event & 3), crossings.place[c], lower, odd);
+            const uint32_t event = crossings.events[i];
+            const Crossing c = crossings.list[event >> 2];
+            voxel.addCrossing(g, planes.of(c.triangle), c.axis, static_cast<int>(event & 3), c.place, lower, odd);
         }
         voxels[slot] = voxel;
     }

@@ -257,9 +257,7 @@ DeviceCrossings findCrossings(Workspace& workspace, const GridSpec& g, const Mes
 
     DeviceCrossings out;
     out.count = n;
-    int32_t* triangle = out.triangle = workspace.allocate<int32_t>(n);
-    uint8_t* axis = out.axis = workspace.allocate<uint8_t>(n);
-    float* place = out.place = workspace.allocate<float>(n);
+    Crossing* list = out.list = workspace.allocate<Crossing>(n);
     uint64_t* cells = workspace.allocate<uint64_t>(4 * n);
     uint32_t* events = workspace.allocate<uint32_t>(4 * n);
     const uint64_t outside = numCells(g);
@@ -272,9 +270,7 @@ DeviceCrossings findCrossings(Workspace& workspace, const GridSpec& g, const Mes
             int64_t cell = 0;
             float where = 0;
             const bool inside = crossLine(g, item.line, item.axis, column, cell, where);
-            triangle[c] = static_cast<int32_t>(item.triangle);
-            axis[c] = static_cast<uint8_t>(item.axis);
-            place[c] = where;
+            list[c] = {static_cast<int32_t>(item.triangle), item.axis, where};
             for (int corner = 0; corner < 4; ++corner) {
                 int32_t at[3];
                 cellAround(item.axis, item.row, column, cell, corner, at);
@@ -295,9 +291,7 @@ DeviceCrossings findCrossings(Workspace& workspace, const GridSpec& g, const Mes
 }
 
 void release(Workspace& workspace, DeviceCrossings& crossings) {
-    workspace.release(crossings.triangle);
-    workspace.release(crossings.axis);
-    workspace.release(crossings.place);
+    workspace.release(crossings.list);
     workspace.release(crossings.cells);
     workspace.release(crossings.events);
     crossings.count = 0;

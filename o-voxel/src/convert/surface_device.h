@@ -20,12 +20,15 @@ std::vector<Range> cutRanges(Workspace& workspace, const int64_t* prefix, int64_
 // Ranges of triangles with at most `limit` crossings and candidate cells each, or of one triangle.
 std::vector<Range> cutTriangles(Workspace& workspace, const GridSpec& g, const MeshView& mesh, int64_t limit);
 
+struct Crossing {
+    int32_t triangle, axis;
+    float place;  // along the axis, in voxels
+};
+
 // Crossings of a range of triangles in order of triangle, axis, row, column.
 struct DeviceCrossings {
     int64_t count = 0;  // candidates; those outside the grid have no events
-    int32_t* triangle;  // [count]
-    uint8_t* axis;      // [count]
-    float* place;       // [count] along the axis, in voxels
+    Crossing* list;     // [count]
     // Event 4 * crossing + corner: a voxel around the crossed edge (cellAround). Sorted by cell; equal cells keep the
     // order of the events. Events without a cell come last.
     uint64_t* cells;   // [4 * count] cellKey

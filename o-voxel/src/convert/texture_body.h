@@ -111,7 +111,7 @@ OVOXEL_HD inline void addNearest(const TextureView& t, double u, double v, Texel
 
 // Mip level at which a sampled area of size `footprint` (UV units) is about one texel, moved by `offset`; 0 where the
 // image is magnified.
-OVOXEL_HD inline double mipLevel(const TextureView& t, double footprint, double offset) {
+OVOXEL_HD_CALL inline double mipLevel(const TextureView& t, double footprint, double offset) {
     if (t.filter == kNearest) return 0;
     const double side = std::sqrt(static_cast<double>(t.width[0]) * static_cast<double>(t.height[0]));
     const double level = log2Portable(footprint * side) + offset;
@@ -119,7 +119,7 @@ OVOXEL_HD inline double mipLevel(const TextureView& t, double footprint, double 
 }
 
 // Samples at (u, v), v measured downward from row 0, at a level from mipLevel.
-OVOXEL_HD inline TexelSum sampleTexture(const TextureView& t, double u, double v, double level) {
+OVOXEL_HD_CALL inline TexelSum sampleTexture(const TextureView& t, double u, double v, double level) {
     TexelSum out = {0, 0, 0};
     const int last = t.numLevels - 1;
     if (t.filter == kNearest || (t.filter == kNearestMip && (level <= 0 || last == 0))) {

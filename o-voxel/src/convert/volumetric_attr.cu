@@ -26,7 +26,7 @@ struct AddBody {
         const MeshView mesh = in.mesh();
         int64_t last = -1;
         while (i < endI || j < endJ) {
-            const int64_t a = i < endI ? crossings.triangle[crossings.events[i] >> 2] : INT64_MAX;
+            const int64_t a = i < endI ? crossings.list[crossings.events[i] >> 2].triangle : INT64_MAX;
             const int64_t b = j < endJ ? overlaps.items[j] : INT64_MAX;
             const int64_t f = a < b ? a : b;
             i += a == f;
@@ -40,6 +40,12 @@ struct AddBody {
         voxels[slot] = voxel;
     }
 };
+
+// At most 128 registers: four blocks on a multiprocessor.
+__global__ void __launch_bounds__(128, 4) addKernel(int64_t n, AddBody body) {
+    const int64_t i = int64_t{128} * blockIdx.x + threadIdx.x;
+    if (i < n) body(i);
+}
 
 struct FinishBody {
     GridSpec g;
@@ -87,8 +93,10 @@ DeviceVolumetricAttr texturedTrianglesToAttrOnDevice(Workspace& workspace, const
         SlotSpans crossed = spansOfCells(workspace, g, voxels, crossings.cells, 4 * crossings.count);
         SlotLists overlaps{};
         if (!g.published) overlaps = findOverlaps(workspace, g, mesh, range, voxels);
-        launchFor(workspace, n, AddBody{g, in, voxels.cells, crossings, crossed, overlaps, first, levels, state},
-                  "attributes");
+        const AddBody body{g, in, voxels.cells, crossings, crossed, overlaps, first, levels, state};
+        const unsigned blocks = static_cast<unsigned>((n + 127) / 128);
+        addKernel<<<blocks, 128, 0, workspace.stream()>>>(n, body);
+        checkLaunch("attributes");
         workspace.release(levels);
         release(workspace, crossings);
         release(workspace, crossed);
