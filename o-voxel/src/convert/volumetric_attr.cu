@@ -41,8 +41,9 @@ struct AddBody {
     }
 };
 
-// At most 128 registers: four blocks on a multiprocessor.
-__global__ void __launch_bounds__(128, 4) addKernel(int64_t n, AddBody body) {
+// Polygons lie in local memory, so fewer threads at once are faster as long as they fit the first cache and nothing is
+// spilled: on an H200 three blocks take 17.6 ms at 1024^3, four 22.0, six 27.6, eight 31.6.
+__global__ void __launch_bounds__(128, 3) addKernel(int64_t n, AddBody body) {
     const int64_t i = int64_t{128} * blockIdx.x + threadIdx.x;
     if (i < n) body(i);
 }
