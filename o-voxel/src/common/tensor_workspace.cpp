@@ -1,10 +1,20 @@
+#ifdef OVOXEL_WITH_CUDA
 #include "common/tensor_workspace.h"
 
-#include "common/launch.h"
+#include <cuda_runtime_api.h>
+
+#include <string>
 
 namespace nb = nanobind;
 
 namespace ovoxel {
+namespace {
+
+void checkCuda(cudaError_t status, const char* what) {
+    if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": CUDA error " + cudaGetErrorString(status));
+}
+
+}  // namespace
 
 TensorWorkspace::TensorWorkspace(const nb::tuple& launch)
     : stream_(reinterpret_cast<CUstream_st*>(nb::cast<uintptr_t>(launch[1]))), allocate_(launch[2]) {
@@ -36,3 +46,4 @@ nb::object TensorWorkspace::take(const void* memory) {
 }
 
 }  // namespace ovoxel
+#endif
