@@ -11,10 +11,7 @@
 namespace ovoxel {
 namespace {
 
-#ifndef OVOXEL_SMALL_BOX
-#define OVOXEL_SMALL_BOX 256
-#endif
-constexpr int32_t kSmallBox = OVOXEL_SMALL_BOX;             // pixels of a bounding box that one thread walks
+constexpr int32_t kSmallBox = 256;            // pixels of a bounding box that one thread walks
 constexpr int32_t kTile = 32;                 // pixels a side of what a warp draws at a time
 constexpr int64_t kChunk = (int64_t{1} << 24) - 1;  // triangles of a launch: entries are 24 bits of a packed counter
 constexpr int kTileBits = 40;
@@ -55,12 +52,8 @@ struct Drawing {
         const int64_t pixel = (b * in.height + py) * in.width + px;
         const float z = depthAt(plane, px, py);
         if (in.peel && !(z > in.peel[pixel])) return;
-        const unsigned long long key = fragmentKey(z, index);
-#ifdef OVOXEL_NO_PREREAD
-        atomicMin(keys + pixel, key);
-#else
-        if (key < keys[pixel]) atomicMin(keys + pixel, key);
-#endif
+        // Reading the key first, to spare the losers their atomic, waits longer than it saves (1.3 to 2 times).
+        atomicMin(keys + pixel, static_cast<unsigned long long>(fragmentKey(z, index)));
     }
 };
 
