@@ -130,7 +130,7 @@ def _flash_fits(q: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> bool:
 
 
 def _sdpa_ragged(q: Tensor, k: Tensor, v: Tensor, q_index: RaggedIndex, kv_index: RaggedIndex) -> Tensor:
-    if inference_only(q, k, v) and _flash_fits(q, q_index, kv_index):
+    if _flash_fits(q, q_index, kv_index):
         return _flash_varlen(q, k, v, q_index, kv_index)
     return _padded_sdpa(q, k, v, q_index, kv_index)
 
