@@ -73,6 +73,7 @@ def run_stage(stage: Stage, model: Any, device: torch.device, steps: int, cache:
             extra["concat_cond"] = noise.replace(torch.randn_like(noise.feats))
     cond = torch.randn(1, COND_TOKENS[stage.image_size], model.cond_channels, device=device)
     sampler = FlowEulerGuidanceIntervalSampler(1e-5, cache_condition=cache)
+
     def run(count: int) -> Any:
         options = {**PARAMS[stage.model], "steps": count, "verbose": False, "history": False}
         return sampler.sample(model, noise, cond, torch.zeros_like(cond), **options, **extra).samples

@@ -148,7 +148,7 @@ def test_webp_animation_keeps_alpha_and_frames(tmp_path):
         image.seek(1)
         second = np.asarray(image.convert("RGBA"))
     assert abs(float(first[..., :3].mean()) - 200) < 6 and (first[..., 3] == 255).all() and (second[..., 3] == 0).all()
-    with pytest.raises(ValueError, match="quality for .webp"), open_video(tmp_path / "a.webp", crf=3):
+    with pytest.raises(ValueError, match=r"quality for \.webp"), open_video(tmp_path / "a.webp", crf=3):
         pass
 
 

@@ -94,7 +94,7 @@ class _Levels:
         if linear:
             x, y = x - 0.5, y - 0.5
         column, row = x.detach().floor(), y.detach().floor()
-        batch = 0
+        batch: int | Tensor = 0
         if self.flat.shape[0] > 1:
             batch = torch.arange(uv.shape[0], device=uv.device)[:, None, None]
 
