@@ -43,15 +43,6 @@ void sumInto(Workspace& workspace, const In* in, int64_t* out, int64_t n) {
 void exclusiveSum(Workspace& workspace, const int32_t* in, int64_t* out, int64_t n) { sumInto(workspace, in, out, n); }
 void exclusiveSum(Workspace& workspace, const uint8_t* in, int64_t* out, int64_t n) { sumInto(workspace, in, out, n); }
 
-SortedKeys sortKeys(Workspace& workspace, const uint64_t* keys, int64_t n, int bits) {
-    SortedKeys sorted{workspace.allocate<uint64_t>(n), nullptr};
-    if (n > 0)
-        withTemporary(workspace, "sort", [&](void* temporary, size_t& bytes) {
-            return cub::DeviceRadixSort::SortKeys(temporary, bytes, keys, sorted.keys, n, 0, bits, workspace.stream());
-        });
-    return sorted;
-}
-
 SortedKeys sortPairs(Workspace& workspace, const uint64_t* keys, const uint32_t* values, int64_t n, int bits) {
     SortedKeys sorted{workspace.allocate<uint64_t>(n), workspace.allocate<uint32_t>(n)};
     if (n > 0)

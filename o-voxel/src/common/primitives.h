@@ -14,9 +14,8 @@ void exclusiveSum(Workspace& workspace, const uint8_t* in, int64_t* out, int64_t
 // Stable radix sort by the bits [0, bits) of the keys. The sorted arrays are new workspace memory.
 struct SortedKeys {
     uint64_t* keys;
-    uint32_t* values;  // nullptr from sortKeys
+    uint32_t* values;
 };
-SortedKeys sortKeys(Workspace& workspace, const uint64_t* keys, int64_t n, int bits = 64);
 SortedKeys sortPairs(Workspace& workspace, const uint64_t* keys, const uint32_t* values, int64_t n, int bits = 64);
 
 // Indices i (ascending) with flags[i] != 0; returns how many (waits for the count). out has n entries.
