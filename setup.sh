@@ -71,7 +71,7 @@ install() {  # install EXTRAS
         say "installing ${TORCH_SPEC:-torch==2.13.0}"
         "${pip[@]}" install -q "${TORCH_SPEC:-torch==2.13.0}"
     fi
-    say "building o_voxel (C++ core, about a minute)"
+    say "building o_voxel (C++ core, and CUDA where nvcc is found: one to two minutes)"
     if ! "${pip[@]}" install -q ./o-voxel; then
         command -v c++ >/dev/null || echo "error: no C++ compiler found (install g++ or clang++)" >&2
         exit 1
