@@ -18,6 +18,7 @@ from o_voxel.gltf import (
     TrianglePrimitive,
     decode_pixels,
     mesh_instances,
+    surface_factors,
     texture_use,
     triangle_primitives,
 )
@@ -146,29 +147,19 @@ class _MaterialReader:
         }
 
     def _translate(self, gltf: dict[str, Any]) -> tuple[dict[str, Any], TextureUse | None]:
-        extensions = gltf.get("extensions", {})
-        glossy = extensions.get("KHR_materials_pbrSpecularGlossiness")
-        pbr = gltf.get("pbrMetallicRoughness", {})
-        packed = pbr.get("metallicRoughnessTexture")
-        if glossy is not None:
-            factor, texture, packed = glossy.get("diffuseFactor", [1.0] * 4), glossy.get("diffuseTexture"), None
-            metallic, roughness = 0.0, 1.0 - float(glossy.get("glossinessFactor", 1.0))
-        else:
-            factor, texture = pbr.get("baseColorFactor", [1.0] * 4), pbr.get("baseColorTexture")
-            metallic, roughness = float(pbr.get("metallicFactor", 1.0)), float(pbr.get("roughnessFactor", 1.0))
-        if "KHR_materials_unlit" in extensions:
-            metallic, roughness, packed = 0.0, 1.0, None
-        mode, cutoff = gltf.get("alphaMode", "OPAQUE"), float(gltf.get("alphaCutoff", 0.5))
-        alpha = float(factor[3]) if mode != "OPAQUE" else 1.0
+        factors = surface_factors(gltf)
+        texture, packed = factors.base_texture, factors.metallic_roughness_texture
+        mode: str = factors.alpha_mode
+        alpha = factors.base_color[3] if mode != "OPAQUE" else 1.0
         if mode == "MASK" and texture is None:  # nothing varies: the test can be done now
-            alpha, mode = (1.0, "OPAQUE") if alpha >= cutoff else (0.0, "BLEND")
+            alpha, mode = (1.0, "OPAQUE") if alpha >= factors.alpha_cutoff else (0.0, "BLEND")
         entry = {
-            "baseColorFactor": [float(c) for c in factor[:3]],
+            "baseColorFactor": list(factors.base_color[:3]),
             "alphaFactor": alpha,
-            "metallicFactor": metallic,
-            "roughnessFactor": roughness,
+            "metallicFactor": factors.metallic,
+            "roughnessFactor": factors.roughness,
             "alphaMode": mode,
-            "alphaCutoff": cutoff,
+            "alphaCutoff": factors.alpha_cutoff,
             "baseColorTexture": None if texture is None else self._channels(texture, slice(0, 3)),
             "alphaTexture": None if texture is None or mode == "OPAQUE" else self._channels(texture, 3),
             "metallicTexture": None if packed is None else self._channels(packed, 2),

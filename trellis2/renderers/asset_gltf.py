@@ -13,7 +13,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from o_voxel.gltf import GltfFile, TextureUse, decode_pixels, mesh_instances, texture_use, triangle_primitives
+from o_voxel.gltf import (
+    GltfFile,
+    TextureUse,
+    decode_pixels,
+    mesh_instances,
+    surface_factors,
+    texture_use,
+    triangle_primitives,
+)
 
 from .asset_material import BLEND, MASK, OPAQUE, AssetMaterial, limit_size, to_linear
 from .texel_atlas import CLAMP, MIRROR, NUM_CHANNELS, REPEAT
@@ -66,19 +74,12 @@ def read_gltf(path: str | Path, max_texture_size: int) -> Iterator[GltfPart]:
 def _read_material(file: GltfFile, gltf: dict[str, Any], limit: int) -> tuple[AssetMaterial, TextureUse | None]:
     """A material with its textures multiplied by their factors, and the texture whose coordinates count."""
     extensions = gltf.get("extensions", {})
-    glossy = extensions.get("KHR_materials_pbrSpecularGlossiness")
-    pbr = gltf.get("pbrMetallicRoughness", {})
-    packed = pbr.get("metallicRoughnessTexture")
-    if glossy is not None:
-        factor, base, packed = glossy.get("diffuseFactor", [1.0] * 4), glossy.get("diffuseTexture"), None
-        metallic, roughness = 0.0, 1.0 - float(glossy.get("glossinessFactor", 1.0))
-    else:
-        factor, base = pbr.get("baseColorFactor", [1.0] * 4), pbr.get("baseColorTexture")
-        metallic, roughness = float(pbr.get("metallicFactor", 1.0)), float(pbr.get("roughnessFactor", 1.0))
-    if "KHR_materials_unlit" in extensions:
-        metallic, roughness, packed = 0.0, 1.0, None
+    factors = surface_factors(gltf)
     relief, glow = gltf.get("normalTexture"), gltf.get("emissiveTexture")
-    uses = [None if info is None else texture_use(file, info) for info in (base, packed, relief, glow)]
+    uses = [
+        None if info is None else texture_use(file, info)
+        for info in (factors.base_texture, factors.metallic_roughness_texture, relief, glow)
+    ]
     lead = next((use for use in uses if use is not None), None)
     *images, bumps, lamp = [None if use is None else _pixels(file, use, lead, limit) for use in uses]
     height = max([image.shape[0] for image in images if image is not None] or [1])
@@ -92,12 +93,11 @@ def _read_material(file: GltfFile, gltf: dict[str, Any], limit: int) -> tuple[As
         texture[..., :3], texture[..., 3] = to_linear(resized[0][..., :3]), resized[0][..., 3]
     if resized[1] is not None:
         texture[..., 4], texture[..., 5] = resized[1][..., 2], resized[1][..., 1]
-    texture *= np.asarray([*(float(c) for c in factor[:4]), metallic, roughness], np.float32)
-    mode = _MODES.get(str(gltf.get("alphaMode", "OPAQUE")), OPAQUE)
+    texture *= np.asarray([*factors.base_color, factors.metallic, factors.roughness], np.float32)
+    mode = _MODES[factors.alpha_mode]
     if mode == OPAQUE:
         texture[..., 3] = 1.0
     wrap = (REPEAT, REPEAT) if lead is None else (_WRAPS[lead.wrap[0]], _WRAPS[lead.wrap[1]])
-    cutoff = float(gltf.get("alphaCutoff", 0.5))
     nearest = lead is not None and lead.nearest
     emitted = np.asarray([float(c) for c in gltf.get("emissiveFactor", (0.0, 0.0, 0.0))[:3]], np.float32)
     emitted = emitted * float(extensions.get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0))
@@ -106,7 +106,7 @@ def _read_material(file: GltfFile, gltf: dict[str, Any], limit: int) -> tuple[As
         wrap,
         nearest,
         mode,
-        cutoff,
+        factors.alpha_cutoff,
         normal_map=None if bumps is None or bumps.shape[:2] == (1, 1) else bumps[..., :3],
         normal_scale=1.0 if relief is None else float(relief.get("scale", 1.0)),
         emissive=_glow(emitted, lamp),
