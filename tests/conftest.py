@@ -35,6 +35,19 @@ def data_dir() -> Path:
     return _shared("data")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _fast_backends_untested(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU fast backends are used whatever the self-test says, or a test would compare a fallback with itself."""
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.setenv("TRELLIS2_SELFTEST", "0")
+
+
 class VectorFile:
     """Tensors of one file; `spec` is its header."""
 
@@ -85,8 +98,6 @@ def device() -> str:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def any_device(request: pytest.FixtureRequest) -> Iterator[str]:
     """cpu, and cuda without TF32."""
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

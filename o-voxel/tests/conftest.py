@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+from o_voxel._device import cuda_core
 
 REPO = Path(__file__).resolve().parent.parent.parent
 
@@ -28,3 +31,19 @@ def vectors_dir() -> Path:
 def data_dir() -> Path:
     """Example images and meshes (`data`), kept outside the repository."""
     return _shared("data")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+        if cuda_core() is None:
+            pytest.fail("there is a CUDA device, but the compiled core is missing or has no CUDA kernels")
+
+
+@pytest.fixture(autouse=True)
+def _kernels_untested(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests on a GPU use the kernels whatever the self-test says, or they would compare a fallback with itself."""
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.setenv("TRELLIS2_SELFTEST", "0")

@@ -337,7 +337,6 @@ def test_save_asset_keeps_the_writers_options(sphere, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_does_not_change_the_file(sphere, tmp_path):
     for device in ("cpu", "cuda"):
         command = ["convert", str(sphere), str(tmp_path / f"{device}.vxz"), "--resolution", "48", "--device", device]

@@ -7,7 +7,7 @@ import torch
 
 from o_voxel.rasterize import DepthPeeler, VoxelRenderer, interpolate, rasterize, texture, triangle_index
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = pytest.mark.gpu
 
 
 def test_rasterizer_calls_follow_the_device() -> None:

@@ -11,14 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from o_voxel._device import cuda_core
 from o_voxel._native import native_module
 from o_voxel.sampling import VoxelIndex, grid_sample_3d
 
 BACKENDS = ["reference"] + (["native"] if native_module() is not None else [])
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available() or cuda_core() is None, reason="needs CUDA and its kernels"
-)
 needs_native = pytest.mark.skipif(native_module() is None, reason="compiled core not built")
 
 
@@ -171,7 +167,6 @@ def test_coordinates_beyond_int32_do_not_wrap(backend: str) -> None:
 
 
 @pytest.mark.gpu
-@needs_cuda
 @pytest.mark.parametrize("mode", ["trilinear", "nearest"])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(
@@ -216,7 +211,6 @@ def test_cuda_equals_cpu(
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_ordered_gradient_of_many_queries_on_cuda() -> None:
     """More queries than are sorted at once."""
     generator = torch.Generator().manual_seed(0)
@@ -235,7 +229,6 @@ def test_ordered_gradient_of_many_queries_on_cuda() -> None:
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_cuda_gradcheck() -> None:
     feats, coords, shape, grid = _random(3, points=12)
     arguments = coords.cuda(), shape, grid.double().cuda()

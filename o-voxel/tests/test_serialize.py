@@ -97,7 +97,6 @@ def test_long_hilbert_codes_step_to_neighbours():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("bits", [1, 7, 10, 11, 21])
 @pytest.mark.parametrize("count", [0, 1, 1000, (1 << 20) + 3])

@@ -27,12 +27,6 @@ ARGS = {
 NAMES = ["SparseStructureFlowModel", "SLatFlowModel"]
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_device(request):
-    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-
-
 def _model(name, device="cuda", **extra):
     torch.manual_seed(0)
     size = 4 if name == "SparseStructureFlowModel" else 8

@@ -131,7 +131,6 @@ def test_finish_is_refused_where_gradients_are_wanted():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.no_grad()
 def test_cuda_budget_bounds_the_peak_and_keeps_the_bits():
     torch.manual_seed(0)
@@ -153,7 +152,6 @@ def test_cuda_budget_bounds_the_peak_and_keeps_the_bits():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("rows", [16, 77, 1000])
 @torch.no_grad()
 def test_cuda_decoder_in_tiles_is_bit_identical(monkeypatch, rows):

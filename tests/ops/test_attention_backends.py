@@ -22,12 +22,6 @@ RELATIVE = {torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 LENGTHS = ([5, 9, 2, 9], [7, 1, 12, 3])
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_device(request):
-    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-
-
 @pytest.fixture
 def fresh_config(monkeypatch):
     """The choices of this process, as if nothing had been chosen."""
@@ -53,12 +47,18 @@ def _error(got, want):
     return ((got.double() - want).norm() / want.norm()).item()
 
 
-@pytest.mark.parametrize("device", ["cpu", *CUDA])
-@pytest.mark.parametrize("dtype", RELATIVE)
-@pytest.mark.parametrize("name", ["auto", "sdpa", "naive", "cudnn"])
+def _combinations():
+    """(backend, type, device) that can compute: cuDNN's attention is for half precision on CUDA."""
+    for device in ("cpu", "cuda"):
+        for dtype in RELATIVE:
+            names = ["auto", "sdpa", "naive"]
+            names += ["cudnn"] if device == "cuda" and dtype != torch.float32 else []
+            for name in names:
+                yield pytest.param(name, dtype, device, marks=pytest.mark.gpu if device == "cuda" else ())
+
+
+@pytest.mark.parametrize(("name", "dtype", "device"), list(_combinations()))
 def test_backends_agree_on_dense_and_ragged(name, dtype, device):
-    if name == "cudnn" and (device == "cpu" or dtype == torch.float32):
-        pytest.skip("cuDNN attention is for half precision on CUDA")
     if name == "cudnn" and torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("cuDNN attention needs Ampere or newer")
     scales = {"cpu": (1,), "cuda": (1, 40)}[device]
@@ -175,6 +175,18 @@ def test_flash_packages_get_offsets_and_lengths(name, with_lse, monkeypatch):
     dense = [t[:6].view(2, 3, 2, 16) for t in (q, k, v)]
     assert _error(backend.dense(*dense), attention_reference(*dense).double()) < 1e-6
     assert calls == ["varlen", "dense"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device"),
+    [(torch.float32, "cpu"), (torch.bfloat16, "cpu"), pytest.param(torch.float32, "cuda", marks=pytest.mark.gpu)],
+)
+def test_cudnn_refuses_what_it_cannot_do(dtype, device):
+    (q, k, v), index = _ragged(device, dtype)
+    message = f"'cudnn' needs float16 or bfloat16 on a CUDA device, got {dtype} on {device}"
+    for args in ((q, k, v, *index), (q[None], k[None], v[None])):
+        with pytest.raises(ValueError, match=message):
+            attention(*args, backend="cudnn")
 
 
 def test_flash_packages_refuse_what_they_cannot_do():

@@ -21,12 +21,6 @@ kernel = [pytest.mark.gpu] if DEVICE == "cuda" else []
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 0.07, torch.float16: 0.01}
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_device(request):
-    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-
-
 def _inputs(lengths, channels, dtype, seed=0, device="cpu"):
     g = torch.Generator().manual_seed(seed)
     total, samples = sum(lengths), len(lengths)

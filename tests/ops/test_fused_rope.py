@@ -16,12 +16,6 @@ kernel = [pytest.mark.gpu] if DEVICE == "cuda" else []
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.04, torch.float16: 0.005}  # one or two roundings of values up to 8
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_device(request):
-    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-
-
 def _inputs(shape, heads, dim, dtype, device="cpu", seed=0):
     """qkv [*shape, 3·heads, dim], gammas, phases."""
     g = torch.Generator().manual_seed(seed)

@@ -18,12 +18,6 @@ kernel = [pytest.mark.gpu] if DEVICE == "cuda" else []
 STEP = 2.0**-4  # half a step of e4m3, relative to the value: 3 bits behind the point
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_device(request):
-    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-
-
 def _randn(*shape, seed=0, dtype=torch.float32, device="cpu"):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(device, dtype)
 

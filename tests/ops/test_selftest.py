@@ -14,8 +14,10 @@ import torch
 
 from trellis2.ops import backends as registry
 from trellis2.ops import selftest
+from trellis2.ops.neighbor_map import find_neighbors
 from trellis2.ops.selftest import broken, cache_dir, examine, known_verdict, machine_key, verify
 from trellis2.ops.selftest_cases import CASES, Case
+from trellis2.ops.sparse_conv import sparse_conv3d
 
 CPU = torch.device("cpu")
 REPO = Path(__file__).resolve().parents[2]
@@ -242,8 +244,23 @@ def test_interpreted_triton_kernels_pass_and_a_broken_one_does_not(tmp_path):
     assert "relative error" in done.stdout and "triton of sparse_conv is not used" in done.stderr
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_results_stay_right_beside_a_broken_kernel(device):
+    g = torch.Generator().manual_seed(0)
+    hood = find_neighbors((torch.rand(1, 6, 6, 6, generator=g) < 0.4).nonzero().int().to(device), (3, 3, 3))
+    feats = torch.randn(hood.shape[0], 16, generator=g).to(device)
+    weight = torch.randn(8, 3, 3, 3, 16, generator=g).to(device)
+    want = sparse_conv3d(feats, weight, None, hood, backend="reference")
+    fast = registry.selected("sparse_conv", torch.device(device)).name
+    assert fast == {"cpu": "torch", "cuda": "triton"}[device]
+    with broken("sparse_conv", fast) as substitute:
+        spoilt = substitute.run(feats, weight, None, hood)
+        got = sparse_conv3d(feats, weight, None, hood)
+    assert (spoilt - want).abs().max() > 50
+    assert (got - want).norm() <= 1e-5 * want.norm()
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_backends_pass_and_broken_ones_are_not_used(caplog):
     device = torch.device("cuda")
     for op in registry.op_names():

@@ -29,12 +29,6 @@ CHANNELS = (1, 2, 3, 5, 8, 16, 17, 24, 31, 32, 33, 40, 63, 64, 65, 96, 128, 130,
 TOLERANCE = {torch.float32: 5e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_device(request):
-    if not INTERPRETED and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1")
-
-
 def oracle(feats, weight, bias, coords, dilation=(1, 1, 1)):
     """The definition, voxel by voxel offset, from coordinates alone, in float64. Differentiable."""
     size = coords.amax(0).tolist() if len(coords) else [0] * 4

@@ -366,7 +366,6 @@ def test_pipeline_of_a_hub_repository_loads_and_fetches_networks_when_needed(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("low_vram", "stream"), [(True, False), (False, False), (True, True)])
 def test_cuda_gives_the_same_asset(
     pipeline_dir: Path, pipeline: Trellis2ImageTo3DPipeline, picture: Image.Image, low_vram: bool, stream: bool

@@ -13,7 +13,7 @@ from trellis2.renderers.asset import load_asset
 from trellis2.renderers.cameras import extrinsics_look_at, intrinsics_from_fov, orbit_eye
 from trellis2.representations import MeshWithVoxel, Voxel
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = pytest.mark.gpu
 
 LAYOUT = {"base_color": slice(0, 3), "metallic": slice(3, 4), "roughness": slice(4, 5), "alpha": slice(5, 6)}
 OPTIONS = {"resolution": 192, "near": 0.5, "far": 6, "ssaa": 2}

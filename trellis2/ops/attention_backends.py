@@ -76,6 +76,7 @@ def _cudnn_unavailable(device: torch.device) -> str | None:
 
 
 def _cudnn_dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    _half_on_cuda("cudnn", q)
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):

@@ -48,10 +48,6 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous()
 
 
-def _maybe(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else _plain(tensor)
-
-
 def _corners(pos: Tensor) -> Tensor:
     """Clip positions whose rows start at multiples of 16 bytes, as the device reads them."""
     pos = _plain(pos)

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o_voxel._device import cuda_core
 from o_voxel._native import native_module
 from o_voxel.convert import device as device_limits
 from o_voxel.convert import mesh_to_flexible_dual_grid, textured_mesh_to_volumetric_attr
@@ -28,11 +27,6 @@ from o_voxel.convert.mip_levels import mip_levels
 
 UNIT = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
 needs_native = pytest.mark.skipif(native_module() is None, reason="the compiled core is not built")
-
-
-def on_gpu(test):
-    skip = pytest.mark.skipif(not torch.cuda.is_available() or cuda_core() is None, reason="no CUDA device or core")
-    return pytest.mark.gpu(skip(test))
 
 
 KINDS = ["soup", "grid", "sliver", "degenerate", "duplicate", "huge", "tiny", "outside", "plane"]
@@ -187,7 +181,7 @@ def test_cells_far_out_are_numbered_right(count, backend):
         torch.testing.assert_close(dual * 64 - coords, expected[1] * 64 - expected[0], atol=2e-3, rtol=0)
 
 
-@on_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("count", [2048, 1 << 20])
 def test_cells_far_out_on_cuda(count):
     mesh, box = far_corner_triangle(count)
@@ -211,7 +205,7 @@ def assert_same_grid(run, *mesh):
         assert a.is_cuda and a.dtype == b.dtype and torch.equal(a.cpu(), b)
 
 
-@on_gpu
+@pytest.mark.gpu
 @settings(max_examples=200, deadline=None)
 @given(**GRID_CASES, chunk=CHUNKS)
 def test_grid_on_cuda(seed, kind, count, quirks, double, shared, chunk):
@@ -220,7 +214,7 @@ def test_grid_on_cuda(seed, kind, count, quirks, double, shared, chunk):
         assert_same_grid(grid_run(count, quirks, double), *random_mesh(seed, kind, shared))
 
 
-@on_gpu
+@pytest.mark.gpu
 @settings(max_examples=150, deadline=None)
 @given(**CASES, chunk=CHUNKS)
 def test_attributes_on_cuda(seed, kind, count, chunk):
@@ -234,7 +228,7 @@ def test_attributes_on_cuda(seed, kind, count, chunk):
         assert got[key].is_cuda and torch.equal(got[key].cpu(), value), key
 
 
-@on_gpu
+@pytest.mark.gpu
 def test_attributes_follow_tensors_on_the_gpu():
     source = textured_soup(3, "soup")
     fields = ("triangles", "normals", "uvs", "colors", "material_ids")
@@ -245,7 +239,7 @@ def test_attributes_follow_tensors_on_the_gpu():
     assert all(torch.equal(attrs[key].cpu(), expected[key]) for key in expected)
 
 
-@on_gpu
+@pytest.mark.gpu
 def test_empty_meshes_on_cuda():
     vertices, faces = torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)
     assert_same_grid(lambda v, f: mesh_to_flexible_dual_grid(v, f, None, 8, UNIT), vertices, faces)
@@ -253,7 +247,7 @@ def test_empty_meshes_on_cuda():
     assert_same_grid(lambda v, f: mesh_to_flexible_dual_grid(v, f, None, 8, UNIT), far, torch.tensor([[0, 1, 2]]))
 
 
-@on_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (6, 5), (33, 64)])
 def test_mip_levels_on_cuda(shape):
     image = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

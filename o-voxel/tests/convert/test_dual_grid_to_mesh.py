@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o_voxel._device import cuda_core
 from o_voxel._native import native_module
 from o_voxel.convert import flexible_dual_grid_to_mesh
 
@@ -213,13 +212,7 @@ def test_voxel_size_wins():
     torch.testing.assert_close(vertices[7], torch.full((3,), 1.5))
 
 
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available() or cuda_core() is None, reason="needs CUDA and its kernels"
-)
-
-
 @pytest.mark.gpu
-@needs_cuda
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("voxels", "count", "dtype"),
@@ -239,7 +232,6 @@ def test_cuda_equals_cpu_bit_by_bit(form, voxels, count, dtype):
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_cuda_gradients():
     coords, dual, flags, weight = (t.cuda() for t in two_cube(torch.float64))
 
@@ -250,7 +242,6 @@ def test_cuda_gradients():
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_cuda_runs_on_the_current_stream():
     grid = [t.cuda() for t in random_grid(1, 32, 20_000)]
     expected = convert(grid, "weights", 32)
@@ -263,7 +254,6 @@ def test_cuda_runs_on_the_current_stream():
 
 
 @pytest.mark.gpu
-@needs_cuda
 @pytest.mark.parametrize(
     ("row", "message"), [([0, 0, 0], "unique"), ([9, 0, 0], "grid_size"), ([0, -1, 0], "grid_size")]
 )

@@ -61,7 +61,6 @@ def test_published_vectors(vectors_dir, name, backend):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("quirks", [None, "published"])
 @pytest.mark.parametrize("name", [*JSON_CASES, *NPZ_CASES])
 def test_vectors_on_cuda_give_the_bits_of_the_cpu(vectors_dir, name, quirks):

@@ -126,7 +126,6 @@ def test_published_blender_vectors(blender_data, name, backend):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("quirks", [None, "published"])
 @pytest.mark.parametrize("mode", ["OPAQUE", "MASK", "BLEND"])
 def test_vectors_on_cuda_give_the_bits_of_the_cpu(trimesh_data, blender_data, mode, quirks):

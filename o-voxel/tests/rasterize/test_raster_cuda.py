@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from o_voxel._device import cuda_core
 from o_voxel.rasterize import (
     DepthPeeler,
     antialias,
@@ -19,10 +18,7 @@ from o_voxel.rasterize import (
     texture,
 )
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available() or cuda_core() is None, reason="no CUDA device or kernels"),
-]
+pytestmark = pytest.mark.gpu
 Soup = Callable[[int, float, int], tuple[Tensor, Tensor]]
 
 
