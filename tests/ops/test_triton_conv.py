@@ -14,6 +14,7 @@ import torch
 from trellis2.ops import backends
 from trellis2.ops.child_conv import add_child_skip_, add_child_skip_reference, child_cells, sparse_conv3d_children
 from trellis2.ops.child_coords import child_coords, child_coords_reference
+from trellis2.ops.conv_configs import ConvConfig
 from trellis2.ops.neighbor_map import build_neighbor_map, find_neighbors, refine_neighbors
 from trellis2.ops.neighborhood import Neighborhood
 from trellis2.ops.sparse_conv import sparse_conv3d
@@ -198,6 +199,26 @@ def test_kernel_serves_some_rows_of_the_map():
     hood = find_neighbors(coords, (3, 3, 3))
     whole = sparse_conv3d(feats, weight, None, hood, backend="triton")
     assert torch.equal(sparse_conv3d(feats, weight, None, hood[7:21], backend="triton"), whole[7:21])
+
+
+@pytest.mark.parametrize(("ci", "groups", "slices"), [(24, 1, 2), (70, 1, 4), (130, 3, 2), (16, 3, 8)])
+@pytest.mark.parametrize("bk", [16, 32])
+def test_kernel_gives_a_row_the_same_bits_in_any_tile(ci, groups, slices, bk):
+    """The pieces of a sum are cut where its taps and channels are, not where those of the tile are."""
+    from trellis2.ops.triton_conv import conv_rows
+
+    g = torch.Generator().manual_seed(15)
+    coords = voxels(g, [7, 6, 5], 1, 0.25)
+    feats = torch.randn(len(coords), ci, generator=g).to(DEVICE)
+    weight = (torch.randn(16, 27, ci, generator=g) * 0.1).to(DEVICE)
+    hood = find_neighbors(coords, (3, 3, 3))
+    config = ConvConfig(32, 16, bk, 2, 4, groups, slices)
+    whole = conv_rows(feats, weight, None, hood, config=config)
+    exact = oracle(feats, weight.unflatten(1, (3, 3, 3)), None, coords)
+    assert relative(whole, exact) <= TOLERANCE[torch.float32]
+    for rows in (slice(0, 1), slice(3, 8), slice(20, 45)):
+        other = config if INTERPRETED else config._replace(bk=48 - bk)  # NumPy sums 16 and 32 terms differently
+        assert torch.equal(conv_rows(feats, weight, None, hood[rows], config=other), whole[rows])
 
 
 @pytest.mark.skipif(INTERPRETED, reason="a million rows take hours when interpreted")

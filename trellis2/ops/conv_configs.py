@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
     """How the sum of an output row is cut; the parts are added in a fixed order in float32."""
 
     groups: int = 1  # runs of taps, each with an order of the rows of its own
-    slices: int = 1  # pieces of the list of active taps of a tile
+    slices: int = 1  # pieces of the taps and channels that are summed
 
 
 class ConvConfig(NamedTuple):

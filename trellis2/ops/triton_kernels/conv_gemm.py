@@ -12,6 +12,35 @@ import triton.language as tl
 __all__ = ["conv_gemm_kernel", "reduce_slices_kernel"]
 
 
+@triton.jit
+def _first_step(
+    piece,
+    taps,  # [V] active taps of a tile, ascending
+    count,
+    group,
+    ck,
+    V: tl.constexpr,
+    BK: tl.constexpr,
+    GROUPS: tl.constexpr,
+    SLICES: tl.constexpr,
+):
+    """Step of a tile at which a piece of its sum begins.
+
+    The sum is cut by tap and channel (in units of 64), not by what the tile holds: a row then gets the same bits in
+    whatever tile it lies, and for whatever BK.
+    """
+    WIDTH: tl.constexpr = (V + GROUPS - 1) // GROUPS  # taps of a group
+    units = tl.cdiv(ck, 64)
+    at = tl.minimum(piece * tl.cdiv(WIDTH * units, SLICES), WIDTH * units)
+    tap = group * WIDTH + at // units
+    index = tl.arange(0, triton.next_power_of_2(V))
+    listed = tl.load(taps + index, mask=index < count, other=-1)
+    before = tl.sum(((listed >= 0) & ((listed & 65535) < tap)).to(tl.int32), axis=0)
+    there = tl.sum(((listed >= 0) & ((listed & 65535) == tap)).to(tl.int32), axis=0)
+    k_steps = tl.cdiv(ck, BK)
+    return before * k_steps + there * tl.minimum(at % units * (64 // BK), k_steps)
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_tiles"])
 def conv_gemm_kernel(
     feats,  # [N, Ck]
@@ -64,13 +93,12 @@ def conv_gemm_kernel(
     col = pid_n * BN + tl.arange(0, BN)
     list_at = (group * num_tiles + tile).to(tl.int64)
     k_steps = tl.cdiv(ck, BK)
-    steps = tl.load(counts + list_at) * k_steps
+    count = tl.load(counts + list_at)
     first = 0
-    last = steps
+    last = count * k_steps
     if SLICES > 1:
-        width = tl.cdiv(steps, SLICES)
-        first = tl.minimum(piece * width, steps)
-        last = tl.minimum(first + width, steps)
+        first = _first_step(piece, taps + list_at * V, count, group, ck, V, BK, GROUPS, SLICES)
+        last = _first_step(piece + 1, taps + list_at * V, count, group, ck, V, BK, GROUPS, SLICES)
 
     first_col = pid_n * BN
     from_place = position
