@@ -126,7 +126,7 @@ def bake_material(
     from o_voxel.mesh import unwrap
     from o_voxel.mesh.normals import numpy_vertex_normals
     from o_voxel.postprocess.bake import bake
-    from o_voxel.postprocess.material import choose_alpha_mode, pbr_textures
+    from o_voxel.postprocess.material import make_textures
     from o_voxel.postprocess.volume import AttributeVolume
 
     if isinstance(texture_size, bool) or not isinstance(texture_size, int) or not 16 <= texture_size <= 16384:
@@ -150,21 +150,8 @@ def bake_material(
     volume = AttributeVolume(
         attrs, coords.int(), dict(layout), np.full(3, -0.5), np.full(3, 1 / resolution), (resolution,) * 3
     )
-    baked = bake(vertices, faces, rows, texture_size, volume)
-    maps = volume.pbr_maps(baked.image)
-    mode = choose_alpha_mode(maps["alpha"][baked.covered])
-    color, metallic_roughness = pbr_textures(**maps, mode=mode)
-    material = trimesh.visual.material.PBRMaterial(
-        name="material",
-        baseColorTexture=color,
-        baseColorFactor=np.array([255, 255, 255, 255], dtype=np.uint8),
-        metallicRoughnessTexture=metallic_roughness,
-        metallicFactor=1.0,
-        roughnessFactor=1.0,
-        alphaMode=mode,
-        alphaCutoff=0.5 if mode == "MASK" else None,
-        doubleSided=True,
-    )
+    textures = make_textures(bake(vertices, faces, rows, texture_size, volume), volume)
+    material = textures.material(double_sided=True)
     return trimesh.Trimesh(
         vertices=vertices @ _TO_Z_UP,  # (x, y, z) -> (x, z, -y)
         faces=faces,

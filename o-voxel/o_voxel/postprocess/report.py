@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
 from o_voxel.mesh import MeshStats
+from o_voxel.postprocess.bake import BakedTexels
 
 __all__ = ["ExportReport", "StageClock"]
 
@@ -32,6 +35,13 @@ class ExportReport:
     double_sided: bool = False
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
 
+    def add_bake(self, baked: BakedTexels) -> None:
+        """Note how much of the atlas is used and how far texels were moved."""
+        self.texture_use = len(baked.texels.row) / baked.texels.size**2
+        if baked.hit is not None:
+            near = baked.hit.distance[baked.hit.face >= 0]
+            self.bake_distance = float(near.mean()) if len(near) else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -39,8 +49,11 @@ class ExportReport:
 class StageClock:
     """Times the stages of an export; reports them by log lines (`verbose`) and a progress bar (`use_tqdm`)."""
 
-    def __init__(self, seconds: dict[str, float], stages: int, *, verbose: bool, use_tqdm: bool) -> None:
+    def __init__(
+        self, seconds: dict[str, float], stages: int, *, verbose: bool, use_tqdm: bool, device: torch.device
+    ) -> None:
         self._seconds = seconds
+        self._device = device
         self._level = logging.INFO if verbose else logging.DEBUG
         self._bar: Any = None
         if use_tqdm:
@@ -57,6 +70,8 @@ class StageClock:
             self._bar.set_postfix_str(name)
         start = time.perf_counter()
         yield self.log
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         self._seconds[name] = time.perf_counter() - start
         self.log(f"{name}: {self._seconds[name]:.2f} s")
         if self._bar is not None:

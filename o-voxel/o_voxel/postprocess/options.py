@@ -1,0 +1,73 @@
+"""The arguments of `to_glb` that choose what is done, checked and in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from o_voxel.postprocess.material import AlphaMode, check_alpha_mode
+from o_voxel.postprocess.prepare import Profile
+
+__all__ = ["ExportOptions"]
+
+UnwrapMethod = Literal["auto", "charts", "xatlas"]
+
+MAX_CHART_ANGLE = 50.0  # degrees; more would stretch texels by over 1 / cos(50 deg) = 1.6
+PADDING = {256: 1, 1024: 2, 2048: 3}  # texels around a chart by texture size; 4 above
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What `to_glb` is asked for; the fields are described there. Raises ValueError on values out of range."""
+
+    decimation_target: int = 1_000_000
+    texture_size: int = 2048
+    remesh: bool = False
+    remesh_band: float = 1.0
+    remesh_project: float = 0.9
+    chart_half_angle: float = math.radians(90.0)
+    profile: Profile = "game"
+    alpha_mode: AlphaMode | None = None
+    double_sided: bool | None = None
+    hole_perimeter: float | None = None
+    unwrap_method: UnwrapMethod = "auto"
+
+    def __post_init__(self) -> None:
+        _check_int("decimation_target", self.decimation_target, 1, 2**31 - 1)
+        _check_int("texture_size", self.texture_size, 1, 16384)
+        _check_choice("profile", self.profile, Profile)
+        _check_choice("unwrap_method", self.unwrap_method, UnwrapMethod)
+        check_alpha_mode(self.alpha_mode)
+        if not self.remesh_band > 0:
+            raise ValueError(f"remesh_band must be > 0, got {self.remesh_band}")
+        if not 0 <= self.remesh_project <= 1:
+            raise ValueError(f"remesh_project must lie in [0, 1], got {self.remesh_project}")
+        if not 0 < self.chart_half_angle <= math.pi:
+            raise ValueError(
+                f"mesh_cluster_threshold_cone_half_angle_rad must lie in (0, pi], got {self.chart_half_angle}"
+            )
+        if self.hole_perimeter is not None and not self.hole_perimeter >= 0:
+            raise ValueError(f"hole_perimeter must be >= 0 or None, got {self.hole_perimeter}")
+
+    @property
+    def padding(self) -> int:
+        """Texels between charts."""
+        return next((p for size, p in PADDING.items() if self.texture_size <= size), 4)
+
+    @property
+    def chart_angle(self) -> float:
+        """Degrees by which normals of a chart may lean from its axis."""
+        return min(MAX_CHART_ANGLE, math.degrees(self.chart_half_angle))
+
+
+def _check_int(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ValueError(f"{name} must be an int in [{low}, {high}], got {value!r}")
+
+
+def _check_choice(name: str, value: Any, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {list(get_args(choices))}, got {value!r}")

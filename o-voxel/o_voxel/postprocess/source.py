@@ -1,0 +1,75 @@
+"""The full-resolution surface that textures are baked from: nearest points, normals and rays, tensors in and out."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from o_voxel.mesh import BVH, vertex_normals
+
+__all__ = ["Hit", "SourceSurface"]
+
+
+class Hit(NamedTuple):
+    """The nearest point of a surface for each of M points."""
+
+    distance: Tensor  # [M] float64; infinite where there is none
+    face: Tensor  # [M] int64, -1 where there is none
+    uvw: Tensor  # [M, 3] float64, weights of the corners of that face
+
+
+class SourceSurface:
+    """A triangle mesh on one device with a tree over its faces, built on first use."""
+
+    def __init__(self, vertices: Tensor, faces: Tensor) -> None:
+        self.vertices = vertices  # [V, 3] float64
+        self.faces = faces  # [F, 3] int64
+
+    @property
+    def device(self) -> torch.device:
+        """Where the mesh is and the work is done."""
+        return self.vertices.device
+
+    @cached_property
+    def bvh(self) -> BVH:
+        """The tree."""
+        return BVH(self.vertices, self.faces)
+
+    @cached_property
+    def vertex_normals(self) -> Tensor:
+        """Area-weighted unit normals [V, 3] float64."""
+        return torch.as_tensor(vertex_normals(self.vertices, self.faces), device=self.device)
+
+    def nearest(self, points: Tensor, normals: Tensor | None = None, *, max_distance: float = float("inf")) -> Hit:
+        """Nearest points to [M, 3] within `max_distance`; with `normals`, of faces whose normal does not oppose."""
+        found = self.bvh.nearest(_array(points), normals=None if normals is None else _array(normals), min_cos=0.0)
+        distance, face, uvw = (torch.as_tensor(part, device=self.device) for part in found)
+        far = ~(distance <= max_distance)
+        return Hit(distance.masked_fill(far, torch.inf), face.masked_fill(far, -1), uvw)
+
+    def face_normals(self, face: Tensor) -> Tensor:
+        """Unit normals of faces [M]: float64 [M, 3], zero for faces without area."""
+        a, b, c = self.vertices[self.faces[face]].unbind(1)
+        return unit(torch.linalg.cross(b - a, c - a))
+
+    def positions(self, hit: Hit) -> Tensor:
+        """Points of the surface [M, 3] float64."""
+        return (self.vertices[self.faces[hit.face]] * hit.uvw[:, :, None]).sum(1)
+
+    def normals(self, hit: Hit) -> Tensor:
+        """Smooth unit normals at points of the surface [M, 3] float64."""
+        return unit((self.vertex_normals[self.faces[hit.face]] * hit.uvw[:, :, None]).sum(1))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Rows of unit length; zero rows stay zero."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / torch.where(length > 0, length, 1)
+
+
+def _array(tensor: Tensor) -> np.ndarray:  # the tree takes arrays
+    return tensor.detach().cpu().numpy()
