@@ -1,0 +1,183 @@
+// Where triangles cross the edges of a node grid: host and device bodies.
+//
+// A grid line goes through a triangle where its point lies inside the projected triangle. Sides of an edge are decided
+// in one order of its two vertices, so neighbours agree bit for bit and a line through their common edge meets exactly
+// one of them.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "remesh/node_grid.h"
+
+namespace ovoxel::remesh {
+
+struct Triangles {
+    const double* vertices;  // [V, 3], nodes at integers
+    const int32_t* faces;    // [F, 3]
+    int64_t count;
+
+    OVOXEL_HD const double* corner(int64_t face, int k) const { return vertices + 3 * int64_t{faces[3 * face + k]}; }
+};
+
+// Twice the area of (a, b, p) in the plane of axes u and w; p on the line counts as slightly greater in u, then in w.
+OVOXEL_HD inline double sideOf(const double* a, const double* b, bool swapped, int u, int w, double pu, double pw) {
+    if (swapped) {
+        const double* c = a;
+        a = b;
+        b = c;
+    }
+    const double du = b[u] - a[u], dw = b[w] - a[w];
+    double side = du * (pw - a[w]) - dw * (pu - a[u]);
+    if (side == 0) side = (dw != 0 ? -dw : du) * 1e-300;
+    return swapped ? -side : side;
+}
+
+// visit(cell coordinates of the start node, t in [0, 1) along the edge) for each grid edge along `axis`.
+template <class Visit>
+OVOXEL_HD void forCrossings(const Triangles& mesh, int64_t face, int axis, Visit&& visit) {
+    const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
+    const int32_t* f = mesh.faces + 3 * face;
+    const double *p0 = mesh.corner(face, 0), *p1 = mesh.corner(face, 1), *p2 = mesh.corner(face, 2);
+    const double lowU = fmin(p0[u], fmin(p1[u], p2[u])), highU = fmax(p0[u], fmax(p1[u], p2[u]));
+    const double lowW = fmin(p0[w], fmin(p1[w], p2[w])), highW = fmax(p0[w], fmax(p1[w], p2[w]));
+    const int64_t firstU = static_cast<int64_t>(ceil(lowU)), lastU = static_cast<int64_t>(floor(highU));
+    const int64_t firstW = static_cast<int64_t>(ceil(lowW)), lastW = static_cast<int64_t>(floor(highW));
+    for (int64_t iu = firstU; iu <= lastU; ++iu)
+        for (int64_t iw = firstW; iw <= lastW; ++iw) {
+            const double pu = static_cast<double>(iu), pw = static_cast<double>(iw);
+            const double s0 = sideOf(p1, p2, f[1] > f[2], u, w, pu, pw);
+            const double s1 = sideOf(p2, p0, f[2] > f[0], u, w, pu, pw);
+            if ((s0 > 0) != (s1 > 0)) continue;
+            const double s2 = sideOf(p0, p1, f[0] > f[1], u, w, pu, pw);
+            if ((s0 > 0) != (s2 > 0) || s0 == 0 || s1 == 0 || s2 == 0) continue;
+            const double sum = s0 + s1 + s2;
+            const double depth = s0 / sum * p0[axis] + s1 / sum * p1[axis] + s2 / sum * p2[axis];
+            const double start = floor(depth);
+            int64_t node[3];
+            node[axis] = static_cast<int64_t>(start);
+            node[u] = iu;
+            node[w] = iw;
+            visit(node, static_cast<float>(depth - start));
+        }
+}
+
+// Packed crossing: ascends by t, then by face.
+OVOXEL_HD inline Word packCrossing(float t, int64_t face) {
+    uint32_t bits;
+    memcpy(&bits, &t, sizeof bits);
+    return Word{bits} << 32 | static_cast<uint32_t>(face);
+}
+OVOXEL_HD inline float crossingT(Word packed) {
+    const uint32_t bits = static_cast<uint32_t>(packed >> 32);
+    float t;
+    memcpy(&t, &bits, sizeof t);
+    return t;
+}
+OVOXEL_HD inline int64_t crossingFace(Word packed) { return static_cast<int64_t>(packed & 0xffffffffu); }
+
+// The grid edges that triangles cross, and the outermost crossings on each as seen from its two ends.
+struct Crossings {
+    const Word* bits;       // [3, words]: bit of the start node, by axis
+    const int32_t* before;  // [3 * words] running count of bits
+    const Word* first;      // [E] packed, smallest t
+    const Word* last;       // [E] packed, largest t
+
+    OVOXEL_HD bool test(const NodeGrid& grid, const int64_t* node, int axis) const {
+        return grid.test(bits + axis * grid.words(), node[0], node[1], node[2]);
+    }
+    OVOXEL_HD int64_t index(const NodeGrid& grid, const int64_t* node, int axis) const {
+        return rankOf(bits, before, axis * grid.words() + grid.word(node[0], node[1], node[2]),
+                      static_cast<int>(node[2] & 63));
+    }
+};
+
+struct MarkCrossingsBody {
+    Triangles mesh;
+    NodeGrid grid;
+    Word* bits;  // [3, words], zero
+    OVOXEL_HD void operator()(int64_t face) const {
+        for (int axis = 0; axis < 3; ++axis)
+            forCrossings(mesh, face, axis, [&](const int64_t* n, float) {
+                if (grid.holds(n[0], n[1], n[2]))
+                    atomicOrWord(bits + axis * grid.words() + grid.word(n[0], n[1], n[2]), Word{1} << (n[2] & 63));
+            });
+    }
+};
+
+struct RecordCrossingsBody {
+    Triangles mesh;
+    NodeGrid grid;
+    Crossings crossings;
+    Word* first;  // all ones
+    Word* last;   // zero
+    OVOXEL_HD void operator()(int64_t face) const {
+        for (int axis = 0; axis < 3; ++axis)
+            forCrossings(mesh, face, axis, [&](const int64_t* n, float t) {
+                if (!grid.holds(n[0], n[1], n[2])) return;
+                const int64_t edge = crossings.index(grid, n, axis);
+                atomicLower(first + edge, packCrossing(t, face));
+                atomicRaise(last + edge, packCrossing(t, face));
+            });
+    }
+};
+
+// What a face borders on, counted over its crossings: [all, front towards outside, back towards outside, both].
+struct FaceSidesBody {
+    Triangles mesh;
+    NodeGrid grid;
+    Crossings crossings;
+    const Word* outside;
+    int32_t* counts;  // [F, 4]
+    OVOXEL_HD void operator()(int64_t face) const {
+        const double *p0 = mesh.corner(face, 0), *p1 = mesh.corner(face, 1), *p2 = mesh.corner(face, 2);
+        int32_t all = 0, front = 0, back = 0, both = 0;
+        for (int axis = 0; axis < 3; ++axis) {
+            const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
+            const bool up = (p1[u] - p0[u]) * (p2[w] - p0[w]) - (p1[w] - p0[w]) * (p2[u] - p0[u]) > 0;
+            forCrossings(mesh, face, axis, [&](const int64_t* n, float t) {
+                if (!grid.holds(n[0], n[1], n[2])) return;
+                const int64_t edge = crossings.index(grid, n, axis);
+                const Word packed = packCrossing(t, face);
+                int64_t end[3] = {n[0], n[1], n[2]};
+                ++end[axis];
+                const bool low = crossings.first[edge] == packed && grid.test(outside, n[0], n[1], n[2]);
+                const bool high = crossings.last[edge] == packed && grid.holds(end[0], end[1], end[2]) &&
+                                  grid.test(outside, end[0], end[1], end[2]);
+                ++all;
+                front += up ? high : low;
+                back += up ? low : high;
+                both += low && high;
+            });
+        }
+        int32_t* out = counts + 4 * face;
+        out[0] = all;
+        out[1] = front;
+        out[2] = back;
+        out[3] = both;
+    }
+};
+
+// Marks the corners of the cells that segments run through.
+struct MarkSegmentsBody {
+    const double* vertices;
+    const int32_t* segments;  // [B, 2]
+    NodeGrid grid;
+    Word* bits;
+    OVOXEL_HD void operator()(int64_t i) const {
+        const double *a = vertices + 3 * int64_t{segments[2 * i]}, *b = vertices + 3 * int64_t{segments[2 * i + 1]};
+        const double length = fmax(fabs(b[0] - a[0]), fmax(fabs(b[1] - a[1]), fabs(b[2] - a[2])));
+        const int64_t steps = static_cast<int64_t>(ceil(2 * length)) + 1;
+        for (int64_t s = 0; s <= steps; ++s) {
+            const double t = static_cast<double>(s) / static_cast<double>(steps);
+            int64_t n[3];
+            for (int k = 0; k < 3; ++k) n[k] = static_cast<int64_t>(floor(a[k] + t * (b[k] - a[k])));
+            for (int c = 0; c < 8; ++c) {
+                const int64_t x = n[0] + (c >> 2), y = n[1] + (c >> 1 & 1), z = n[2] + (c & 1);
+                if (grid.holds(x, y, z)) atomicOrWord(bits + grid.word(x, y, z), Word{1} << (z & 63));
+            }
+        }
+    }
+};
+
+}  // namespace ovoxel::remesh
