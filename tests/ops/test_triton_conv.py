@@ -115,8 +115,18 @@ def test_kernel_map_equals_the_dictionary_of_rows(seed):
 )
 def test_kernel_map_refuses_what_the_reference_refuses(row, message):
     coords = torch.tensor([[0, 1, 1, 1], [0, 2, 1, 1], row], dtype=torch.int32, device=DEVICE)
-    with pytest.raises(ValueError, match=message):
-        find_neighbors(coords, (3, 3, 3))
+    hood = find_neighbors(coords, (3, 3, 3))
+    part = hood[1:]
+    feats, weight = torch.ones(3, 4, device=DEVICE), torch.ones(4, 3, 3, 3, 4, device=DEVICE)
+    for use in (
+        lambda: sparse_conv3d(feats, weight, None, hood, backend="triton"),
+        lambda: sparse_conv3d(feats, weight, None, part, backend="triton"),
+        lambda: hood.table,
+        lambda: hood.pairs(),
+        hood.confirm,
+    ):
+        with pytest.raises(ValueError, match=message):
+            use()
 
 
 def children_of(coords, g, density=0.5):

@@ -102,7 +102,9 @@ def sparse_conv3d_children(
     with torch.no_grad():
         if backend not in ("auto", "triton"):
             return sparse_conv3d_children_reference(feats, weight, bias, hood, cells, num_children, backend)
-        return backends.selected(OP, feats.device).run(feats, weight, bias, hood, cells, num_children)
+        out = backends.selected(OP, feats.device).run(feats, weight, bias, hood, cells, num_children)
+        hood.confirm()
+    return out
 
 
 def add_child_skip_reference(out: Tensor, feats: Tensor, parents: Tensor, places: Tensor) -> Tensor:

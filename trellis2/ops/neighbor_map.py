@@ -128,7 +128,8 @@ def find_neighbors(
 ) -> Neighborhood:
     """The neighbour map with everything that convolutions derive from it, by the backend chosen for the device.
 
-    Same map and same errors as `build_neighbor_map`.
+    Same map and same errors as `build_neighbor_map`; on a GPU coordinates that have no map are reported when the
+    map is first used, so that nothing waits for the device here.
     """
     _check(coords)
     return backends.selected(OP, coords.device).run(coords, tuple(kernel_size), tuple(dilation))
@@ -145,9 +146,16 @@ def _run_hashed(coords: Tensor, kernel_size: tuple[int, ...], dilation: tuple[in
     from .triton_neighbors import build_hashed
 
     table, masks, status = build_hashed(coords.int())
-    if int(status) != -1:
-        return _run_sorted(coords, kernel_size, dilation)  # which raises, and says what is wrong
-    return Neighborhood(table, masks)
+    host = status.to("cpu", non_blocking=True)
+    arrived = torch.cuda.current_stream(coords.device).record_event() if coords.is_cuda else None
+
+    def check() -> None:
+        if arrived is not None:
+            arrived.synchronize()
+        if int(host) != -1:
+            build_neighbor_map(coords, kernel_size, dilation)  # raises, and says what is wrong
+
+    return Neighborhood(table, masks, check=check)
 
 
 def refine_neighbors(

@@ -6,6 +6,7 @@ Letters: N voxels, M rows of the map, V taps, P positions (M rounded up to a til
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,9 @@ class Neighborhood:
     """Row of the voxel under each tap, `table` [M, V] int32, `num_sources` where there is none.
 
     Usually the table has a row for each of the N voxels; a part of its rows is a neighbourhood too.
+    check raises ValueError if the voxels turn out to have no such map. It may have to wait for the device, and so runs
+    when the table is first looked at, or after a convolution has been launched: `confirm`. Until then what is derived
+    from the map is meaningless if the voxels are, but names rows that exist.
     masks [M] int32, bit v set where tap v has a voxel, if the builder made them (V ≤ 30).
     whole_rows: rows of the map that this is a part of. Kernels choose the order of their sums by it, so that a part
     of the rows gives the bits that the whole would. Raises ValueError for other shapes and types.
@@ -58,11 +62,13 @@ class Neighborhood:
         masks: Tensor | None = None,
         num_sources: int | None = None,
         whole_rows: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         if table.ndim != 2 or table.dtype != torch.int32:
             raise ValueError(f"table must be int32 [M, V], got {table.dtype} {tuple(table.shape)}")
-        self.table = table
+        self.unconfirmed = table
         self.masks = masks
+        self._check = check
         self.num_sources = table.shape[0] if num_sources is None else num_sources
         self.whole_rows = table.shape[0] if whole_rows is None else whole_rows
         self._arrangements: dict[tuple[int, int], Arrangement] = {}
@@ -72,19 +78,32 @@ class Neighborhood:
     def __getitem__(self, rows: slice) -> Neighborhood:
         """Some rows of the map."""
         masks = None if self.masks is None else self.masks[rows]
-        return Neighborhood(self.table[rows], masks, self.num_sources, self.whole_rows)
+        check = None if self._check is None else self.confirm
+        return Neighborhood(self.unconfirmed[rows], masks, self.num_sources, self.whole_rows, check)
+
+    def confirm(self) -> None:
+        """Raise ValueError if the voxels have no such map. Waits for the device once, where that is not known yet."""
+        if self._check is not None:
+            self._check()
+            self._check = None
+
+    @property
+    def table(self) -> Tensor:
+        """[M, V] int32, confirmed."""
+        self.confirm()
+        return self.unconfirmed
 
     @property
     def shape(self) -> torch.Size:
-        return self.table.shape
+        return self.unconfirmed.shape
 
     @property
     def ndim(self) -> int:
-        return self.table.ndim
+        return self.unconfirmed.ndim
 
     @property
     def device(self) -> torch.device:
-        return self.table.device
+        return self.unconfirmed.device
 
     def arranged(self, tile: int, groups: int = 1) -> Arrangement:
         """The arrangement for row tiles of `tile` and the taps cut in `groups`; needs Triton."""
@@ -109,7 +128,7 @@ class Neighborhood:
             raise ValueError(f"masks hold at most {MAX_MASK_TAPS} taps, got {volume}")
         if self.masks is None:
             weights = 1 << torch.arange(volume, dtype=torch.int32, device=self.device)
-            self.masks = ((self.table < self.num_sources) * weights).sum(1, dtype=torch.int32)
+            self.masks = ((self.unconfirmed < self.num_sources) * weights).sum(1, dtype=torch.int32)
         return self.masks
 
     def pairs(self) -> Pairs:

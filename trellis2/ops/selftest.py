@@ -303,8 +303,8 @@ def broken(op: str, name: str) -> Iterator[Backend]:
             return changed
         if isinstance(value, tuple):
             return tuple(spoil(v) for v in value)
-        if hasattr(value, "table"):
-            value.table = spoil(value.table)
+        if hasattr(value, "unconfirmed"):
+            value.unconfirmed = spoil(value.table)
         return value
 
     def run(*args: Any, **kwargs: Any) -> Any:

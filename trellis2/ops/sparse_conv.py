@@ -82,7 +82,9 @@ def sparse_conv3d(
         bias = None if bias is None else bias.to(dtype)
     elif feats.dtype != weight.dtype:
         raise ValueError(f"feats and weight must have one dtype, got {feats.dtype} and {weight.dtype}")
-    return _backend(backend, feats).run(feats, weight, bias, hood)
+    out = _backend(backend, feats).run(feats, weight, bias, hood)
+    hood.confirm()
+    return out
 
 
 def _backend(name: str, feats: Tensor) -> backends.Backend:

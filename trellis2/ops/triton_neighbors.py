@@ -112,15 +112,16 @@ def _rows_under_taps(
 
 
 def _permutation(hood: Neighborhood, groups: int) -> Tensor:
-    """[G, N] int64 row at each position."""
+    """[G, N] int64: G·N numbers, g·N + the row at each position of group g."""
     (num_rows, volume), device = hood.shape, hood.device
     if volume > MAX_MASK_TAPS:
-        return torch.arange(num_rows, device=device).expand(groups, -1).contiguous()
+        return torch.arange(groups * num_rows, device=device).view(groups, num_rows)
     masks = hood.tap_masks()
     width = volume - 1 if groups == 1 else -(-volume // groups)
     by_features = volume == 27 and groups == 1 and num_rows <= FEATURE_ROWS
     windows = min(1 << _WINDOW_BITS, max(1, num_rows // WINDOW_ROWS)) if groups == 1 else 1
-    keys = torch.empty((groups, num_rows), dtype=torch.int32, device=device)
+    short = groups > 1 and groups << width <= 1 << 15
+    keys = torch.empty((groups, num_rows), dtype=torch.int16 if short else torch.int32, device=device)
     sort_keys_kernel[(triton.cdiv(num_rows, 1024), groups)](
         masks,
         keys,
@@ -134,8 +135,7 @@ def _permutation(hood: Neighborhood, groups: int) -> Tensor:
         BLOCK=1024,
     )
     # Ties keep the order of the rows: the arrangement does not depend on the sorting algorithm.
-    orders = [torch.sort(keys[g], stable=True).indices for g in range(groups)]
-    return orders[0][None] if groups == 1 else torch.stack(orders)
+    return torch.sort(keys.view(-1), stable=True).indices.view(groups, num_rows)
 
 
 def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
@@ -152,7 +152,7 @@ def arrange(hood: Neighborhood, tile: int, groups: int) -> Arrangement:
     taps = torch.empty((groups, tiles, volume), dtype=torch.int32, device=device)
     counts = torch.empty((groups, tiles), dtype=torch.int32, device=device)
     arrange_kernel[(tiles, groups)](
-        hood.table,
+        hood.unconfirmed,
         perm,
         neighbors,
         order,
@@ -213,19 +213,19 @@ def arrange_children(hood: Neighborhood, cells: Tensor, num_children: int, tile:
 
 def list_pairs(hood: Neighborhood) -> Pairs:
     """The pair lists of a map, ascending output row inside a tap. One host synchronisation."""
-    (num_rows, volume), device = hood.shape, hood.device
+    (num_rows, volume), device, table = hood.shape, hood.device, hood.table
     rows = max(16, 4096 // triton.next_power_of_2(volume))
     blocks = max(1, triton.cdiv(num_rows, rows))
     sizes = (num_rows, hood.num_sources, blocks)
     shape = {"V": volume, "BLOCK_V": triton.next_power_of_2(volume), "ROWS": rows}
     counts = torch.zeros((volume, blocks), dtype=torch.int32, device=device)
     if num_rows:
-        count_pairs_kernel[(blocks,)](hood.table, counts, *sizes, **shape)
+        count_pairs_kernel[(blocks,)](table, counts, *sizes, **shape)
     ends = torch.cumsum(counts.view(-1), 0)
     starts = (ends - counts.view(-1)).view(volume, blocks)
     bounds = (0, *ends.view(volume, blocks)[:, -1].tolist())
     rows_out = torch.empty(bounds[-1], dtype=torch.int32, device=device)
     rows_in = torch.empty(bounds[-1], dtype=torch.int32, device=device)
     if bounds[-1]:
-        write_pairs_kernel[(blocks,)](hood.table, starts, rows_out, rows_in, *sizes, **shape)
+        write_pairs_kernel[(blocks,)](table, starts, rows_out, rows_in, *sizes, **shape)
     return Pairs(rows_out, rows_in, bounds)

@@ -31,9 +31,9 @@ def _gray_rank(code):
 @triton.jit(do_not_specialize=["num_rows", "window"])
 def sort_keys_kernel(
     masks,  # [N] int32
-    keys,  # [G, N] int32 out
+    keys,  # [G, N] integers out; those of a group follow those of the group before
     num_rows,
-    window,  # rows of a window; without FEATURES
+    window,  # rows of a window; only with one group and without FEATURES
     GROUPS: tl.constexpr,
     CENTRE: tl.constexpr,  # bit that is always set, left out of the key
     WIDTH: tl.constexpr,  # bits of a group
@@ -63,7 +63,8 @@ def sort_keys_kernel(
             code = code & ((1 << WIDTH) - 1)
         else:
             code = (mask >> (tl.program_id(1) * WIDTH)) & ((1 << WIDTH) - 1)
-        key = ((row // window) << WIDTH) | _gray_rank(code)
+        lead = row // window if GROUPS == 1 else tl.program_id(1)
+        key = (lead << WIDTH) | _gray_rank(code)
     tl.store(keys + tl.program_id(1).to(tl.int64) * num_rows + row, key, mask=valid)
 
 
@@ -86,7 +87,7 @@ def _halves(present, TILE: tl.constexpr, WIDTH: tl.constexpr):
 @triton.jit(do_not_specialize=["num_rows", "num_sources", "num_tiles"])
 def arrange_kernel(
     table,  # [N, V] int32, num_sources where there is no voxel
-    perm,  # [G, N] int64 row at each position, for each group
+    perm,  # [G, N] int64 row at each position, for each group g with g·N added
     neighbors,  # [V, P] int32 out, −1 where there is no voxel
     order,  # [G, P] int32 out, −1 past the end
     taps,  # [G, tiles, V] int32 out: tap | (halves of the tile that have it) << 16
@@ -105,7 +106,8 @@ def arrange_kernel(
     group = tl.program_id(1)
     position = tile.to(tl.int64) * TILE + tl.arange(0, TILE)
     valid = position < num_rows
-    row = tl.load(perm + group.to(tl.int64) * num_rows + position, mask=valid, other=0)
+    before = group.to(tl.int64) * num_rows
+    row = tl.load(perm + before + position, mask=valid, other=0) - tl.where(valid, before, 0)
     tl.store(order + group.to(tl.int64) * num_positions + position, tl.where(valid, row, -1).to(tl.int32))
     tap = group * WIDTH + tl.arange(0, BLOCK_V)
     wanted = (tl.arange(0, BLOCK_V) < WIDTH) & (tap < V)
