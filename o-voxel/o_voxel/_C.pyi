@@ -444,16 +444,6 @@ def mesh_simplify(
 ) -> tuple:
     """-> (vertices [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)"""
 
-def mesh_components(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"]) -> NDArray[numpy.int64]:
-    """-> labels [n] i64: smallest member of each component"""
-
-def mesh_parity_components(
-    n: int,
-    pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
-    differ: Annotated[NDArray[numpy.uint8], "shape (None,)"],
-) -> tuple:
-    """-> (labels [n] i64, parity [n] u8, conflicts [m] u8)"""
-
 def mesh_cluster_charts(
     vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
     faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
@@ -472,33 +462,529 @@ def mesh_pack_charts(
 ) -> tuple:
     """-> (scale, x [K] i32, y [K] i32, rotated [K] u8); ValueError if they do not fit"""
 
-class MeshBvh:
-    def __init__(
-        self,
-        vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-        faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    ) -> None: ...
-    def nearest(
-        self,
-        points: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-        normals: Annotated[NDArray[numpy.float64], "shape (None, 3)"] | None,
-        min_cos: float,
-    ) -> tuple:
-        """-> (distance [N] f64, face [N] i64, uvw [N,3] f64)"""
+def mesh_bvh_build(
+    vertices: Annotated[NDArray, "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    origin: Sequence[float],
+    inverse: Sequence[float],
+    padding: float,
+) -> tuple:
+    """-> bytes of (nodes, corners, ids); (centre - origin) * inverse in [0, 1] is sorted along a Hilbert curve."""
 
-    def trace(
-        self,
-        origins: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-        directions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-        t_min: float,
-    ) -> tuple:
-        """-> (depth [N] f64, face [N] i64, -1 = miss)"""
+def mesh_bvh_nearest(
+    num_faces: int,
+    wide: bool,
+    nodes: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    corners: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    ids: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    points: Annotated[NDArray, "shape (None, 3)"],
+    normals: Annotated[NDArray, "shape (None, 3)"] | None,
+    min_cos: float,
+    limit: float,
+    weights: bool,
+) -> tuple:
+    """-> bytes of (distance [N], face [N] int64, uvw [N, 3] or None), floats of the width of the points."""
 
-    def count_hits(
-        self,
-        origins: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-        directions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-        t_min: float,
-        max_hits: int,
-    ) -> NDArray[numpy.int64]:
-        """-> hits [N] i64, at most max_hits"""
+def mesh_bvh_trace(
+    num_faces: int,
+    wide: bool,
+    nodes: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    corners: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    ids: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    origins: Annotated[NDArray, "shape (None, 3)"],
+    directions: Annotated[NDArray, "shape (None, 3)"],
+    t_min: float,
+) -> tuple:
+    """-> bytes of (depth [N], of the width of the origins, face [N] int64, -1 = miss)."""
+
+def mesh_bvh_count_hits(
+    num_faces: int,
+    wide: bool,
+    nodes: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    corners: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    ids: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    origins: Annotated[NDArray, "shape (None, 3)"],
+    directions: Annotated[NDArray, "shape (None, 3)"],
+    t_min: float,
+    max_hits: int,
+) -> object:
+    """-> bytes of hits [N] int64, at most max_hits."""
+
+def mesh_bvh_build_cuda(
+    vertices: Annotated[NDArray, "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    origin: Sequence[float],
+    inverse: Sequence[float],
+    padding: float,
+    launch: tuple,
+) -> tuple:
+    """-> bytes of (nodes, corners, ids); (centre - origin) * inverse in [0, 1] is sorted along a Hilbert curve."""
+
+def mesh_bvh_nearest_cuda(
+    num_faces: int,
+    wide: bool,
+    nodes: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    corners: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    ids: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    points: Annotated[NDArray, "shape (None, 3)"],
+    normals: Annotated[NDArray, "shape (None, 3)"] | None,
+    min_cos: float,
+    limit: float,
+    weights: bool,
+    launch: tuple,
+) -> tuple:
+    """-> bytes of (distance [N], face [N] int64, uvw [N, 3] or None), floats of the width of the points."""
+
+def mesh_bvh_trace_cuda(
+    num_faces: int,
+    wide: bool,
+    nodes: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    corners: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    ids: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    origins: Annotated[NDArray, "shape (None, 3)"],
+    directions: Annotated[NDArray, "shape (None, 3)"],
+    t_min: float,
+    launch: tuple,
+) -> tuple:
+    """-> bytes of (depth [N], of the width of the origins, face [N] int64, -1 = miss)."""
+
+def mesh_bvh_count_hits_cuda(
+    num_faces: int,
+    wide: bool,
+    nodes: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    corners: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    ids: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    origins: Annotated[NDArray, "shape (None, 3)"],
+    directions: Annotated[NDArray, "shape (None, 3)"],
+    t_min: float,
+    max_hits: int,
+    launch: tuple,
+) -> object:
+    """-> bytes of hits [N] int64, at most max_hits."""
+
+def mesh_components(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"]) -> object:
+    """-> bytes of labels [n] int64: the smallest member of each component"""
+
+def mesh_parity_components(
+    n: int,
+    pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
+    differ: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+) -> tuple:
+    """-> (labels [n] i64, parity [n] u8, conflicts [m] u8)"""
+
+def mesh_edges(faces: Annotated[NDArray[numpy.int64], "shape (None, 3)"]) -> tuple:
+    """-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64"""
+
+def mesh_components_cuda(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"], launch: tuple) -> object:
+    """mesh_components on a GPU; pairs must lie in [0, n), which is not checked."""
+
+def unwrap_charts(
+    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    max_spread: float,
+    roundness: float,
+    texel: float,
+    project_cos: float,
+    max_stretch: float,
+    rounds: int,
+) -> tuple:
+    """-> (label [F] i32, corner [F,3] i32, vertex [W] i32, uv [W,2] f64 in units of length)"""
+
+def unwrap_pack(
+    uv: Annotated[NDArray[numpy.float64], "shape (None, 2)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    label: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    num_charts: int,
+    resolution: int,
+    padding: int,
+    rectangles: bool,
+) -> tuple:
+    """-> (texels per unit or -1 if the charts do not fit, uv [W,2] f64 in texels)"""
+
+def remesh_mark_crossings(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, size, bits, launch): grid edges that faces cross."""
+
+def remesh_record_crossings(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, size, bits, before, first, last, launch): outermost crossings on each edge."""
+
+def remesh_face_sides(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg8: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg9: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, size, bits, before, first, last, outside, counts, launch): what faces border on."""
+
+def remesh_mark_segments(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 2)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: tuple | None,
+    /,
+) -> None:
+    """(vertices, segments, size, bits, launch): corners of cells on segments."""
+
+def remesh_flood(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg4: Sequence[int],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(labels, walls, closed, other, size, launch): spreads labels in place."""
+
+def remesh_step(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg4: Sequence[int],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: tuple | None,
+    /,
+) -> None:
+    """(labels, walls, closed, other, size, out, launch): spreads labels by one node."""
+
+def remesh_dilate(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(bits, size, out, launch): adds the 26 neighbours."""
+
+def remesh_active_cells(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(inside, size, out, launch): cells that the surface passes."""
+
+def remesh_active_edges(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(inside, size, out, launch): grid edges that the surface crosses."""
+
+def remesh_sheet_nodes(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: tuple | None,
+    /,
+) -> None:
+    """(crossed, outside, size, out, launch): nodes on both sides of open sheets."""
+
+def remesh_count_bits(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg2: tuple | None,
+    /,
+) -> None:
+    """(bits, out, launch): members in every word."""
+
+def remesh_list_bits(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(bits, before, out, launch): places of the members."""
+
+def remesh_cell_sheets(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(inside, size, places, sheets, counts, launch): sheets of every cell."""
+
+def remesh_cell_vertices(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg8: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg9: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg10: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg11: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg12: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg13: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg14: Sequence[float],
+    arg15: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg16: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg17: tuple | None,
+    /,
+) -> None:
+    """
+    (vertices, faces, size, crossed, before, first, last, inside, sheet_nodes, cell_bits, cell_before, sheets,
+    first_vertex, places, options, out, kinds, launch): vertices of every cell.
+    """
+
+def remesh_quads(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg8: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg9: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg10: tuple | None,
+    /,
+) -> None:
+    """
+    (inside, size, cell_bits, cell_before, sheets, first_vertex, edges, before, vertices, faces, launch): two
+    faces around every crossed grid edge.
+    """
+
+def remesh_mark_crossings_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, size, bits, launch): grid edges that faces cross."""
+
+def remesh_record_crossings_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, size, bits, before, first, last, launch): outermost crossings on each edge."""
+
+def remesh_face_sides_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg8: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg9: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, size, bits, before, first, last, outside, counts, launch): what faces border on."""
+
+def remesh_mark_segments_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 2)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: tuple | None,
+    /,
+) -> None:
+    """(vertices, segments, size, bits, launch): corners of cells on segments."""
+
+def remesh_flood_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg4: Sequence[int],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(labels, walls, closed, other, size, launch): spreads labels in place."""
+
+def remesh_step_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg4: Sequence[int],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: tuple | None,
+    /,
+) -> None:
+    """(labels, walls, closed, other, size, out, launch): spreads labels by one node."""
+
+def remesh_dilate_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(bits, size, out, launch): adds the 26 neighbours."""
+
+def remesh_active_cells_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(inside, size, out, launch): cells that the surface passes."""
+
+def remesh_active_edges_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(inside, size, out, launch): grid edges that the surface crosses."""
+
+def remesh_sheet_nodes_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: tuple | None,
+    /,
+) -> None:
+    """(crossed, outside, size, out, launch): nodes on both sides of open sheets."""
+
+def remesh_count_bits_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg2: tuple | None,
+    /,
+) -> None:
+    """(bits, out, launch): members in every word."""
+
+def remesh_list_bits_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: tuple | None,
+    /,
+) -> None:
+    """(bits, before, out, launch): places of the members."""
+
+def remesh_cell_sheets_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(inside, size, places, sheets, counts, launch): sheets of every cell."""
+
+def remesh_cell_vertices_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Sequence[int],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg8: Annotated[NDArray[numpy.int64], "shape (None,)"] | None,
+    arg9: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg10: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg11: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg12: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg13: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg14: Sequence[float],
+    arg15: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg16: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg17: tuple | None,
+    /,
+) -> None:
+    """
+    (vertices, faces, size, crossed, before, first, last, inside, sheet_nodes, cell_bits, cell_before, sheets,
+    first_vertex, places, options, out, kinds, launch): vertices of every cell.
+    """
+
+def remesh_quads_cuda(
+    arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg1: Sequence[int],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg7: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg8: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg9: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg10: tuple | None,
+    /,
+) -> None:
+    """
+    (inside, size, cell_bits, cell_before, sheets, first_vertex, edges, before, vertices, faces, launch): two
+    faces around every crossed grid edge.
+    """
+
+def mesh_collapse(
+    positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    target: int,
+    boundary_weight: float,
+    regularization: float,
+    max_normal_angle_cos: float,
+    share: float,
+) -> tuple:
+    """
+    positions in the unit box -> (V', F', rounds, positions [V',3] f32, faces [F',3] i32, source [V'] i32,
+    quadrics [V',10] f32, held [V'] u8), the arrays as bytes
+    """
+
+def mesh_collapse_cuda(
+    positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    target: int,
+    boundary_weight: float,
+    regularization: float,
+    max_normal_angle_cos: float,
+    share: float,
+    launch: tuple,
+) -> tuple:
+    """`mesh_collapse` on tensors of a GPU"""

@@ -51,8 +51,9 @@ def nearest(
     points: np.ndarray,  # [N, 3]
     normals: np.ndarray | None = None,  # [N, 3]
     min_cos: float = 0.0,
+    max_distance: float = float("inf"),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> (distance [N], face [N] int64 (-1: none), uvw [N, 3])."""
+    """-> (distance [N], face [N] int64 (-1: none within max_distance), uvw [N, 3])."""
     n = len(points)
     distance, face, uvw = np.full(n, np.inf), np.full(n, -1, dtype=np.int64), np.zeros((n, 3))
     if len(faces) == 0:
@@ -69,8 +70,8 @@ def nearest(
             d = np.where(normals[rows] @ unit.T < min_cos, np.inf, d)
         best = np.argmin(d, axis=1)
         at = np.arange(len(best))
-        found = np.isfinite(d[at, best])
-        distance[rows] = np.sqrt(d[at, best])
+        found = np.isfinite(d[at, best]) & (d[at, best] <= max_distance**2)
+        distance[rows] = np.where(found, np.sqrt(d[at, best]), np.inf)
         face[rows] = np.where(found, best, -1)
         uvw[rows] = np.where(found[:, None], w[at, best], 0.0)
     return distance, face, uvw

@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from o_voxel._native import Backend, native_module, resolve_backend
-from o_voxel.mesh._arrays import ArrayLike, enter
+from o_voxel.mesh._arrays import ArrayLike, as_numpy, as_tensor, enter_tensors, like
+from o_voxel.mesh.components import connected_components, parity_components
+from o_voxel.mesh.grouping import dense_labels
 
 __all__ = [
     "EdgeTable",
@@ -28,115 +32,65 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EdgeTable:
-    """Edges of a mesh and the face sides (3 * face + k) that use each of them."""
+    """Edges of a mesh and the face sides (3 * face + k) that use each of them; tensors or arrays, as the faces were."""
 
-    edges: np.ndarray  # [E, 2] int64, (smaller, larger), ascending
-    counts: np.ndarray  # [E] int64, faces per edge
-    sides: np.ndarray  # [3F] int64, face sides grouped by edge, ascending inside a group
-    offsets: np.ndarray  # [E + 1] int64, group of edge e is sides[offsets[e]:offsets[e + 1]]
+    edges: ArrayLike  # [E, 2] int64, (smaller, larger), ascending
+    counts: ArrayLike  # [E] int64, faces per edge
+    sides: ArrayLike  # [3F] int64, face sides grouped by edge, ascending inside a group
+    offsets: ArrayLike  # [E + 1] int64, group of edge e is sides[offsets[e]:offsets[e + 1]]
 
-    def manifold_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+    def manifold_pairs(self) -> tuple[ArrayLike, ArrayLike]:
         """Face sides on both ends of every manifold edge: (edge ids [M], sides [M, 2])."""
-        ids = np.flatnonzero(self.counts == 2)
-        start = self.offsets[ids]
-        return ids, np.stack([self.sides[start], self.sides[start + 1]], axis=1)
+        counts, sides, offsets = (as_tensor(t, "edges") for t in (self.counts, self.sides, self.offsets))
+        ids = (counts == 2).nonzero()[:, 0]
+        start = offsets[ids]
+        return like(ids, self.counts), like(torch.stack([sides[start], sides[start + 1]], dim=1), self.counts)
 
-    def boundary_sides(self) -> np.ndarray:
+    def boundary_sides(self) -> ArrayLike:
         """The single face side of every boundary edge, in edge order: [B]."""
         return self.sides[self.offsets[:-1][self.counts == 1]]
 
 
-def build_edges(faces: np.ndarray) -> EdgeTable:  # faces [F, 3] int64
-    """Sort all face sides into edges."""
-    start = faces.reshape(-1)
-    end = faces[:, [1, 2, 0]].reshape(-1)
-    low, high = np.minimum(start, end), np.maximum(start, end)
-    num = int(faces.max()) + 1 if faces.size else 1
-    key = low * num + high
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.zeros(0, np.int64)
-    offsets = np.concatenate([first, [len(key)]]).astype(np.int64)
-    unique = key[first]
-    edges = np.stack([unique // num, unique % num], axis=1)
-    return EdgeTable(edges, np.diff(offsets), order.astype(np.int64), offsets)
+def build_edges(faces: ArrayLike, *, backend: Backend = "auto") -> EdgeTable:  # faces [F, 3] int64
+    """Sort all face sides into edges; the table has the kind and device of the faces."""
+    f = as_tensor(faces, "faces").long().contiguous()
+    native = native_module() if resolve_backend(backend) == "native" and f.device.type == "cpu" else None
+    if native is not None:
+        columns = tuple(torch.from_numpy(a) for a in native.mesh_edges(f.numpy()))
+    else:
+        columns = _sorted_edges(f)
+    return EdgeTable(*(like(column, faces) for column in columns))
 
 
-def connected_components(n: int, pairs: np.ndarray, *, backend: Backend = "auto") -> np.ndarray:
-    """Label every node by the smallest member of its component: pairs [M, 2] int64 -> [n] int64."""
-    pairs = np.ascontiguousarray(pairs, dtype=np.int64).reshape(-1, 2)
-    if resolve_backend(backend) == "native":
-        native = native_module()
-        assert native is not None
-        return native.mesh_components(n, pairs)
-    labels = np.arange(n, dtype=np.int64)
-    while True:  # hook every root to the smallest neighbouring label, then compress all paths
-        a, b = labels[pairs[:, 0]], labels[pairs[:, 1]]
-        if np.array_equal(a, b):
-            return labels
-        np.minimum.at(labels, np.maximum(a, b), np.minimum(a, b))
-        while not np.array_equal(labels, labels[labels]):
-            labels = labels[labels]
+def _sorted_edges(f: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `build_edges` means: (edges, counts, sides, offsets)."""
+    start, end = f.reshape(-1), f[:, [1, 2, 0]].reshape(-1)
+    num = int(f.amax()) + 1 if f.numel() else 1
+    key, sides = (torch.minimum(start, end) * num + torch.maximum(start, end)).sort(stable=True)
+    first = torch.ones(len(key) + 1, dtype=torch.bool, device=f.device)
+    first[1:-1] = key[1:] != key[:-1]
+    offsets = first.nonzero()[:, 0] if len(key) else torch.zeros(1, dtype=torch.int64, device=f.device)
+    unique = key[offsets[:-1]]
+    return torch.stack([unique // num, unique % num], dim=1), offsets.diff(), sides, offsets
 
 
-def parity_components(
-    n: int, pairs: np.ndarray, differ: np.ndarray, *, backend: Backend = "auto"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Components with a two-colouring.
-
-    pairs [M, 2] int64, differ [M] bool (the two nodes must have different colours) -> labels [n] int64 (smallest
-    member), parity [n] bool (colour differs from that member's), conflicts [M] bool. Pairs are honoured in order; one
-    that contradicts earlier pairs is reported as a conflict.
-    """
-    pairs = np.ascontiguousarray(pairs, dtype=np.int64).reshape(-1, 2)
-    differ = np.asarray(differ, dtype=bool)
-    if resolve_backend(backend) == "native":
-        native = native_module()
-        assert native is not None
-        labels, parity, conflicts = native.mesh_parity_components(n, pairs, differ.astype(np.uint8))
-        return labels, parity.astype(bool), conflicts.astype(bool)
-    parent = list(range(n))
-    sign = [False] * n  # colour against the parent
-
-    def find(v: int) -> tuple[int, bool]:
-        flip = False
-        while parent[v] != v:
-            flip ^= sign[v]
-            v = parent[v]
-        return v, flip
-
-    conflict_list = [False] * len(pairs)
-    for i, ((a, b), d) in enumerate(zip(pairs.tolist(), differ.tolist())):
-        (ra, pa), (rb, pb) = find(a), find(b)
-        relation = pa ^ pb ^ d
-        if ra == rb:
-            conflict_list[i] = relation
-            continue
-        ra, rb = min(ra, rb), max(ra, rb)
-        parent[rb], sign[rb] = ra, relation
-    found = [find(v) for v in range(n)]
-    return (
-        np.array([r for r, _ in found], dtype=np.int64).reshape(n),
-        np.array([p for _, p in found], dtype=bool).reshape(n),
-        np.array(conflict_list, dtype=bool).reshape(len(pairs)),
-    )
-
-
-def face_components(faces: np.ndarray, table: EdgeTable | None = None) -> np.ndarray:
+def face_components(faces: ArrayLike, table: EdgeTable | None = None) -> ArrayLike:
     """Components of faces over manifold edges, numbered densely by smallest face: [F] int64."""
     table = build_edges(faces) if table is None else table
     _, sides = table.manifold_pairs()
-    return np.unique(connected_components(len(faces), sides // 3), return_inverse=True)[1].reshape(-1)
+    labels = connected_components(len(faces), as_tensor(sides, "sides") // 3)
+    return like(dense_labels(labels)[0], faces)
 
 
-def boundary_loops(faces: np.ndarray, table: EdgeTable | None = None) -> list[np.ndarray]:
+def boundary_loops(faces: ArrayLike, table: EdgeTable | None = None) -> list[np.ndarray]:
     """Closed boundary loops as vertex cycles, along the direction in which most adjacent faces run.
 
     Only loops through vertices with exactly two boundary edges are returned: elsewhere the surface is pinched and the
     loop is not unique. Faces need not be consistently oriented. Loops start at their smallest vertex and ascend by it.
     """
+    faces = as_numpy(faces, "faces")
     table = build_edges(faces) if table is None else table
-    side = table.boundary_sides()
+    side = as_numpy(table.boundary_sides(), "sides")
     start = faces.reshape(-1)[side]
     end = faces[:, [1, 2, 0]].reshape(-1)[side]
     num = int(faces.max()) + 1 if faces.size else 0
@@ -185,23 +139,24 @@ class MeshStats:
 
 def mesh_stats(vertices: ArrayLike, faces: ArrayLike) -> MeshStats:
     """Count edges, defects and components; the Euler number counts referenced vertices only."""
-    mesh = enter(vertices, faces)
+    mesh = enter_tensors(vertices, faces)
     f = mesh.faces
     table = build_edges(f)
     _, sides = table.manifold_pairs()
     start = f.reshape(-1)[sides]
-    conflicts = int((start[:, 0] == start[:, 1]).sum())
-    boundary, non_manifold = int((table.counts == 1).sum()), int((table.counts > 2).sum())
-    components = int(face_components(f, table).max()) + 1 if len(f) else 0
-    used = len(np.unique(f))
+    used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=f.device)
+    used[f.reshape(-1)] = True
+    components = dense_labels(connected_components(len(f), sides // 3))[1]
+    counted = [(start[:, 0] == start[:, 1]).sum(), (table.counts == 1).sum(), (table.counts > 2).sum(), used.sum()]
+    conflicts, boundary, non_manifold, referenced = (int(n) for n in torch.stack(counted).tolist())
     return MeshStats(
         num_vertices=len(mesh.vertices),
         num_faces=len(f),
         num_edges=len(table.edges),
-        num_components=components,
+        num_components=len(components),
         boundary_edges=boundary,
         non_manifold_edges=non_manifold,
         winding_conflicts=conflicts,
-        euler=used - len(table.edges) + len(f),
+        euler=referenced - len(table.edges) + len(f),
         watertight=len(f) > 0 and boundary == 0 and non_manifold == 0 and conflicts == 0,
     )

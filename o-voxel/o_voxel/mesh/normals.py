@@ -3,20 +3,108 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from o_voxel.mesh._arrays import ArrayLike, enter
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
+from o_voxel.mesh.grouping import sum_rows
 
-__all__ = ["face_areas", "face_normals", "numpy_face_areas", "numpy_face_crosses", "vertex_normals"]
+__all__ = [
+    "areas",
+    "cross",
+    "dot",
+    "face_areas",
+    "face_crosses",
+    "face_normals",
+    "normalize",
+    "numpy_face_areas",
+    "numpy_face_crosses",
+    "numpy_normalize",
+    "numpy_vertex_normals",
+    "unit_vertex_normals",
+    "vertex_normals",
+]
+
+# Sums of three terms are spelt out: separate operations round alike on every device.
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Of rows [..., 3]: [...]"""
+    product = a * b
+    return product[..., 0] + product[..., 1] + product[..., 2]
+
+
+def cross(a: Tensor, b: Tensor) -> Tensor:
+    """Of rows [..., 3]: [..., 3]"""
+    (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=-1)
+
+
+def normalize(vectors: Tensor) -> Tensor:
+    """Unit rows [..., 3]; zero rows stay zero."""
+    length = dot(vectors, vectors).sqrt()
+    return vectors / torch.where(length > 0, length, 1.0)[..., None]
+
+
+def face_crosses(vertices: Tensor, faces: Tensor) -> Tensor:
+    """(v1 - v0) x (v2 - v0) in float64: [F, 3]; twice the area vector."""
+    a, b, c = (vertices[faces[:, k]].double() for k in range(3))
+    return cross(b - a, c - a)
+
+
+def areas(vertices: Tensor, faces: Tensor) -> Tensor:
+    """[F] float64"""
+    crosses = face_crosses(vertices, faces)
+    return dot(crosses, crosses).sqrt() / 2
+
+
+def unit_vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Of `vertex_normals`: [V, 3] float64."""
+    crosses = face_crosses(vertices, faces)
+    total = sum_rows(crosses.repeat_interleave(3, dim=0), faces.reshape(-1), len(vertices))
+    normals = normalize(total)
+    lost = ~(normals != 0).any(dim=1)
+    if len(faces) and bool(lost.any()):
+        # Opposing faces cancel: take the first incident face that has a normal.
+        unit = normalize(crosses)
+        usable = (unit != 0).any(dim=1).nonzero()[:, 0]
+        first = torch.full((len(vertices),), len(faces), dtype=torch.int64, device=faces.device)
+        first.scatter_reduce_(0, faces[usable].reshape(-1), usable.repeat_interleave(3), "amin")
+        known = (lost & (first < len(faces))).nonzero()[:, 0]
+        normals[known] = unit[first[known]]
+    return normals
+
+
+def face_areas(vertices: ArrayLike, faces: ArrayLike) -> ArrayLike:
+    """Area of every face: [F]."""
+    mesh = enter_tensors(vertices, faces)
+    return mesh.leave_vertices(areas(mesh.vertices, mesh.faces))
+
+
+def face_normals(vertices: ArrayLike, faces: ArrayLike) -> ArrayLike:
+    """Unit normal of every face, zero where it has no area: [F, 3]."""
+    mesh = enter_tensors(vertices, faces)
+    return mesh.leave_vertices(normalize(face_crosses(mesh.vertices, mesh.faces)))
+
+
+def vertex_normals(vertices: ArrayLike, faces: ArrayLike) -> ArrayLike:
+    """Area-weighted unit normal of every vertex: [V, 3].
+
+    Where the sum cancels, the normal of an incident face is taken; a vertex without any proper face gets zero.
+    """
+    mesh = enter_tensors(vertices, faces)
+    return mesh.leave_vertices(unit_vertex_normals(mesh.vertices, mesh.faces))
+
+
+# The same for callers that hold NumPy arrays.
 
 
 def numpy_face_crosses(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(v1 - v0) x (v2 - v0) in float64: [F, 3]; twice the area vector."""
-    p = vertices.astype(np.float64)[faces]  # [F, 3, 3]
-    return np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    return face_crosses(as_tensor(vertices, "vertices"), as_tensor(faces, "faces")).numpy()
 
 
 def numpy_face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(numpy_face_crosses(vertices, faces), axis=1) / 2
+    return areas(as_tensor(vertices, "vertices"), as_tensor(faces, "faces")).numpy()
 
 
 def numpy_normalize(vectors: np.ndarray) -> np.ndarray:
@@ -25,42 +113,5 @@ def numpy_normalize(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
-def face_areas(vertices: ArrayLike, faces: ArrayLike) -> ArrayLike:
-    """Area of every face: [F]."""
-    mesh = enter(vertices, faces)
-    return mesh.leave_vertices(numpy_face_areas(mesh.vertices, mesh.faces))
-
-
-def face_normals(vertices: ArrayLike, faces: ArrayLike) -> ArrayLike:
-    """Unit normal of every face, zero where it has no area: [F, 3]."""
-    mesh = enter(vertices, faces)
-    return mesh.leave_vertices(numpy_normalize(numpy_face_crosses(mesh.vertices, mesh.faces)))
-
-
 def numpy_vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    crosses = numpy_face_crosses(vertices, faces)
-    total = np.zeros((len(vertices), 3))
-    for axis in range(3):
-        for k in range(3):
-            total[:, axis] += np.bincount(faces[:, k], weights=crosses[:, axis], minlength=len(vertices))
-    normals = numpy_normalize(total)
-    lost = np.flatnonzero(~normals.any(axis=1))
-    if len(lost) and len(faces):
-        # Opposing faces cancel: take the first incident face that has a normal.
-        unit = numpy_normalize(crosses)
-        usable = np.flatnonzero(unit.any(axis=1))[::-1]
-        first = np.full(len(vertices), -1, dtype=np.int64)
-        for k in range(3):
-            first[faces[usable, k]] = usable
-        known = lost[first[lost] >= 0]
-        normals[known] = unit[first[known]]
-    return normals
-
-
-def vertex_normals(vertices: ArrayLike, faces: ArrayLike) -> ArrayLike:
-    """Area-weighted unit normal of every vertex: [V, 3].
-
-    Where the sum cancels, the normal of an incident face is taken; a vertex without any proper face gets zero.
-    """
-    mesh = enter(vertices, faces)
-    return mesh.leave_vertices(numpy_vertex_normals(mesh.vertices, mesh.faces))
+    return unit_vertex_normals(as_tensor(vertices, "vertices"), as_tensor(faces, "faces")).numpy()

@@ -8,9 +8,9 @@ import numpy as np
 
 from o_voxel.mesh._arrays import ArrayLike, enter
 from o_voxel.mesh.bvh import BVH
-from o_voxel.mesh.cleanup import split_non_manifold
 from o_voxel.mesh.connectivity import build_edges, face_components, parity_components
 from o_voxel.mesh.normals import numpy_face_areas, numpy_face_crosses, numpy_normalize
+from o_voxel.mesh.split import split_non_manifold
 
 __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
 

@@ -3,65 +3,86 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, like
 from o_voxel.mesh.bvh import BVH
 from o_voxel.mesh.connectivity import EdgeTable
-from o_voxel.mesh.normals import numpy_normalize
+from o_voxel.mesh.normals import cross, dot, normalize
 
 __all__ = ["sheet_pairs"]
 
-NUM_RAYS = 12  # per wedge
+NUM_RAYS = 12  # per wedge, at most
+RAY_BUDGET = 3_000_000  # per call: with very many crowded edges, fewer rays each, or none
 
 
-def sheet_pairs(vertices: np.ndarray, faces: np.ndarray, table: EdgeTable) -> np.ndarray:
+def sheet_pairs(vertices: ArrayLike, faces: ArrayLike, table: EdgeTable) -> ArrayLike:
     """Face sides to keep joined at edges with three or four faces: [M, 2].
 
     The faces around an edge bound three or four wedges of space. Joined are the two faces that bound the wedge that
     sees most of the outside, and with four faces also the other two: where closed surfaces pass through each other,
     their outer parts become one sheet all along the crossing, and their inner parts another. Unseen four-face edges
-    join across their narrower wedges, three-face edges along the flattest pair.
+    join across their narrower wedges, three-face edges along the flattest pair. What a wedge sees is found by rays,
+    whose number is bounded.
     """
-    corner = faces.reshape(-1)
-    out = [np.zeros((0, 2), dtype=np.int64)]
-    bvh = BVH(vertices, faces) if (table.counts > 2).any() else None
-    for count in (3, 4):
-        ids = np.flatnonzero(table.counts == count)
-        if len(ids) == 0 or bvh is None:
+    v, f = as_tensor(vertices, "vertices").double(), as_tensor(faces, "faces").long()
+    counts, all_sides, offsets, edges = (
+        as_tensor(t, "table") for t in (table.counts, table.sides, table.offsets, table.edges)
+    )
+    chosen = {count: (counts == count).nonzero()[:, 0] for count in (3, 4)}
+    wedges = sum(count * len(ids) for count, ids in chosen.items())
+    rays = min(NUM_RAYS, RAY_BUDGET // max(wedges, 1))
+    bvh = BVH(v, f) if wedges and rays else None
+    out = [torch.zeros((0, 2), dtype=torch.int64, device=f.device)]
+    for count, ids in chosen.items():
+        if len(ids) == 0:
             continue
-        sides = table.sides[table.offsets[ids][:, None] + np.arange(count)]  # [M, count]
-        p = vertices.astype(np.float64)[table.edges[ids]]  # [M, 2, 3]
-        axis = numpy_normalize(p[:, 1] - p[:, 0])
-        tip = vertices.astype(np.float64)[corner[sides // 3 * 3 + (sides + 2) % 3]] - p[:, :1]  # [M, count, 3]
-        tip = numpy_normalize(tip - (tip * axis[:, None]).sum(-1, keepdims=True) * axis[:, None])
-        u = tip[:, 0]
-        w = np.cross(axis, u)
-        angle = np.arctan2((tip * w[:, None]).sum(-1), (tip * u[:, None]).sum(-1)) % (2 * np.pi)
-        order = np.argsort(angle, axis=1, kind="stable")
-        sides, angle = np.take_along_axis(sides, order, 1), np.take_along_axis(angle, order, 1)
-        # Wedge k lies between faces k and k + 1.
-        gap = np.concatenate([np.diff(angle, axis=1), angle[:, :1] + 2 * np.pi - angle[:, -1:]], axis=1)
-        middle = angle + gap / 2
-        bisector = np.cos(middle)[..., None] * u[:, None] + np.sin(middle)[..., None] * w[:, None]
-        seen = _openness(bvh, p, bisector)
-        rows = np.arange(len(ids))
+        sides = all_sides[offsets[ids][:, None] + torch.arange(count, device=f.device)]  # [M, count]
+        ends = v[edges[ids]]  # [M, 2, 3]
+        sides, gap, bisector = _wedges(v, f, sides, ends)
+        seen = torch.zeros_like(gap) if bvh is None else _openness(bvh, ends, bisector, rays)
         if count == 4:
-            score = np.stack([seen[:, 0] + seen[:, 2], seen[:, 1] + seen[:, 3]], axis=1)
-            score += 1e-3 * np.stack([gap[:, 1] + gap[:, 3], gap[:, 0] + gap[:, 2]], axis=1)
-            late = (score[:, 1] > score[:, 0])[:, None]
-            sides = np.where(late, np.roll(sides, -1, axis=1), sides)
+            score = torch.stack([seen[:, 0] + seen[:, 2], seen[:, 1] + seen[:, 3]], dim=1)
+            score += 1e-3 * torch.stack([gap[:, 1] + gap[:, 3], gap[:, 0] + gap[:, 2]], dim=1)
+            sides = torch.where((score[:, 1] > score[:, 0])[:, None], sides.roll(-1, dims=1), sides)
             out += [sides[:, :2], sides[:, 2:]]
         else:
-            best = np.argmax(seen - 1e-3 * np.abs(gap - np.pi), axis=1)
-            out.append(np.stack([sides[rows, best], sides[rows, (best + 1) % 3]], axis=1))
-    return np.concatenate(out)
+            best = (seen - 1e-3 * (gap - 2).abs()).argmax(1, keepdim=True)
+            out.append(torch.cat([sides.gather(1, best), sides.gather(1, (best + 1) % 3)], dim=1))
+    return like(torch.cat(out), faces)
 
 
-def _openness(bvh: BVH, edge: np.ndarray, bisector: np.ndarray) -> np.ndarray:
-    """Share of rays that leave the mesh from a point just inside each wedge: edge [M, 2, 3] -> [M, W]."""
-    length = np.linalg.norm(edge[:, 1] - edge[:, 0], axis=1)[:, None, None]
-    origin = edge.mean(axis=1)[:, None] + 0.05 * length * bisector  # [M, W, 3]
-    spread = numpy_normalize(np.random.default_rng(0).normal(size=(NUM_RAYS, 3)))
-    rays = numpy_normalize(spread + 0.8 * bisector[..., None, :])  # [M, W, NUM_RAYS, 3]
-    origins = np.broadcast_to(origin[..., None, :], rays.shape)
-    free = bvh.count_hits(origins.reshape(-1, 3), rays.reshape(-1, 3), max_hits=1) == 0
-    return free.reshape(rays.shape[:-1]).mean(axis=-1)
+def _wedges(v: Tensor, f: Tensor, sides: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sides [M, W] in their order around the edge, and of the wedge between side k and k + 1 its opening [M, W], on a
+    scale where a half turn is 2, and the direction of its middle [M, W, 3]."""
+    axis = normalize(ends[:, 1] - ends[:, 0])[:, None]  # [M, 1, 3]
+    opposite = f.reshape(-1)[sides // 3 * 3 + (sides + 2) % 3]
+    tip = v[opposite] - ends[:, :1]  # [M, W, 3]
+    tip = normalize(tip - dot(tip, axis)[..., None] * axis)
+    u = tip[:, :1]
+    x, y = dot(tip, u), dot(tip, cross(axis, u).expand_as(tip))
+    turn = torch.where(y >= 0, 1 - x, 3 + x)  # grows with the angle: 0 to 4
+    turn[:, 0] = 0
+    turn, order = turn.sort(dim=1, stable=True)
+    sides, tip = sides.gather(1, order), tip.gather(1, order[..., None].expand_as(tip))
+    gap = torch.cat([turn.diff(dim=1), turn[:, :1] + 4 - turn[:, -1:]], dim=1)
+    middle = tip + tip.roll(-1, dims=1)
+    across = cross(axis.expand_as(tip), tip)  # a quarter turn on
+    middle = torch.where((gap > 2)[..., None], -middle, middle)
+    straight = dot(middle, middle) < 1e-12  # no sum to speak of: the wedge is a half space, or a slit
+    middle = torch.where(straight[..., None], torch.where((gap > 1)[..., None], across, tip), middle)
+    return sides, gap, normalize(middle)
+
+
+def _openness(bvh: BVH, ends: Tensor, bisector: Tensor, num_rays: int) -> Tensor:
+    """Share of rays that leave the mesh from a point just inside each wedge: ends [M, 2, 3] -> [M, W]."""
+    extent = ends[:, 1] - ends[:, 0]
+    length = dot(extent, extent).sqrt()[:, None, None]
+    origin = ((ends[:, 0] + ends[:, 1]) / 2)[:, None] + 0.05 * length * bisector  # [M, W, 3]
+    spread = torch.from_numpy(np.random.default_rng(0).normal(size=(NUM_RAYS, 3)))[:num_rays].to(bisector.device)
+    rays = normalize(normalize(spread) + 0.8 * bisector[..., None, :])  # [M, W, R, 3]
+    hits = bvh.count_hits(
+        origin[..., None, :].expand_as(rays).reshape(-1, 3).contiguous(), rays.reshape(-1, 3), max_hits=1
+    )
+    return (hits == 0).reshape(rays.shape[:-1]).sum(-1).double() / num_rays

@@ -182,6 +182,38 @@ def _triangle_rasterizing(device: torch.device, backend: Backend, large: bool) -
     return {"picture": picture, "attributes": at, "texture": texture(image, at[..., :2].contiguous(), backend=backend)}
 
 
+def _mesh_bvh(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.mesh import BVH
+
+    vertices, faces = (t.to(device) for t in _surface(large))
+    results: dict[str, Tensor] = {}
+    for dtype in (torch.float32, torch.float64):
+        mesh = vertices.to(dtype) * (1 if dtype == torch.float32 else 1.1)
+        bvh = BVH(mesh, faces, backend=backend)
+        generator = torch.Generator().manual_seed(0)
+        points = (torch.rand(20_000 if large else 200, 3, generator=generator, dtype=dtype) - 0.5).to(device)
+        aims = (torch.rand(points.shape, generator=generator, dtype=dtype) - 0.5).to(device) - points
+        distance, face, uvw = bvh.nearest(points, normals=aims, min_cos=-0.5)
+        hit = bvh.ray_trace(points, aims)
+        found = {"distance": bvh.nearest(points)[0], "filtered": distance, "depth": hit.depth}
+        if backend == "native":  # brute force breaks ties at edges by other roundings
+            found |= {"face": face, "weights": uvw, "hit": hit.face_id, "hits": bvh.count_hits(points, aims)}
+        results |= {f"{name}, {dtype}": value.nan_to_num(posinf=9.0) for name, value in found.items()}
+    return results
+
+
+def _mesh_components(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.mesh.components import connected_components
+
+    generator = torch.Generator().manual_seed(0)
+    results = {}
+    for n in (10, 5000) + (LARGE,) * large:
+        pairs = torch.randint(0, n, (n * 2 // 5, 2), generator=generator).to(device)
+        near = torch.stack([pairs[:, 0], (pairs[:, 0] + 1) % n], dim=1)
+        results[f"{n} nodes"] = connected_components(n, torch.cat([pairs, near]), backend=backend)
+    return results
+
+
 CASES = (
     Case("dual_grid_to_mesh", _dual_grid_to_mesh),
     Case("sampling", _sampling),
@@ -190,4 +222,6 @@ CASES = (
     Case("mesh_to_dual_grid", _mesh_to_dual_grid, tolerance=1e-3, reference_tolerance=5e-2),  # voxels
     Case("volumetric_attributes", _volumetric_attributes, tolerance=1, reference_tolerance=1),  # of 255
     Case("triangle_rasterizing", _triangle_rasterizing, tolerance=1e-4),
+    Case("mesh_bvh", _mesh_bvh),
+    Case("mesh_components", _mesh_components),
 )

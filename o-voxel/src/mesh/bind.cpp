@@ -10,18 +10,19 @@
 #include <vector>
 
 #include "common/parallel.h"
-#include "mesh/bvh.h"
 #include "mesh/charts.h"
-#include "mesh/components.h"
 #include "mesh/pack.h"
 #include "mesh/simplify.h"
 
 namespace nb = nanobind;
 
 namespace ovoxel {
+
+void bindMeshBvh(nb::module_& m);
+void bindMeshTopology(nb::module_& m);
+
 namespace {
 
-using mesh::Bvh;
 using mesh::Vec3;
 using Points = nb::ndarray<const double, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 using Faces = nb::ndarray<const int32_t, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
@@ -86,77 +87,6 @@ nb::tuple simplify(Points vertices, Faces faces, int64_t target, double boundary
                           toNumpy(std::move(result.vertexSource), {numVertices}), result.phase);
 }
 
-nb::tuple nearest(const Bvh& bvh, Points points, std::optional<Points> normals, double minCos) {
-    const int64_t n = static_cast<int64_t>(points.shape(0));
-    if (normals && static_cast<int64_t>(normals->shape(0)) != n) {
-        throw std::invalid_argument("normals must have as many rows as points");
-    }
-    std::vector<double> distance(n), uvw(3 * n);
-    std::vector<int64_t> face(n);
-    const double* p = points.data();
-    const double* m = normals ? normals->data() : nullptr;
-    {
-        nb::gil_scoped_release release;
-        parallelFor(n, 1024, [&](int64_t begin, int64_t end) {
-            int64_t hint = -1;
-            for (int64_t i = begin; i < end; ++i) {
-                const Vec3 q{p[3 * i], p[3 * i + 1], p[3 * i + 2]};
-                const Vec3 normal = m ? Vec3{m[3 * i], m[3 * i + 1], m[3 * i + 2]} : Vec3{};
-                const mesh::Nearest r = bvh.nearest(q, hint, m ? &normal : nullptr, minCos);
-                hint = r.face;
-                distance[i] = std::sqrt(r.distance2);
-                face[i] = r.face;
-                for (int k = 0; k < 3; ++k) uvw[3 * i + k] = r.uvw[k];
-            }
-        });
-    }
-    const size_t rows = static_cast<size_t>(n);
-    return nb::make_tuple(toNumpy(std::move(distance), {rows}), toNumpy(std::move(face), {rows}),
-                          toNumpy(std::move(uvw), {rows, 3}));
-}
-
-nb::tuple trace(const Bvh& bvh, Points origins, Points directions, double tMin) {
-    const int64_t n = static_cast<int64_t>(origins.shape(0));
-    if (static_cast<int64_t>(directions.shape(0)) != n) {
-        throw std::invalid_argument("directions must have as many rows as origins");
-    }
-    std::vector<double> depth(n);
-    std::vector<int64_t> face(n);
-    const double *o = origins.data(), *d = directions.data();
-    {
-        nb::gil_scoped_release release;
-        parallelFor(n, 256, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i) {
-                const mesh::RayHit hit = bvh.trace({o[3 * i], o[3 * i + 1], o[3 * i + 2]},
-                                                   {d[3 * i], d[3 * i + 1], d[3 * i + 2]}, tMin);
-                depth[i] = hit.t;
-                face[i] = hit.face;
-            }
-        });
-    }
-    const size_t rows = static_cast<size_t>(n);
-    return nb::make_tuple(toNumpy(std::move(depth), {rows}), toNumpy(std::move(face), {rows}));
-}
-
-auto countHits(const Bvh& bvh, Points origins, Points directions, double tMin, int64_t maxHits) {
-    const int64_t n = static_cast<int64_t>(origins.shape(0));
-    if (static_cast<int64_t>(directions.shape(0)) != n) {
-        throw std::invalid_argument("directions must have as many rows as origins");
-    }
-    std::vector<int64_t> hits(n);
-    const double *o = origins.data(), *d = directions.data();
-    {
-        nb::gil_scoped_release release;
-        parallelFor(n, 256, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i) {
-                hits[i] = bvh.countHits({o[3 * i], o[3 * i + 1], o[3 * i + 2]}, {d[3 * i], d[3 * i + 1], d[3 * i + 2]},
-                                        tMin, maxHits);
-            }
-        });
-    }
-    return toNumpy(std::move(hits), {static_cast<size_t>(n)});
-}
-
 nb::tuple clusterCharts(Points vertices, Faces faces, Pairs pairs, Doubles lengths, double maxConeHalfAngle,
                         double smallConeHalfAngle, double roundness, double areaWeight, double smallArea) {
     const std::vector<Vec3> v = toVec3(vertices);
@@ -201,46 +131,13 @@ void bindMesh(nb::module_& m) {
     m.def("mesh_simplify", &simplify, nb::arg("vertices"), nb::arg("faces"), nb::arg("target"),
           nb::arg("boundary_weight"), nb::arg("regularization"), nb::arg("max_normal_angle_cos"),
           nb::arg("must_reach_target"), "-> (vertices [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)");
-    m.def(
-        "mesh_components",
-        [](int64_t n, Pairs pairs) {
-            checkPairs(pairs, n);
-            return toNumpy(mesh::connectedComponents(n, pairs.data(), static_cast<int64_t>(pairs.shape(0))),
-                           {static_cast<size_t>(n)});
-        },
-        nb::arg("n"), nb::arg("pairs"), "-> labels [n] i64: smallest member of each component");
-    m.def(
-        "mesh_parity_components",
-        [](int64_t n, Pairs pairs, Bytes differ) {
-            checkPairs(pairs, n);
-            if (differ.shape(0) != pairs.shape(0)) throw std::invalid_argument("differ must have one entry a pair");
-            mesh::ParityComponents r =
-                mesh::parityComponents(n, pairs.data(), differ.data(), static_cast<int64_t>(pairs.shape(0)));
-            const size_t rows = static_cast<size_t>(n), numPairs = pairs.shape(0);
-            return nb::make_tuple(toNumpy(std::move(r.labels), {rows}), toNumpy(std::move(r.parity), {rows}),
-                                  toNumpy(std::move(r.conflicts), {numPairs}));
-        },
-        nb::arg("n"), nb::arg("pairs"), nb::arg("differ"), "-> (labels [n] i64, parity [n] u8, conflicts [m] u8)");
     m.def("mesh_cluster_charts", &clusterCharts, nb::arg("vertices"), nb::arg("faces"), nb::arg("pairs"),
           nb::arg("lengths"), nb::arg("max_cone_half_angle"), nb::arg("small_cone_half_angle"), nb::arg("roundness"),
           nb::arg("area_weight"), nb::arg("small_area"), "-> (label [F] i32, axis [K,3] f64)");
     m.def("mesh_pack_charts", &packCharts, nb::arg("sizes"), nb::arg("resolution"), nb::arg("padding"),
           "-> (scale, x [K] i32, y [K] i32, rotated [K] u8); ValueError if they do not fit");
-    nb::class_<Bvh>(m, "MeshBvh")
-        .def(
-            "__init__",
-            [](Bvh* self, Points vertices, Faces faces) {
-                std::vector<Vec3> v = toVec3(vertices);
-                std::vector<int32_t> f = toFaces(faces, v.size());
-                new (self) Bvh(std::move(v), std::move(f));
-            },
-            nb::arg("vertices"), nb::arg("faces"))
-        .def("nearest", &nearest, nb::arg("points"), nb::arg("normals").none(), nb::arg("min_cos"),
-             "-> (distance [N] f64, face [N] i64, uvw [N,3] f64)")
-        .def("trace", &trace, nb::arg("origins"), nb::arg("directions"), nb::arg("t_min"),
-             "-> (depth [N] f64, face [N] i64, -1 = miss)")
-        .def("count_hits", &countHits, nb::arg("origins"), nb::arg("directions"), nb::arg("t_min"),
-             nb::arg("max_hits"), "-> hits [N] i64, at most max_hits");
+    bindMeshBvh(m);
+    bindMeshTopology(m);
 }
 
 }  // namespace ovoxel

@@ -3,53 +3,66 @@
 #include <numeric>
 #include <utility>
 
+#include "common/parallel.h"
+
 namespace ovoxel::mesh {
+namespace {
+
+constexpr int64_t kGrain = 32768;
+
+template <class Body>
+void forEach(int64_t n, const Body& body) {
+    parallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) body(i);
+    });
+}
+
+}  // namespace
+
+void connectedComponents(Workspace& workspace, int64_t n, const int64_t* pairs, int64_t m, int64_t* labels) {
+    const Forest forest{workspace.allocate<uint32_t>(n)};
+    forEach(n, ForestInitBody{forest});
+    forEach(m, ForestJoinBody{forest, pairs});
+    forEach(n, ForestLabelBody{forest, labels});
+    workspace.release(forest.parent);
+}
 
 ParityComponents parityComponents(int64_t n, const int64_t* pairs, const uint8_t* differ, int64_t m) {
-    std::vector<int64_t> parent(n);
-    std::iota(parent.begin(), parent.end(), int64_t{0});
-    std::vector<uint8_t> toParent(n, 0);
-    std::vector<int64_t> path;
-    // Root of v with full path compression; toParent[v] becomes the parity of v against the root.
-    auto find = [&](int64_t v) {
-        path.clear();
-        while (parent[v] != v) {
-            path.push_back(v);
-            v = parent[v];
+    std::vector<uint32_t> parent(n);  // the parity against the parent in the lowest bit
+    for (int64_t v = 0; v < n; ++v) parent[v] = static_cast<uint32_t>(2 * v);
+    // Root of v with its parity; every other node on the way is hung to its grandparent.
+    auto find = [&](uint32_t v) {
+        uint32_t parity = 0;
+        for (;;) {
+            const uint32_t up = parent[v], next = parent[up >> 1];
+            if (up >> 1 == v) return v << 1 | parity;
+            const uint32_t grand = next ^ (up & 1);
+            parent[v] = grand;
+            parity ^= grand & 1;
+            v = grand >> 1;
         }
-        uint8_t parity = 0;
-        for (auto it = path.rbegin(); it != path.rend(); ++it) {
-            parity ^= toParent[*it];
-            toParent[*it] = parity;
-            parent[*it] = v;
-        }
-        return v;
     };
     ParityComponents out;
     out.conflicts.assign(m, 0);
     for (int64_t i = 0; i < m; ++i) {
-        const int64_t a = pairs[2 * i], b = pairs[2 * i + 1];
-        int64_t ra = find(a), rb = find(b);
-        const uint8_t relation = toParent[a] ^ toParent[b] ^ (differ ? differ[i] : 0);
+        const uint32_t a = find(static_cast<uint32_t>(pairs[2 * i])), b = find(static_cast<uint32_t>(pairs[2 * i + 1]));
+        const uint32_t relation = (a ^ b ^ differ[i]) & 1;
+        uint32_t ra = a >> 1, rb = b >> 1;
         if (ra == rb) {
-            out.conflicts[i] = relation;
+            out.conflicts[i] = static_cast<uint8_t>(relation);
             continue;
         }
         if (ra > rb) std::swap(ra, rb);  // the smaller id stays the root
-        parent[rb] = ra;
-        toParent[rb] = relation;
+        parent[rb] = ra << 1 | relation;
     }
     out.labels.resize(n);
     out.parity.resize(n);
     for (int64_t v = 0; v < n; ++v) {
-        out.labels[v] = find(v);
-        out.parity[v] = toParent[v];
+        const uint32_t root = find(static_cast<uint32_t>(v));
+        out.labels[v] = root >> 1;
+        out.parity[v] = root & 1;
     }
     return out;
-}
-
-std::vector<int64_t> connectedComponents(int64_t n, const int64_t* pairs, int64_t m) {
-    return parityComponents(n, pairs, nullptr, m).labels;
 }
 
 }  // namespace ovoxel::mesh

@@ -1,0 +1,112 @@
+"""Taking non-manifold places apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
+from o_voxel.mesh.connectivity import EdgeTable, build_edges, connected_components
+from o_voxel.mesh.grouping import dense_labels
+from o_voxel.mesh.sheets import sheet_pairs
+
+__all__ = ["repair_non_manifold", "split_non_manifold"]
+
+
+def repair_non_manifold(
+    vertices: ArrayLike, faces: ArrayLike, *, pair_sheets: bool = False
+) -> tuple[ArrayLike, ArrayLike]:
+    """Split vertices where sheets touch, so that the faces around every vertex form one fan.
+
+    All face corners start apart and are welded across edges with exactly two faces; each welded set becomes a vertex,
+    numbered by its smallest corner 3 * face + k. No face is lost or moved, and edges with more than two faces come
+    apart into boundaries, unless the fans at both of their ends are joined elsewhere.
+
+    With `pair_sheets` no boundary is made where it can be avoided, and no edge keeps more than two faces: an edge with
+    four faces becomes two edges, one with three keeps two of them joined (`sheet_pairs` says which), and edges whose
+    ends stay joined get a midpoint for each of their sheets (which divides the faces beside them).
+    """
+    mesh = enter_tensors(vertices, faces)
+    v, f, _ = split_non_manifold(mesh.vertices, mesh.faces, pair_sheets=pair_sheets)
+    if pair_sheets:
+        v, f = _separate_sheets(v, f)
+    return mesh.leave(v, f)
+
+
+def split_non_manifold(
+    vertices: ArrayLike, faces: ArrayLike, weld_edge: ArrayLike | None = None, *, pair_sheets: bool = False
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    """The splitting of `repair_non_manifold`: -> (vertices, faces, source vertex of each).
+
+    `weld_edge` [E] bool (edge order of `build_edges`) can forbid more edges: those are cut open.
+    """
+    v, f = as_tensor(vertices, "vertices"), as_tensor(faces, "faces").long()
+    table = build_edges(f)
+    ids, sides = table.manifold_pairs()
+    if weld_edge is not None:
+        sides = sides[as_tensor(weld_edge, "weld_edge")[ids]]
+    if pair_sheets:
+        sides = torch.cat([sides, sheet_pairs(v, f, table)])
+    corner = f.reshape(-1)
+    a0, b0 = sides.unbind(1)
+    a1, b1 = _next_corner(a0), _next_corner(b0)
+    # Side k of a face starts at corner k. Sides that run along the edge in one direction pair start with start.
+    same = corner[a0] == corner[b0]
+    pairs = torch.cat(
+        [torch.stack([a0, torch.where(same, b0, b1)], 1), torch.stack([a1, torch.where(same, b1, b0)], 1)]
+    )
+    label, roots = dense_labels(connected_components(len(corner), pairs))
+    source = corner[roots]
+    return like(v[source], vertices), like(label.reshape(-1, 3), faces), like(source, faces)
+
+
+def _next_corner(side: Tensor) -> Tensor:
+    """The corner of its face that a side ends at."""
+    return torch.where(side % 3 == 2, side - 2, side + 1)
+
+
+def _separate_sheets(v: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    """Subdivide edges with more than two faces, with one midpoint for each sheet that passes through.
+
+    A midpoint belongs to one or two faces, so the new edges have at most two.
+    """
+    table = build_edges(f)
+    crowded = table.counts > 2
+    if not bool(crowded.any()):
+        return v, f
+    midpoint, position = _sheet_midpoints(v, f, table, crowded)  # [F, 3], -1: the side stays
+    split = midpoint >= 0
+    number = split.sum(1)
+    # Turn every face so that its pattern of split sides is one of four: none; side 0; sides 0 and 1; all.
+    turn = torch.zeros_like(number)
+    turn[(number == 1) & split[:, 1]] = 1
+    turn[(number == 1) & split[:, 2]] = 2
+    turn[(number == 2) & ~split[:, 0]] = 1
+    turn[(number == 2) & ~split[:, 1]] = 2
+    corner = (torch.arange(3, device=f.device) + turn[:, None]) % 3
+    (a, b, c), (m, n, o) = f.gather(1, corner).unbind(1), midpoint.gather(1, corner).unbind(1)
+    first = {0: (a, b, c), 1: (a, m, c), 2: (a, m, n), 3: (a, m, o)}
+    more = {1: [(m, b, c)], 2: [(m, b, n), (a, n, c)], 3: [(m, b, n), (o, n, c), (m, n, o)]}
+    kept, added = f.clone(), []
+    for pattern, corners in first.items():
+        rows = (number == pattern).nonzero()[:, 0]
+        if pattern:
+            kept[rows] = torch.stack(corners, dim=1)[rows]
+        added += [torch.stack(extra, dim=1)[rows] for extra in more.get(pattern, [])]
+    return torch.cat([v, position]), torch.cat([kept, *added])
+
+
+def _sheet_midpoints(v: Tensor, f: Tensor, table: EdgeTable, crowded: Tensor) -> tuple[Tensor, Tensor]:
+    """New vertices for the sides of crowded edges: (index of each side's [F, 3], -1: none; positions [K, 3])."""
+    edge_of = torch.empty_like(table.sides)
+    edge_of[table.sides] = torch.repeat_interleave(table.counts)
+    sides = crowded[edge_of].nonzero()[:, 0]  # ascending
+    owner = torch.arange(3 * len(f), device=f.device)  # of each side the smaller one of its pair
+    pairs = sheet_pairs(v, f, table)
+    owner[pairs.amax(1)] = pairs.amin(1)
+    own = torch.zeros(len(owner), dtype=torch.bool, device=f.device)
+    own[owner[sides]] = True
+    index = torch.full((len(owner),), -1, dtype=torch.int64, device=f.device)
+    index[sides] = (len(v) + own.cumsum(0) - 1)[owner[sides]]
+    ends = table.edges[edge_of[own.nonzero()[:, 0]]]
+    return index.reshape(-1, 3), (v[ends[:, 0]] + v[ends[:, 1]]) / 2

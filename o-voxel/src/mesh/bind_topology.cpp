@@ -1,0 +1,103 @@
+// Bindings of the integer core: edges and components. Host arguments are checked again here: a wrong index must never
+// reach the loops.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <utility>
+
+#include "common/array.h"
+#include "common/host_workspace.h"
+#include "mesh/components.h"
+#include "mesh/edge_table.h"
+#ifdef OVOXEL_WITH_CUDA
+#include "common/tensor_workspace.h"
+#endif
+
+namespace nb = nanobind;
+
+namespace ovoxel {
+namespace {
+
+constexpr int64_t kMaxNodes = int64_t{1} << 31;
+
+template <class Device>
+using Pairs = nb::ndarray<const int64_t, nb::c_contig, Device, nb::shape<-1, 2>>;
+
+void checkNodes(int64_t n) {
+    if (n < 0 || n > kMaxNodes) throw nb::value_error("n must be 0 to 2^31");
+}
+
+void checkInside(const int64_t* values, size_t count, int64_t limit, const char* message) {
+    for (size_t i = 0; i < count; ++i)
+        if (values[i] < 0 || values[i] >= limit) throw nb::value_error(message);
+}
+
+nb::object components(int64_t n, Pairs<nb::device::cpu> pairs) {
+    checkNodes(n);
+    checkInside(pairs.data(), 2 * pairs.shape(0), n, "pairs must lie in [0, n)");
+    HostWorkspace workspace;
+    int64_t* labels = workspace.Workspace::allocate<int64_t>(n);
+    {
+        const nb::gil_scoped_release release;
+        mesh::connectedComponents(workspace, n, pairs.data(), static_cast<int64_t>(pairs.shape(0)), labels);
+    }
+    return workspace.take(labels);
+}
+
+nb::tuple parityComponents(int64_t n, Pairs<nb::device::cpu> pairs, HostArray<uint8_t, nb::shape<-1>> differ) {
+    checkNodes(n);
+    checkInside(pairs.data(), 2 * pairs.shape(0), n, "pairs must lie in [0, n)");
+    if (differ.shape(0) != pairs.shape(0)) throw nb::value_error("differ must have one entry a pair");
+    mesh::ParityComponents r;
+    {
+        const nb::gil_scoped_release release;
+        r = mesh::parityComponents(n, pairs.data(), differ.data(), static_cast<int64_t>(pairs.shape(0)));
+    }
+    const size_t rows = static_cast<size_t>(n), numPairs = pairs.shape(0);
+    return nb::make_tuple(toNumpy(std::move(r.labels), {rows}), toNumpy(std::move(r.parity), {rows}),
+                          toNumpy(std::move(r.conflicts), {numPairs}));
+}
+
+nb::tuple edges(HostArray<int64_t, nb::shape<-1, 3>> faces) {
+    checkInside(faces.data(), 3 * faces.shape(0), kMaxNodes, "faces must lie in [0, 2^31)");
+    if (faces.shape(0) > size_t{1} << 30) throw nb::value_error("faces must have at most 2^30 rows");
+    mesh::EdgeTable table;
+    {
+        const nb::gil_scoped_release release;
+        table = mesh::buildEdges(faces.data(), static_cast<int64_t>(faces.shape(0)));
+    }
+    const size_t numEdges = table.counts.size(), numSides = 3 * faces.shape(0);
+    return nb::make_tuple(toNumpy(std::move(table.edges), {numEdges, 2}), toNumpy(std::move(table.counts), {numEdges}),
+                          toNumpy(std::move(table.sides), {numSides}), toNumpy(std::move(table.offsets), {numEdges + 1}));
+}
+
+#ifdef OVOXEL_WITH_CUDA
+nb::object componentsCuda(int64_t n, Pairs<nb::device::cuda> pairs, nb::tuple launch) {
+    checkNodes(n);
+    TensorWorkspace workspace(launch);
+    int64_t* labels = workspace.Workspace::allocate<int64_t>(n);
+    {
+        const nb::gil_scoped_release release;
+        mesh::connectedComponentsOnDevice(workspace, n, pairs.data(), static_cast<int64_t>(pairs.shape(0)), labels);
+    }
+    return workspace.take(labels);
+}
+#endif
+
+}  // namespace
+
+void bindMeshTopology(nb::module_& m) {
+    using namespace nb::literals;
+    m.def("mesh_components", &components, "n"_a, "pairs"_a.noconvert(),
+          "-> bytes of labels [n] int64: the smallest member of each component");
+    m.def("mesh_parity_components", &parityComponents, "n"_a, "pairs"_a.noconvert(), "differ"_a.noconvert(),
+          "-> (labels [n] i64, parity [n] u8, conflicts [m] u8)");
+    m.def("mesh_edges", &edges, "faces"_a.noconvert(),
+          "-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64");
+#ifdef OVOXEL_WITH_CUDA
+    m.def("mesh_components_cuda", &componentsCuda, "n"_a, "pairs"_a.noconvert(), "launch"_a,
+          "mesh_components on a GPU; pairs must lie in [0, n), which is not checked.");
+#endif
+}
+
+}  // namespace ovoxel

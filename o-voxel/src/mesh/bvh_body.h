@@ -1,0 +1,381 @@
+// A bounding-volume hierarchy over triangles in space-filling-curve order, and the queries on it: the part that CPU and
+// GPU share.
+//
+// Triangles are sorted along a Hilbert curve, four consecutive ones make a leaf, four consecutive leaves a node, and so
+// on: a complete 4-ary tree without pointers (after I. Kamel and C. Faloutsos, On Packing R-trees, 1993). Boxes are
+// float and rounded outward; distances and ray hits are double, so that every result is the exact minimum over all
+// triangles by (distance, face id), whatever the order of the visits.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "common/host_device.h"
+#include "mesh/vec3.h"
+
+namespace ovoxel::mesh {
+
+constexpr int kBvhWidth = 4;          // children of a node, triangles of a leaf
+constexpr int kBvhMaxLevels = 15;     // levels of nodes above the leaves
+constexpr int kBvhStack = 3 * kBvhMaxLevels + 1;
+constexpr int64_t kBvhMaxFaces = int64_t{1} << 30;
+constexpr double kBvhPadding = 4e-15;  // boxes grow by this share of the largest coordinate: rounding of the queries
+
+struct alignas(16) BvhNode {
+    float lo[3][kBvhWidth], hi[3][kBvhWidth];  // boxes of the children; lo > hi where there is none
+};
+
+// Numbers of the levels, from the parents of leaves (level 0) to the root.
+struct BvhLayout {
+    int64_t faces = 0, leaves = 0, nodes = 0;
+    int levels = 0;
+    int64_t first[kBvhMaxLevels] = {};  // of each level in the node array
+
+    BvhLayout() = default;
+    explicit BvhLayout(int64_t numFaces) : faces(numFaces), leaves((numFaces + kBvhWidth - 1) / kBvhWidth) {
+        for (int64_t below = leaves; below > 0;) {
+            const int64_t count = (below + kBvhWidth - 1) / kBvhWidth;
+            first[levels++] = nodes;
+            nodes += count;
+            below = count > 1 ? count : 0;
+        }
+    }
+    OVOXEL_HD int64_t count(int level) const { return (level + 1 < levels ? first[level + 1] : nodes) - first[level]; }
+};
+
+// Corners of the four triangles of leaf l: coordinate c (3 * corner + axis) of triangle k at [36 * l + 4 * c + k].
+struct BvhView {
+    BvhLayout layout;
+    const BvhNode* nodes;
+    const float* corners;  // one of these two is set: float where the vertices are exactly floats
+    const double* wideCorners;
+    const int32_t* ids;  // [4 * leaves] face, -1 beyond the last
+};
+
+// An array of float or double, read as double.
+struct Reals {
+    const float* narrow;
+    const double* wide;
+    OVOXEL_HD double operator[](int64_t i) const { return wide ? wide[i] : static_cast<double>(narrow[i]); }
+    OVOXEL_HD Vec3 row(int64_t i) const { return {(*this)[3 * i], (*this)[3 * i + 1], (*this)[3 * i + 2]}; }
+    OVOXEL_HD explicit operator bool() const { return narrow || wide; }
+};
+
+// Where results go, in the same width.
+struct RealsOut {
+    float* narrow;
+    double* wide;
+    OVOXEL_HD void set(int64_t i, double value) const {
+        if (wide)
+            wide[i] = value;
+        else
+            narrow[i] = static_cast<float>(value);
+    }
+    OVOXEL_HD explicit operator bool() const { return narrow || wide; }
+};
+
+OVOXEL_HD inline float roundDown(double v) {
+    const float f = static_cast<float>(v);
+    return static_cast<double>(f) > v ? nextafterf(f, -HUGE_VALF) : f;
+}
+
+OVOXEL_HD inline float roundUp(double v) {
+    const float f = static_cast<float>(v);
+    return static_cast<double>(f) < v ? nextafterf(f, HUGE_VALF) : f;
+}
+
+OVOXEL_HD inline float larger(float a, float b) { return b > a ? b : a; }  // a if b is not a number
+OVOXEL_HD inline float smaller(float a, float b) { return b < a ? b : a; }
+OVOXEL_HD inline double larger(double a, double b) { return b > a ? b : a; }
+
+OVOXEL_HD inline Vec3 bvhCorner(const BvhView& bvh, int64_t leaf, int k, int corner) {
+    const int64_t at = 9 * kBvhWidth * leaf + 3 * kBvhWidth * corner + k;
+    if (bvh.wideCorners) return {bvh.wideCorners[at], bvh.wideCorners[at + kBvhWidth], bvh.wideCorners[at + 2 * kBvhWidth]};
+    return {bvh.corners[at], bvh.corners[at + kBvhWidth], bvh.corners[at + 2 * kBvhWidth]};
+}
+
+// Squared distance of p to the segment ab; s is the weight of b.
+OVOXEL_HD inline double segmentDistance2(const Vec3& p, const Vec3& a, const Vec3& b, double& s) {
+    const Vec3 ab = b - a;
+    const double length2 = norm2(ab);
+    s = length2 > 0 ? dot(p - a, ab) / length2 : 0.0;
+    s = s < 0 ? 0.0 : (s > 1 ? 1.0 : s);
+    return norm2(a + ab * s - p);
+}
+
+// Weights of the closest point of a triangle, as those of its 2nd and 3rd corner, by Voronoi regions (Ericson,
+// Real-Time Collision Detection, 5.1.5); triangles without area are treated as their three segments. Returns the squared
+// distance.
+OVOXEL_HD inline double triangleDistance2(const Vec3& p, const Vec3& a, const Vec3& b, const Vec3& c, double& v,
+                                          double& w) {
+    const Vec3 ab = b - a, ac = c - a;
+    const double area2 = norm2(cross(ab, ac)), longest2 = larger(larger(norm2(ab), norm2(ac)), norm2(c - b));
+    if (!(area2 > 1e-24 * longest2 * longest2)) {
+        double s, best = segmentDistance2(p, a, b, s);
+        v = s, w = 0;
+        double d = segmentDistance2(p, b, c, s);
+        if (d < best) best = d, v = 1 - s, w = s;
+        d = segmentDistance2(p, c, a, s);
+        if (d < best) best = d, v = 0, w = 1 - s;
+        return best;
+    }
+    const Vec3 ap = p - a, bp = p - b, cp = p - c;
+    const double d1 = dot(ab, ap), d2 = dot(ac, ap), d3 = dot(ab, bp), d4 = dot(ac, bp), d5 = dot(ab, cp),
+                 d6 = dot(ac, cp);
+    const double va = d3 * d6 - d5 * d4, vb = d5 * d2 - d1 * d6, vc = d1 * d4 - d3 * d2;
+    if (d1 <= 0 && d2 <= 0) {
+        v = 0, w = 0;
+    } else if (d3 >= 0 && d4 <= d3) {
+        v = 1, w = 0;
+    } else if (vc <= 0 && d1 >= 0 && d3 <= 0) {
+        v = d1 / (d1 - d3), w = 0;
+    } else if (d6 >= 0 && d5 <= d6) {
+        v = 0, w = 1;
+    } else if (vb <= 0 && d2 >= 0 && d6 <= 0) {
+        v = 0, w = d2 / (d2 - d6);
+    } else if (va <= 0 && d4 - d3 >= 0 && d5 - d6 >= 0) {
+        w = (d4 - d3) / ((d4 - d3) + (d5 - d6)), v = 1 - w;
+    } else {
+        v = vb / (va + vb + vc), w = vc / (va + vb + vc);
+    }
+    return norm2(ap - ab * v - ac * w);
+}
+
+// Entries of the traversal: level + 1 (0: a leaf) above 28 bits of number inside the level.
+OVOXEL_HD inline uint32_t bvhItem(int level, int64_t index) {
+    return static_cast<uint32_t>(level + 1) << 28 | static_cast<uint32_t>(index);
+}
+
+OVOXEL_HD inline uint32_t floatBits(float value) {  // keeps the order of values >= 0
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+OVOXEL_HD inline float bitsFloat(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+OVOXEL_HD inline void sortTwo(uint32_t& a, uint32_t& b) {
+    const uint32_t low = a < b ? a : b, high = a < b ? b : a;
+    a = low, b = high;
+}
+OVOXEL_HD inline void sortFour(uint32_t key[4]) {
+    sortTwo(key[0], key[1]);
+    sortTwo(key[2], key[3]);
+    sortTwo(key[0], key[2]);
+    sortTwo(key[1], key[3]);
+    sortTwo(key[1], key[2]);
+}
+
+// Visits leaves from near to far. bound(node, k) is a lower bound >= 0 for child k; open(bound) tells whether something
+// that far can still matter (monotone, and sooner or later false for more and more); leaf(index) looks at a leaf.
+template <class Bound, class Open, class Leaf>
+OVOXEL_HD inline void walkBvh(const BvhView& bvh, Bound&& bound, Open&& open, Leaf&& leaf) {
+    if (bvh.layout.faces == 0) return;
+    uint32_t items[kBvhStack];
+    float bounds[kBvhStack];
+    int top = 0;
+    uint32_t item = bvhItem(bvh.layout.levels - 1, 0);
+    for (;;) {
+        const int level = static_cast<int>(item >> 28) - 1;
+        const int64_t index = item & 0xfffffffu;
+        bool descended = false;
+        if (level < 0) {
+            leaf(index);
+        } else {
+            uint32_t key[kBvhWidth];  // bound with the number of the child in its last two bits
+            bound(bvh.nodes[bvh.layout.first[level] + index], key);
+            for (int k = 0; k < kBvhWidth; ++k) key[k] = (key[k] & ~3u) | static_cast<uint32_t>(k);
+            sortFour(key);
+            for (int k = kBvhWidth - 1; k > 0; --k) {
+                const float b = bitsFloat(key[k] & ~3u);
+                if (!open(b)) continue;
+                items[top] = bvhItem(level - 1, kBvhWidth * index + (key[k] & 3u));
+                bounds[top++] = b;
+            }
+            if (open(bitsFloat(key[0] & ~3u))) {
+                item = bvhItem(level - 1, kBvhWidth * index + (key[0] & 3u));
+                descended = true;
+            }
+        }
+        if (descended) continue;
+        do {
+            if (top == 0) return;
+            --top;
+        } while (!open(bounds[top]));
+        item = items[top];
+    }
+}
+
+struct Nearest {
+    double distance2;
+    double v, w;     // weights of the 2nd and 3rd corner
+    int32_t face;    // -1: none
+    int64_t leaf;    // where it is: a hint for a point near by
+};
+
+// The closest point of the surface within `limit2` (squared, inclusive); among equal distances the lowest face id.
+// `hint` (a leaf or -1) only saves work. With `normal`, faces with unit normal . (*normal) < minCos do not count.
+OVOXEL_HD inline Nearest bvhNearest(const BvhView& bvh, const Vec3& p, const Vec3* normal, double minCos, double limit2,
+                                    int64_t hint) {
+    Nearest best{limit2, 0, 0, -1, -1};
+    float reach = roundUp(limit2);
+    const float up[3] = {roundUp(p.x), roundUp(p.y), roundUp(p.z)};
+    const float down[3] = {roundDown(p.x), roundDown(p.y), roundDown(p.z)};
+    constexpr float kShrink = 1 - 1e-6f;  // more than the rounding of three subtractions, squares and sums
+    auto leaf = [&](int64_t index) {
+        const int32_t* ids = bvh.ids + kBvhWidth * index;
+        const float* x = bvh.corners ? bvh.corners + 9 * kBvhWidth * index : nullptr;
+        for (int k = 0; k < kBvhWidth; ++k) {
+            const int32_t face = ids[k];
+            if (face < 0) continue;
+            if (x) {  // the triangle's own box
+                float d2 = 0;
+                for (int axis = 0; axis < 3; ++axis) {
+                    const float a = x[kBvhWidth * axis + k], b = x[kBvhWidth * (3 + axis) + k],
+                                c = x[kBvhWidth * (6 + axis) + k];
+                    const float lo = smaller(smaller(a, b), c), hi = larger(larger(a, b), c);
+                    const float d = larger(larger(0.0f, lo - up[axis]), down[axis] - hi);
+                    d2 += d * d;
+                }
+                if (d2 * kShrink > reach) continue;
+            }
+            const Vec3 a = bvhCorner(bvh, index, k, 0), b = bvhCorner(bvh, index, k, 1), c = bvhCorner(bvh, index, k, 2);
+            double v, w;
+            const double d2 = triangleDistance2(p, a, b, c, v, w);
+            if (!(d2 < best.distance2 || (d2 == best.distance2 && (best.face < 0 || face < best.face)))) continue;
+            if (normal) {
+                const Vec3 n = cross(b - a, c - a);
+                const double length = norm(n);
+                const Vec3 unit = length > 0 ? n * (1 / length) : Vec3{};
+                if (dot(unit, *normal) < minCos) continue;
+            }
+            best = {d2, v, w, face, index};
+            reach = roundUp(d2);
+        }
+    };
+    if (hint >= 0 && bvh.layout.faces > 0) leaf(hint);
+    walkBvh(
+        bvh,
+        [&](const BvhNode& node, uint32_t key[kBvhWidth]) {
+            float d2[kBvhWidth] = {0, 0, 0, 0};
+            for (int axis = 0; axis < 3; ++axis)
+                for (int k = 0; k < kBvhWidth; ++k) {
+                    const float d = larger(larger(0.0f, node.lo[axis][k] - up[axis]), down[axis] - node.hi[axis][k]);
+                    d2[k] += d * d;
+                }
+            for (int k = 0; k < kBvhWidth; ++k)
+                key[k] = floatBits(node.lo[0][k] > node.hi[0][k] ? HUGE_VALF : smaller(d2[k] * kShrink, 3e38f));
+        },
+        [&](float bound) { return bound <= reach && bound < HUGE_VALF; }, leaf);
+    return best;
+}
+
+// A ray prepared for one mesh. Box tests run in float with the ray's parameter times `scale`.
+struct BvhRay {
+    Vec3 origin, direction;
+    int kx, ky, kz;  // kz: the axis of the largest component
+    double sx, sy, sz, scale;
+    float up[3], down[3], inverse[3];
+
+    OVOXEL_HD BvhRay(const Vec3& o, const Vec3& d) : origin(o), direction(d) {
+        const double ax = fabs(d.x), ay = fabs(d.y), az = fabs(d.z);
+        kz = ax >= ay && ax >= az ? 0 : (ay >= az ? 1 : 2);
+        kx = (kz + 1) % 3, ky = (kz + 2) % 3;
+        scale = fabs(d[kz]);
+        sz = 1 / d[kz], sx = d[kx] * sz, sy = d[ky] * sz;
+        for (int k = 0; k < 3; ++k) {
+            up[k] = roundUp(o[k]), down[k] = roundDown(o[k]);
+            inverse[k] = static_cast<float>(scale / (d[k] == 0 ? 0.0 : d[k]));  // no negative infinity for -0
+        }
+    }
+};
+
+// Woop, Benthin & Wald, Watertight Ray/Triangle Intersection, 2013, in double precision; edges belong to both faces.
+OVOXEL_HD inline bool intersectTriangle(const BvhRay& ray, const Vec3& a, const Vec3& b, const Vec3& c, double& t) {
+    const Vec3 p[3] = {a - ray.origin, b - ray.origin, c - ray.origin};
+    double x[3], y[3], z[3];
+    for (int k = 0; k < 3; ++k) {
+        const double deep = p[k][ray.kz];
+        x[k] = p[k][ray.kx] - ray.sx * deep;
+        y[k] = p[k][ray.ky] - ray.sy * deep;
+        z[k] = ray.sz * deep;
+    }
+    const double u = x[2] * y[1] - y[2] * x[1], v = x[0] * y[2] - y[0] * x[2], w = x[1] * y[0] - y[1] * x[0];
+    if ((u < 0 || v < 0 || w < 0) && (u > 0 || v > 0 || w > 0)) return false;
+    const double det = u + v + w;
+    if (det == 0) return false;
+    t = (u * z[0] + v * z[1] + w * z[2]) / det;
+    return true;
+}
+
+// Calls visit(face, t) for hits with t >= tMin, nearer boxes first; it returns the largest t that still matters (no more
+// than before), or a number below tMin to stop.
+template <class Visit>
+OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin, Visit&& visit) {
+    constexpr float kLess = 1 - 1e-6f, kMore = 1 + 1e-6f;  // parameters have a relative error of a few 2^-24 in float
+    const double start = tMin * ray.scale;
+    const float begin = roundDown(start - 2e-6 * fabs(start));
+    float end = HUGE_VALF;
+    double limit = HUGE_VAL;
+    walkBvh(
+        bvh,
+        [&](const BvhNode& node, uint32_t key[kBvhWidth]) {
+            float t0[kBvhWidth], t1[kBvhWidth];
+            for (int k = 0; k < kBvhWidth; ++k) t0[k] = begin, t1[k] = end;
+            for (int axis = 0; axis < 3; ++axis) {
+                const bool backward = ray.direction[axis] < 0;
+                for (int k = 0; k < kBvhWidth; ++k) {
+                    const float low = (node.lo[axis][k] - ray.up[axis]) * ray.inverse[axis];
+                    const float high = (node.hi[axis][k] - ray.down[axis]) * ray.inverse[axis];
+                    const float near = backward ? high : low, far = backward ? low : high;
+                    t0[k] = larger(t0[k], near * (near > 0 ? kLess : kMore));
+                    t1[k] = smaller(t1[k], far * (far > 0 ? kMore : kLess));
+                }
+            }
+            for (int k = 0; k < kBvhWidth; ++k) {
+                const bool empty = node.lo[0][k] > node.hi[0][k];
+                key[k] = floatBits(t0[k] <= t1[k] && !empty ? larger(0.0f, t0[k] - begin) : HUGE_VALF);
+            }
+        },
+        [&](float bound) { return bound < HUGE_VALF && begin + bound * (1 - 1e-6f) <= end; },
+        [&](int64_t index) {
+            for (int k = 0; k < kBvhWidth; ++k) {
+                const int32_t face = bvh.ids[kBvhWidth * index + k];
+                double t;
+                if (face < 0 || !(limit >= tMin) ||
+                    !intersectTriangle(ray, bvhCorner(bvh, index, k, 0), bvhCorner(bvh, index, k, 1),
+                                       bvhCorner(bvh, index, k, 2), t) ||
+                    !(t >= tMin) || t > limit)
+                    continue;
+                limit = visit(face, t);
+                const double scaled = limit * ray.scale;
+                end = limit >= tMin ? roundUp(scaled + 2e-6 * fabs(scaled)) : -HUGE_VALF;
+            }
+        });
+}
+
+struct RayHit {
+    double t;      // along the direction as given; infinite for a miss
+    int32_t face;  // -1: miss
+    double v, w;
+};
+
+OVOXEL_HD inline RayHit bvhTrace(const BvhView& bvh, const BvhRay& ray, double tMin) {
+    RayHit best{HUGE_VAL, -1, 0, 0};
+    walkRay(bvh, ray, tMin, [&](int32_t face, double t) {
+        if (t < best.t || (t == best.t && (best.face < 0 || face < best.face))) best.t = t, best.face = face;
+        return best.t;
+    });
+    return best;
+}
+
+OVOXEL_HD inline int64_t bvhCountHits(const BvhView& bvh, const BvhRay& ray, double tMin, int64_t maxHits) {
+    int64_t hits = 0;
+    if (maxHits > 0) walkRay(bvh, ray, tMin, [&](int32_t, double) { return ++hits < maxHits ? HUGE_VAL : -HUGE_VAL; });
+    return hits;
+}
+
+}  // namespace ovoxel::mesh
