@@ -1,0 +1,309 @@
+"""What `to_glb` makes of 40 decoded surfaces in each profile, measured by code that shares nothing with it.
+
+    python benchmarks/bench_finishing.py --work /tmp/finishing --data-dir ../shared/data [--quick]
+    python benchmarks/bench_finishing.py --work /tmp/finishing --data-dir ../shared/data --validator DIR --output NAME
+
+For each asset, profile (raw, game, print) and remeshing off / on: the GLB is written, read back with trimesh, and
+checked: face budget, winding conflicts, duplicate, degenerate, boundary and non-manifold parts, watertight, 2-manifold,
+volume, shells nothing sees from outside (a flood through 256³ cells and 64 orthographic views), Chamfer and Hausdorff
+distance to the raw surface in voxels, charts, atlas use, alpha mode, time. One process an asset, with a time limit for
+each run: what hangs is a recorded failure. Rows are kept in --work, so that an interrupted run continues; --fresh
+starts over. With --validator (folder of the npm package `gltf-validator`) all files go through the Khronos validator.
+Prints a table and writes `benchmarks/results/NAME.json` and `.md`; the exit status tells whether all goals are met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from atlas_oracles import atlas_figures
+from finishing_assets import QUICK, RawAsset, asset_names, load_asset, make_asset, save_asset
+from finishing_table import GOALS, markdown, summary, violations
+from measure import machine, write_results
+from mesh_oracles import (
+    SurfaceDistance,
+    enclosed_components,
+    face_components,
+    outside_cells,
+    sample_area,
+    sample_grid,
+    topology,
+    visible_from_outside,
+    weld,
+)
+
+REPO = Path(__file__).resolve().parent.parent
+RESULTS = REPO / "benchmarks" / "results"
+PROFILES = ("raw", "game", "print")
+CONFIGS = [(profile, remesh) for profile in PROFILES for remesh in (False, True)]
+SAMPLES = 40_000
+VIEWS, VIEW_SIZE = 64, 512
+TEXTURE = {64: 512, 128: 1024, 256: 1024}
+
+
+def budget(asset: RawAsset) -> int:
+    """Faces asked for: a quarter of what there is, even, 2,000 to 20,000."""
+    return int(np.clip(len(asset.faces) // 8 * 2, 2000, 20000))
+
+
+class Raw:
+    """The raw surface of an asset, prepared for comparisons; lengths in voxels."""
+
+    def __init__(self, asset: RawAsset) -> None:
+        self.grid = asset.grid
+        vertices, faces = asset.vertices.astype(np.float64), asset.faces.astype(np.int64)
+        self.distance = SurfaceDistance(vertices * asset.grid, faces, 0.6)
+        self.points = sample_area(vertices, faces, SAMPLES, 0)[0]
+        # Cells of the grid with the surface, thickened so that missing quads let nothing in.
+        outside = outside_cells(sample_grid(vertices, faces, 0.5 / asset.grid)[0], asset.grid, close=1)
+        self.visible = visible_from_outside(self.points, outside, asset.grid, 2)
+        self.hidden_share = float(1 - self.visible.mean())
+
+
+def compare(raw: Raw, vertices: np.ndarray, faces: np.ndarray) -> dict[str, float]:
+    """Distances between raw and finished surface in voxels.
+
+    `chamfer` is the sum of both mean distances, the raw surface's taken where it can be seen from outside;
+    `chamfer_all` takes all of it, hidden walls too. Hausdorff likewise. `excess_999` is the 99.9th percentile.
+    """
+    to_out = SurfaceDistance(vertices * raw.grid, faces, 1.0)(raw.points * raw.grid)
+    home = raw.distance(sample_area(vertices, faces, SAMPLES, 1)[0] * raw.grid)
+    seen = to_out[raw.visible] if raw.visible.any() else to_out
+    return {
+        "chamfer": float(seen.mean() + home.mean()),
+        "chamfer_all": float(to_out.mean() + home.mean()),
+        "raw_to_out": float(seen.mean()),
+        "out_to_raw": float(home.mean()),
+        "hausdorff": float(max(seen.max(), home.max())),
+        "far_999": float(max(np.quantile(seen, 0.999), np.quantile(home, 0.999))),
+    }
+
+
+def seen_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Faces [F] bool that show in one of 64 orthographic views from all around."""
+    from o_voxel.rasterize import rasterize, triangle_index
+
+    seen = np.zeros(len(faces), dtype=bool)
+    tri = torch.from_numpy(np.ascontiguousarray(faces, dtype=np.int32))
+    golden = np.pi * (3 - np.sqrt(5))
+    for k in range(VIEWS):
+        z = 1 - (2 * k + 1) / VIEWS
+        r = np.sqrt(1 - z * z)
+        toward = np.array([r * np.cos(golden * k), r * np.sin(golden * k), z])
+        side = np.cross(toward, [0.0, 0.0, 1.0] if abs(z) < 0.9 else [1.0, 0.0, 0.0])
+        side /= np.linalg.norm(side)
+        axes = np.stack([side, np.cross(toward, side), -toward])
+        clip = np.concatenate([vertices @ axes.T * 1.1, np.ones((len(vertices), 1))], 1)
+        shown = triangle_index(rasterize(torch.from_numpy(clip.astype(np.float32)), tri, (VIEW_SIZE, VIEW_SIZE)))
+        index = shown.numpy()
+        seen[index[index >= 0]] = True
+    return seen
+
+
+def hidden_shells(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
+    """Closed or open shells that neither the flood nor a view from outside reaches."""
+    count, label = face_components(faces)
+    enclosed = enclosed_components(vertices, faces)
+    visible = seen_faces(vertices, faces)
+    shown = np.zeros(count, dtype=bool)
+    shown[label[visible]] = True
+    flooded = np.ones(count, dtype=bool)
+    flooded[enclosed[enclosed >= 0]] = False
+    corners = vertices[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    return {
+        "hidden_shells": int((~shown & ~flooded).sum()),
+        "hidden_faces": int((~shown & ~flooded)[label].sum()),
+        "unseen_area": float(area[~visible].sum() / max(area.sum(), 1e-300)),
+    }
+
+
+def z_up(points: np.ndarray) -> np.ndarray:
+    """glTF (x, y, z) to world (x, -z, y)."""
+    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
+
+
+def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path) -> dict[str, Any]:
+    """Run one configuration and check the file it wrote."""
+    import trimesh
+    from o_voxel.postprocess import save_glb, to_glb
+
+    asked, size = budget(asset), TEXTURE[asset.grid]
+    row: dict[str, Any] = {"asked": asked, "texture": size}
+    begin, cpu = time.perf_counter(), time.process_time()
+    options = {"decimation_target": asked, "texture_size": size, "remesh": remesh, "profile": profile, "report": True}
+    try:
+        result, report = to_glb(**asset.arguments(), **options)
+    except ValueError as error:
+        if "profile must be" in str(error):
+            return row | {"status": "not available"}
+        return row | {"status": "refused", "error": str(error), "seconds": time.perf_counter() - begin}
+    row["seconds"], row["cpu_seconds"] = time.perf_counter() - begin, time.process_time() - cpu
+    save_glb(result, glb)
+    row["status"] = "done"
+    row["stages"] = dict(report.seconds)
+    row["report_watertight"] = bool(report.output.watertight)
+    row["alpha_mode"], row["double_sided"] = report.alpha_mode, report.double_sided
+    loaded = trimesh.load(glb, process=False, force="mesh")
+    uv = np.asarray(loaded.visual.uv)
+    points, faces = z_up(np.asarray(loaded.vertices, np.float64)), np.asarray(loaded.faces, np.int64)
+    row["finite"] = bool(np.isfinite(points).all() and np.isfinite(uv).all())
+    row["largest_coordinate"] = float(np.abs(points).max())
+    vertices, welded = weld(points, faces)
+    row |= topology(vertices, welded)
+    check = trimesh.Trimesh(vertices, welded, process=False)
+    row["trimesh_watertight"], row["trimesh_winding"] = bool(check.is_watertight), bool(check.is_winding_consistent)
+    row |= hidden_shells(vertices, welded)
+    row |= compare(raw, vertices, welded)
+    row |= atlas_figures(np.stack([uv[:, 0], 1 - uv[:, 1]], 1), faces, size)
+    color = loaded.visual.material.baseColorTexture
+    row["texture_honoured"] = color.size == (size, size)
+    return row
+
+
+def work_on(asset_path: Path, configs: list[tuple[str, bool]], folder: Path) -> None:
+    """Worker: the given configurations of one asset, each row written as soon as it is known."""
+    torch.set_num_threads(1)
+    asset = load_asset(asset_path)
+    raw = Raw(asset)
+    for profile, remesh in configs:
+        stem = f"{asset.name}__{profile}{'_remesh' if remesh else ''}"
+        (folder / "running").mkdir(exist_ok=True)
+        marker = folder / "running" / asset.name
+        marker.write_text(stem)
+        row = {
+            "asset": asset.name, "kind": asset.kind, "note": asset.note, "grid": asset.grid,
+            "raw_faces": len(asset.faces), "raw_hidden_share": raw.hidden_share, "transparent": asset.transparent,
+            "profile": profile, "remesh": remesh,
+        }  # fmt: skip
+        try:
+            row |= measure(asset, raw, profile, remesh, folder / "glb" / f"{stem}.glb")
+        except Exception as error:
+            row |= {"status": "error", "error": f"{type(error).__name__}: {error}",
+                    "trace": traceback.format_exc()[-1500:]}  # fmt: skip
+        write_results(folder / "rows" / f"{stem}.json", row)
+        marker.unlink()
+
+
+def run_asset(name: str, configs: list[tuple[str, bool]], folder: Path, limit: float) -> None:
+    """Run a worker for what is missing; when it overstays, record that and go on with the rest."""
+    todo = [(p, r) for p, r in configs if not (folder / "rows" / f"{name}__{p}{'_remesh' if r else ''}.json").exists()]
+    while todo:
+        codes = [f"{p}:{int(r)}" for p, r in todo]
+        command = [sys.executable, __file__, "--work", str(folder), "--worker", name, *codes]
+        child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
+        last, done = time.monotonic(), 0
+        while child.poll() is None:
+            time.sleep(0.2)
+            rows = sum((folder / "rows" / f"{name}__{p}{'_remesh' if r else ''}.json").exists() for p, r in todo)
+            if rows > done:
+                last, done = time.monotonic(), rows
+            if time.monotonic() - last > limit:
+                child.kill()
+                child.wait()
+                break
+        left = [(p, r) for p, r in todo if not (folder / "rows" / f"{name}__{p}{'_remesh' if r else ''}.json").exists()]
+        if left:
+            (profile, remesh), late = left[0], child.returncode == -9 and time.monotonic() - last > limit
+            why = f"no result after {limit:.0f} s" if late else f"process ended with {child.returncode}"
+            row = {"asset": name, "profile": profile, "remesh": remesh, "status": "killed" if late else "crashed"}
+            stem = f"{name}__{profile}{'_remesh' if remesh else ''}"
+            write_results(folder / "rows" / f"{stem}.json", row | {"error": why})
+            left = left[1:]
+        todo = left
+
+
+def validate(folder: Path, package: Path, names: list[str]) -> None:
+    """Add the Khronos validator's counts to the rows."""
+    script = (
+        "const v=require(process.argv[1]),fs=require('fs');(async()=>{for(const f of process.argv.slice(2)){"
+        "const r=await v.validateBytes(new Uint8Array(fs.readFileSync(f)),{maxIssues:20});"
+        "console.log(JSON.stringify({file:f,issues:r.issues}))}})()"
+    )
+    files = [p for p in sorted((folder / "glb").glob("*.glb")) if p.stem.split("__")[0] in names]
+    for at in range(0, len(files), 40):
+        command = ["node", "-e", script, str(package.resolve()), *map(str, files[at : at + 40])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        for line in done.stdout.splitlines():
+            found = json.loads(line)
+            path = folder / "rows" / f"{Path(found['file']).stem}.json"
+            row, issues = json.loads(path.read_text()), found["issues"]
+            codes = sorted({m["code"] for m in issues["messages"] if m["severity"] < 2})
+            row["validator"] = {"errors": issues["numErrors"], "warnings": issues["numWarnings"], "codes": codes}
+            write_results(path, row)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for assets, rows and GLBs")
+    parser.add_argument("--data-dir", type=Path, help="folder with meshes/ (default: $TRELLIS2_SHARED_DIR/data)")
+    parser.add_argument("--assets", nargs="+", help="only these")
+    parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES))
+    parser.add_argument("--remesh", choices=("off", "on", "both"), default="both")
+    parser.add_argument("--quick", action="store_true", help="a dozen assets")
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
+    parser.add_argument("--limit", type=float, default=240.0, help="seconds for one run")
+    parser.add_argument("--validator", type=Path, help="folder of the npm package gltf-validator")
+    parser.add_argument("--output", help="name of the result files in benchmarks/results")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    for part in ("assets", "rows", "glb"):
+        (args.work / part).mkdir(parents=True, exist_ok=True)
+    if args.worker:
+        name, *codes = args.worker
+        configs = [(c.split(":")[0], c.endswith(":1")) for c in codes]
+        work_on(args.work / "assets" / f"{name}.npz", configs, args.work)
+        return 0
+    data_dir = args.data_dir
+    if data_dir is None and "TRELLIS2_SHARED_DIR" in os.environ:
+        data_dir = Path(os.environ["TRELLIS2_SHARED_DIR"]) / "data"
+    names = args.assets or (list(QUICK) if args.quick else asset_names(data_dir))
+    if data_dir is None:
+        names = [n for n in names if n in asset_names(None)]
+    wanted = {"off": (False,), "on": (True,), "both": (False, True)}[args.remesh]
+    configs = [(p, r) for p, r in CONFIGS if p in args.profiles and r in wanted]
+    for name in names:
+        path = args.work / "assets" / f"{name}.npz"
+        if not path.exists():
+            save_asset(make_asset(name, data_dir), path)
+        if args.fresh:
+            for profile, remesh in configs:
+                (args.work / "rows" / f"{name}__{profile}{'_remesh' if remesh else ''}.json").unlink(missing_ok=True)
+        run_asset(name, configs, args.work, args.limit)
+        print(name, flush=True)
+    if args.validator:
+        validate(args.work, args.validator, names)
+    rows = [json.loads(p.read_text()) for p in sorted((args.work / "rows").glob("*.json"))]
+    rows = [r for r in rows if r["asset"] in names and (r["profile"], r["remesh"]) in configs]
+    rows.sort(key=lambda r: (names.index(r["asset"]), PROFILES.index(r["profile"]), r["remesh"]))
+    broken = [
+        f"{r['asset']} {r['profile']}{' remesh' if r['remesh'] else ''}: {v}" for r in rows for v in violations(r)
+    ]
+    text = markdown(rows)
+    print(text)
+    print("\n".join(broken) or "all goals met")
+    if args.output:
+        info = machine(torch.device("cpu"))
+        info["command"] = "python benchmarks/bench_finishing.py --work WORK --data-dir DATA --validator PACKAGE"
+        write_results(RESULTS / f"{args.output}.json", {
+            "machine": info, "goals": GOALS, "summary": summary(rows), "violations": broken, "rows": rows,
+        })  # fmt: skip
+        (RESULTS / f"{args.output}.md").write_text(text)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
