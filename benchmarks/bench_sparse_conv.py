@@ -5,7 +5,8 @@
 Coordinates: the 1024³ grid and its 2× coarsenings, C channels in and out. Useful TFLOP/s count the neighbours that are
 there (2·N·occ·C² a pass); GB/s count what must move at least: features once in and out, weights, 4 bytes for each pair
 of the map. `TRELLIS2_AUTOTUNE=1` tunes the tiles of each shape first.
-Beside the chosen backend: the plain PyTorch one, and the dense convolution on the bounding grid where it fits.
+Beside the chosen backend: the plain PyTorch one, the dense convolution on the bounding grid where it fits, and the
+package spconv (implicit GEMM with masks, accumulating in float32) where it is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from trellis2.ops.sparse_conv import sparse_conv3d
 
 CHANNELS = (64, 128, 256, 512, 1024)
 """From the finest level to the coarsest."""
-DENSE_ELEMENTS = 1 << 29
+DENSE_ELEMENTS = 1 << 30
 """Largest dense input that is tried."""
 
 
@@ -43,6 +44,27 @@ def dense_conv(coords: Tensor, feats: Tensor, weight: Tensor) -> Callable[[], Te
     grid[0, c[:, 1], c[:, 2], c[:, 3]] = feats
     kernel = weight.permute(0, 4, 1, 2, 3).contiguous(memory_format=torch.channels_last_3d)
     return lambda: F.conv3d(grid.permute(0, 4, 1, 2, 3), kernel, padding=1)
+
+
+def spconv_calls(coords: Tensor, feats: Tensor, weight: Tensor, bias: Tensor) -> tuple[Callable[[], Tensor], ...]:
+    """The convolution by the package spconv with the indices kept, and with indices made anew; () without it."""
+    try:
+        import spconv.pytorch as spconv
+    except ImportError as problem:
+        print(f"spconv is left out: {problem}")
+        return ()
+    channels = feats.shape[1]
+    layer = spconv.SubMConv3d(channels, channels, 3, indice_key="map", fp32_accum=True).to(feats)
+    layer.weight.data.copy_(weight)
+    layer.bias.data.copy_(bias)
+    side = [int(coords[:, 1:].max()) + 1] * 3
+    kept = spconv.SparseConvTensor(feats, coords, side, 1)
+    kept.indice_dict = layer(kept).indice_dict
+
+    def anew() -> Tensor:
+        return layer(spconv.SparseConvTensor(feats, coords, side, 1)).features
+
+    return lambda: layer(kept).features, anew
 
 
 def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: int, backward: bool) -> dict[str, Any]:
@@ -69,6 +91,11 @@ def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: in
         if dense is not None:
             row["dense_ms"] = milliseconds(dense, device, 3, 1)
         del dense
+        theirs = spconv_calls(coords, feats, weight, bias) if device.type == "cuda" else ()
+        for name, call in zip(("spconv_ms", "spconv_with_map_ms"), theirs):
+            row[name] = milliseconds(call, device, repeats)
+        if theirs:
+            row["spconv_difference"] = float((theirs[0]() - forward()).norm() / forward().norm())
     flop = 2 * pairs * channels**2
     moved = (2 * feats.numel() + weight.numel()) * feats.element_size() + 4 * pairs
     row["useful_tflops"] = flop / row["forward_ms"] / 1e9
@@ -98,16 +125,17 @@ def main() -> None:
         levels.append(coarsen(levels[-1]))
     ceilings = gpu_ceilings(device) if device.type == "cuda" else {}
     print(f"backend {backends.selected('sparse_conv', device).name}, ceilings {ceilings}")
-    head = ("voxels", "C", "occ", "fwd", "+map", "fwd+bwd", "TFLOP/s", "%", "GB/s", "torch", "dense")
+    head = ("voxels", "C", "occ", "fwd", "+map", "fwd+bwd", "TFLOP/s", "%", "GB/s", "torch", "dense", "spconv", "+map")
     print(" ".join(f"{h:>8}" for h in head))
-    rows = []
+    rows, nan = [], float("nan")
     for coords, channels in reversed(list(zip(levels, CHANNELS))):
         row = measure_level(coords, channels, getattr(torch, options.dtype), options.repeats, True)
-        share = 100 * row["useful_tflops"] / ceilings["matmul_tflops"] if ceilings else float("nan")
+        share = 100 * row["useful_tflops"] / ceilings["matmul_tflops"] if ceilings else nan
         cells = (
             f"{row['voxels']:>8} {channels:>8} {row['neighbours']:>8.2f} {row['forward_ms']:>8.3f} "
             f"{row['with_map_ms']:>8.3f} {row['forward_backward_ms']:>8.3f} {row['useful_tflops']:>8.1f} {share:>8.1f} "
-            f"{row['minimum_gbs']:>8.0f} {row['torch_ms']:>8.2f} {row.get('dense_ms', float('nan')):>8.2f}"
+            f"{row['minimum_gbs']:>8.0f} {row['torch_ms']:>8.2f} {row.get('dense_ms', nan):>8.2f} "
+            f"{row.get('spconv_ms', nan):>8.3f} {row.get('spconv_with_map_ms', nan):>8.3f}"
         )
         print(cells, flush=True)
         rows.append(row)
