@@ -1,12 +1,20 @@
-"""Making a decoded surface fit for use: clean-up, orientation, holes, face budget."""
+"""Making a decoded surface fit for use: clean-up, shells, orientation, holes, remeshing, face budget, final check.
+
+Tensors on one device: vertices [V, 3] float64, faces [F, 3] int64.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from o_voxel.mesh import (
     BVH,
@@ -19,43 +27,279 @@ from o_voxel.mesh import (
     simplify,
     unify_face_orientations,
 )
+from o_voxel.mesh._arrays import ArrayLike, enter_tensors
 from o_voxel.mesh.cleanup import compact
+from o_voxel.mesh.connectivity import face_components
+from o_voxel.mesh.grouping import exact_sums
 from o_voxel.mesh.orient import component_views
+from o_voxel.mesh.remesh_surface import contour
+from o_voxel.mesh.shells import Shells, find_shells
+from o_voxel.postprocess.verify import Profile, Verdict, degenerate, verify
 
-__all__ = ["Profile", "clean_surface", "reduce_surface"]
+__all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "clean_surface", "prepare_surface", "reduce_surface"]
 
-Profile = Literal["game", "raw"]
+logger = logging.getLogger("o_voxel.postprocess")
 
 HOLE_PERIMETER_VOXELS = 12.0  # holes up to about four voxels across are decoding gaps, not openings
+MAX_GAP_VOXELS = 12.0  # wider holes are not closed when looking for the inside
 MIN_RAYS = 200  # per component, to call it hidden
 MIN_AREA_VOXELS = 6.0  # the surface of one voxel
+PLATE_VOXELS = 0.7  # thickness of what open sheets become for printing
+NUDGE_ROUNDS = 8
+
+SeeThrough = Callable[[Tensor], Tensor]  # points [N, 3] -> [N] bool
+
+
+class Clock(Protocol):
+    """Times stages; what it yields takes log lines."""
+
+    def stage(self, name: str) -> AbstractContextManager[Callable[[str], None]]: ...
+
+
+class _NoClock:
+    def stage(self, name: str) -> AbstractContextManager[Callable[[str], None]]:
+        return nullcontext(logger.debug)
+
+
+@dataclass(frozen=True)
+class SurfaceGrid:
+    """The voxel grid that a surface was decoded from, in world units."""
+
+    origin: tuple[float, float, float]
+    voxel_size: tuple[float, float, float]
+    size: tuple[int, int, int]  # cells
+
+    @property
+    def voxel(self) -> float:
+        """The longest edge of a voxel."""
+        return max(self.voxel_size)
+
+    @property
+    def extent(self) -> float:
+        """The longest side of the grid."""
+        return max(h * n for h, n in zip(self.voxel_size, self.size, strict=True))
+
+
+@dataclass(frozen=True)
+class PreparedSurface:
+    """A surface that keeps what its profile promises, or says what not, and the one that textures are baked from."""
+
+    vertices: ArrayLike  # [V, 3]
+    faces: ArrayLike  # [F, 3]
+    source_vertices: ArrayLike  # [V', 3] clean, full resolution
+    source_faces: ArrayLike  # [F', 3]
+    hidden_faces: int  # dropped because nothing sees them
+    verdict: Verdict
+    simplify_phase: int  # of `SimplifyResult`; 0 if the surface was small enough
+
+    @property
+    def two_sided(self) -> bool:
+        """Open sheets are left: both sides can be seen."""
+        return self.verdict.stats.boundary_edges > 0
+
+
+def prepare_surface(
+    vertices: ArrayLike,  # [V, 3]
+    faces: ArrayLike,  # [F, 3]
+    grid: SurfaceGrid,
+    *,
+    target_faces: int | None = None,
+    profile: Profile = "game",
+    remesh: bool = False,
+    hole_perimeter: float | None = None,
+    see_through: SeeThrough | None = None,
+    clock: Clock | None = None,
+) -> PreparedSurface:
+    """Turn a decoded surface into one with the promises of `profile` (see `Verdict`).
+
+    "raw" removes defects and orients, and keeps all geometry, open or hidden. "game" also drops specks and all that
+    nothing sees from outside, and closes holes shorter than `hole_perimeter` (world units; None: 3 % of the grid, at
+    least 12 voxels); with `remesh`, what encloses a volume is meshed again without cracks, and open sheets stay as they
+    are. "print" always meshes again and gives open sheets a thickness. `see_through` tells points on glass, which hides
+    nothing. Then at most `target_faces` faces are kept.
+
+    Raises ValueError on bad meshes or if nothing is left, TypeError on other kinds of array.
+    """
+    clock = _NoClock() if clock is None else clock
+    mesh = enter_tensors(vertices, faces)
+    v, f = mesh.vertices.double(), mesh.faces
+    perimeter = (
+        max(0.03 * grid.extent, HOLE_PERIMETER_VOXELS * grid.voxel) if hole_perimeter is None else hole_perimeter
+    )
+    with clock.stage("clean"):
+        v, f = _remove_defects(v, f)
+    shells, hidden = None, 0
+    if profile != "raw":
+        with clock.stage("shells"):
+            gap = min(max(perimeter / (math.pi * grid.voxel), 0.0), MAX_GAP_VOXELS)
+            clear = None if see_through is None else see_through(v[f].mean(1))
+            shells = find_shells(v, f, grid.voxel_size, grid.origin, gap=gap, see_through=clear)
+            hidden = int((~shells.view.seen).sum())
+    with clock.stage("orient"):
+        source = _make_sheets(v, f, shells, grid, perimeter)
+        hidden += source.unseen
+    v, f = source.vertices, source.faces
+    if shells is not None and (remesh or profile == "print"):
+        with clock.stage("remesh"):
+            v, f = _remesh(shells, source, grid, profile)
+    phase = 0
+    with clock.stage("simplify") as log:
+        if target_faces is not None and len(f) > target_faces:
+            v, f, phase = _reduce(v, f, target_faces, log)
+        if len(f) == 0:
+            raise ValueError(f"nothing is left at target_faces={target_faces}: allow more faces")
+    with clock.stage("check") as log:
+        v, f = _mend(v, f, profile)
+        verdict = verify(v, f, profile, target_faces)
+        for problem in verdict.problems:
+            log(f"profile {profile}: {problem}")
+    final, full = mesh.leave(v, f), mesh.leave(source.vertices, source.faces)
+    return PreparedSurface(*final, *full, hidden, verdict, phase)
+
+
+def _remove_defects(v: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    """Weld, and drop faces without area and copies. Raises ValueError if nothing is left."""
+    v, f = merge_close_vertices(v, f)
+    v, f = remove_degenerate_faces(v, f)
+    v, f = remove_duplicate_faces(v, f)
+    if len(f) == 0:
+        raise ValueError("the mesh has no proper face: all faces are degenerate")
+    return v, f
+
+
+class _Sheets(NamedTuple):
+    """Manifold, consistently wound pieces that face outward."""
+
+    vertices: Tensor
+    faces: Tensor
+    open: Tensor  # [F] bool, outside on both sides
+    unseen: int  # faces of pieces that were dropped because no ray reaches them
+
+
+def _make_sheets(v: Tensor, f: Tensor, shells: Shells | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
+    """Split, wind and turn a surface; with `shells` drop what they hide and specks, and fill holes."""
+    votes = torch.zeros(len(f), 3, dtype=torch.float64, device=v.device)
+    is_open = torch.zeros(len(f), dtype=torch.bool, device=v.device)
+    if shells is not None:
+        votes = _normals(v, f) * shells.view.votes[:, None]  # vectors: they survive a change of winding
+        is_open, seen = shells.view.open, shells.view.seen
+        if bool(seen.any()):
+            votes, is_open = votes[seen], is_open[seen]
+            v, f, _ = compact(v, f[seen])
+    v, f = repair_non_manifold(v, f, pair_sheets=True)  # divided faces keep their place, their other parts come last
+    v, f = unify_face_orientations(v, f, cut_conflicts=True)
+    votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
+    is_open = torch.nn.functional.pad(is_open, (0, len(f) - len(is_open)))
+    if shells is not None:
+        keep = _large_components(v, f, face_components(f), grid.voxel)
+        votes, is_open = votes[keep], is_open[keep]
+        v, f, _ = compact(v, f[keep])
+        v, f = fill_holes(v, f, perimeter)  # new faces come last
+        is_open = torch.nn.functional.pad(is_open, (0, len(f) - len(is_open)))
+    f, keep = _outward(v, f, votes)
+    if shells is None or bool(keep.all()):
+        return _Sheets(v, f, is_open, 0)
+    v, f, _ = compact(v, f[keep])
+    return _Sheets(v, f, is_open[keep], int((~keep).sum()))
+
+
+def _large_components(v: Tensor, f: Tensor, label: Tensor, voxel: float) -> Tensor:
+    """[F] bool: faces of components with the surface of a voxel or more; a model of specks keeps its largest one."""
+    area = _normals(v, f).norm(dim=1) / 2
+    total = exact_sums(area, label, int(label.max()) + 1)
+    large = total >= MIN_AREA_VOXELS * voxel**2
+    if not bool(large.any()):
+        large = total == total.max()
+    return large[label]
+
+
+def _outward(v: Tensor, f: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
+    """Faces with the front outside, by votes of the first faces where there are any, else by rays; those seen [F]."""
+    label = face_components(f)
+    agreement = (_normals(v, f[: len(votes)]) * votes).sum(1)
+    choice = torch.zeros(int(label.max()) + 1, dtype=torch.float64, device=v.device)
+    for sign in (1, -1):
+        choice += sign * exact_sums((sign * agreement).clamp_min(0), label[: len(votes)], len(choice))
+    view = component_views(v.cpu().numpy(), f.cpu().numpy(), label=label.cpu().numpy())
+    score, escape = (torch.from_numpy(np.ascontiguousarray(t)).to(v.device) for t in (view.score, view.escape))
+    flip = torch.where(choice != 0, choice, score) < 0
+    f = torch.where(flip[label][:, None], f[:, [0, 2, 1]], f)
+    seen = (escape > 0) | (choice != 0)
+    if not bool(seen.any()) or view.num_rays < MIN_RAYS:  # too few rays would miss openings
+        seen = torch.ones_like(seen)
+    return f, seen[label]
+
+
+def _normals(v: Tensor, f: Tensor) -> Tensor:
+    """Cross products [F, 3]: twice the area, along the normal."""
+    p = v[f]
+    return torch.linalg.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+
+
+def _remesh(shells: Shells, source: _Sheets, grid: SurfaceGrid, profile: Profile) -> tuple[Tensor, Tensor]:
+    """The outer surface of the volume, and what is open: as plates for printing, else as it was."""
+    points, faces, _ = contour(shells.solid, "thicken" if profile == "print" else "pairs", PLATE_VOXELS)
+    v, f = shells.solid.to_world(points), faces.long()
+    if profile != "print" and bool(source.open.any()):
+        open_v, open_f, _ = compact(source.vertices, source.faces[source.open])
+        v, f = torch.cat([v, open_v]), torch.cat([f, open_f + len(v)])
+        v, f = repair_non_manifold(v, f, pair_sheets=True)  # corners where open pieces only touch
+    if len(f) == 0:
+        return source.vertices, source.faces
+    v, f, _ = compact(v, f[_large_components(v, f, face_components(f), grid.voxel)])
+    return v, f
+
+
+def _reduce(v: Tensor, f: Tensor, target: int, log: Callable[[str], None]) -> tuple[Tensor, Tensor, int]:
+    """Simplify to at most `target` faces and mend what a relaxed simplification may have left."""
+    result = simplify(v, f, target)
+    if result.phase == 0:
+        return result.vertices, result.faces, 0
+    log(f"the topology of the surface does not allow {target} faces: it was changed (phase {result.phase})")
+    v, f = remove_duplicate_faces(result.vertices, result.faces)
+    v, f = repair_non_manifold(v, f, pair_sheets=True)
+    v, f = unify_face_orientations(v, f, cut_conflicts=True)
+    return v, f, result.phase
+
+
+def _mend(v: Tensor, f: Tensor, profile: Profile) -> tuple[Tensor, Tensor]:
+    """Give degenerate faces some area by moving their corners a little towards their neighbours."""
+    if profile == "raw":
+        return v, f
+    for _ in range(NUDGE_ROUNDS):
+        bad = degenerate(v, f)
+        if not bool(bad.any()):
+            break
+        rows = torch.unique(f[bad])
+        near = f[torch.isin(f, rows).any(1)]
+        pairs = torch.unique(torch.cat([near[:, [i, j]] for i in range(3) for j in range(3) if i != j]), dim=0)
+        pairs = pairs[torch.isin(pairs[:, 0], rows)]
+        _, row, degree = torch.unique_consecutive(pairs[:, 0], return_inverse=True, return_counts=True)
+        total = torch.zeros(len(rows), 3, dtype=v.dtype, device=v.device).index_add_(0, row, v[pairs[:, 1]])
+        v = v.clone()
+        v[rows] += 0.1 * (total / degree[:, None] - v[rows])
+    return v, f
 
 
 @dataclass(frozen=True)
 class CleanSurface:
     """A manifold, consistently wound surface; `hidden` faces were dropped because nothing sees them."""
 
-    vertices: np.ndarray  # [V, 3] float64
-    faces: np.ndarray  # [F, 3] int64
+    vertices: Any  # [V, 3] float64
+    faces: Any  # [F, 3] int64
     hidden: int
 
 
 def clean_surface(
-    vertices: np.ndarray, faces: np.ndarray, *, voxel: float, hole_perimeter: float, profile: Profile
+    vertices: ArrayLike, faces: ArrayLike, *, voxel: float, hole_perimeter: float, profile: Profile
 ) -> CleanSurface:
-    """Remove defects, split non-manifold places into sheets, wind every component outward.
-
-    `voxel` is the voxel edge in the unit of the vertices. The "game" profile also fills holes shorter than
-    `hole_perimeter`, and drops specks and components that cannot be seen from outside. Raises ValueError if nothing is
-    left.
-    """
+    """Remove defects, split non-manifold places into sheets, wind every component outward."""
     v, f = merge_close_vertices(vertices, faces)
     v, f = remove_degenerate_faces(v, f)
     v, f = remove_duplicate_faces(v, f)
     v, f = repair_non_manifold(v, f, pair_sheets=True)
     if profile == "game":
         kept = remove_small_components(v, f, MIN_AREA_VOXELS * voxel**2)
-        # A model made of specks only keeps its largest one.
         v, f = kept if len(kept[1]) else remove_small_components(v, f, 1.0, relative=True)
     if len(f) == 0:
         raise ValueError("the mesh has no proper face: all faces are degenerate")
@@ -68,7 +312,7 @@ def clean_surface(
     hidden = 0
     if profile == "game":
         seen = view.escape > 0
-        if seen.any() and view.num_rays >= MIN_RAYS:  # too few rays would miss openings
+        if seen.any() and view.num_rays >= MIN_RAYS:
             keep = seen[view.label]
             hidden = int((~keep).sum())
             v, f, _ = compact(v, f[keep])
@@ -76,8 +320,8 @@ def clean_surface(
 
 
 def reduce_surface(
-    vertices: np.ndarray, faces: np.ndarray, target: int, log: Callable[[str], None]
-) -> tuple[np.ndarray, np.ndarray]:
+    vertices: ArrayLike, faces: ArrayLike, target: int, log: Callable[[str], None]
+) -> tuple[ArrayLike, ArrayLike]:
     """Simplify to at most `target` faces and mend what a relaxed simplification may have left."""
     if len(faces) <= target:
         return vertices, faces

@@ -20,17 +20,18 @@ namespace ovoxel {
 namespace {
 
 using namespace remesh;
+using Launch = std::optional<nb::tuple>;  // what o_voxel._device.launch() gives; none on the CPU
 
 struct HostSpace {
     using Device = nb::device::cpu;
-    explicit HostSpace(const nb::object&) {}
+    explicit HostSpace(const Launch&) {}
     HostRun run() { return {}; }
 };
 
 #ifdef OVOXEL_WITH_CUDA
 struct CudaSpace {
     using Device = nb::device::cuda;
-    explicit CudaSpace(const nb::object& launch) : workspace(nb::cast<nb::tuple>(launch)) {}
+    explicit CudaSpace(const Launch& launch) : workspace(launch.value()) {}
     DeviceRun run() { return {&workspace}; }
     TensorWorkspace workspace;
 };
@@ -80,7 +81,7 @@ struct Bindings {
         runEach(run, n, body, what);
     }
 
-    static void markCrossings(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits, nb::object launch) {
+    static void markCrossings(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits, Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, bits, 3);
         Space space(launch);
@@ -88,7 +89,7 @@ struct Bindings {
         each(space, mesh.count, MarkCrossingsBody{mesh, grid, words(bits)}, "mark crossings");
     }
     static void recordCrossings(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits,
-                                Column<int32_t> before, Bits first, Bits last, nb::object launch) {
+                                Column<int32_t> before, Bits first, Bits last, Launch launch) {
         const NodeGrid grid = gridOf(size);
         const Crossings crossings = crossingsOf(grid, bits, before, first, last);
         Space space(launch);
@@ -96,8 +97,15 @@ struct Bindings {
         each(space, mesh.count, RecordCrossingsBody{mesh, grid, crossings, words(first), words(last)},
              "record crossings");
     }
+    static void doubled(Size size, Bits bits, Column<int32_t> before, Bits first, Bits last, Bits out, Launch launch) {
+        const NodeGrid grid = gridOf(size);
+        const Crossings crossings = crossingsOf(grid, bits, before, first, last);
+        needWords(grid, out, 3);
+        Space space(launch);
+        each(space, 3 * grid.words(), DoubledBody{crossings, words(out)}, "doubled crossings");
+    }
     static void faceSides(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits, Column<int32_t> before,
-                          Bits first, Bits last, Bits outside, Column<int32_t> counts, nb::object launch) {
+                          Bits first, Bits last, Bits outside, Column<int32_t> counts, Launch launch) {
         const NodeGrid grid = gridOf(size);
         const Crossings crossings = crossingsOf(grid, bits, before, first, last);
         needWords(grid, outside);
@@ -107,7 +115,7 @@ struct Bindings {
         each(space, mesh.count, FaceSidesBody{mesh, grid, crossings, words(outside), counts.data()}, "face sides");
     }
     static void markSegments(Rows3<double> vertices, nb::ndarray<int32_t, nb::shape<-1, 2>, nb::c_contig,
-                             typename Space::Device> segments, Size size, Bits bits, nb::object launch) {
+                             typename Space::Device> segments, Size size, Bits bits, Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, bits);
         Space space(launch);
@@ -121,7 +129,7 @@ struct Bindings {
         needWords(grid, other);
         return {grid, words(walls), {words(closed), words(other)}};
     }
-    static void floodLabels(Bits labels, Bits walls, MaybeBits closed, MaybeBits other, Size size, nb::object launch) {
+    static void floodLabels(Bits labels, Bits walls, MaybeBits closed, MaybeBits other, Size size, Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, labels);
         const FloodField field = fieldOf(grid, walls, closed, other);
@@ -129,7 +137,7 @@ struct Bindings {
         flood(space.run(), field, words(labels));
     }
     static void step(Bits labels, Bits walls, MaybeBits closed, MaybeBits other, Size size, Bits out,
-                     nb::object launch) {
+                     Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, labels);
         needWords(grid, out);
@@ -138,23 +146,23 @@ struct Bindings {
         each(space, grid.words(), StepBody{field, words(labels), words(out)}, "flood step");
     }
     template <class Body>
-    static void overWords(Bits bits, Size size, Bits out, int64_t sets, nb::object launch, const char* what) {
+    static void overWords(Bits bits, Size size, Bits out, int64_t sets, Launch launch, const char* what) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, bits);
         needWords(grid, out, sets);
         Space space(launch);
         each(space, sets * grid.words(), Body{grid, words(bits), words(out)}, what);
     }
-    static void dilate(Bits bits, Size size, Bits out, nb::object launch) {
+    static void dilate(Bits bits, Size size, Bits out, Launch launch) {
         overWords<DilateBody>(bits, size, out, 1, launch, "dilate");
     }
-    static void activeCells(Bits bits, Size size, Bits out, nb::object launch) {
+    static void activeCells(Bits bits, Size size, Bits out, Launch launch) {
         overWords<ActiveCellsBody>(bits, size, out, 1, launch, "active cells");
     }
-    static void activeEdges(Bits bits, Size size, Bits out, nb::object launch) {
+    static void activeEdges(Bits bits, Size size, Bits out, Launch launch) {
         overWords<ActiveEdgesBody>(bits, size, out, 3, launch, "active edges");
     }
-    static void sheetNodes(Bits crossed, Bits outside, Size size, Bits out, nb::object launch) {
+    static void sheetNodes(Bits crossed, Bits outside, Size size, Bits out, Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, crossed, 3);
         needWords(grid, outside);
@@ -162,19 +170,19 @@ struct Bindings {
         Space space(launch);
         each(space, grid.words(), SheetNodesBody{grid, words(crossed), words(outside), words(out)}, "sheet nodes");
     }
-    static void countBits(Bits bits, Column<int32_t> out, nb::object launch) {
+    static void countBits(Bits bits, Column<int32_t> out, Launch launch) {
         need(bits.shape(0) == out.shape(0), "out must have one count a word");
         Space space(launch);
         each(space, static_cast<int64_t>(bits.shape(0)), PopcountBody{words(bits), out.data()}, "count bits");
     }
-    static void listBits(Bits bits, Column<int32_t> before, Bits out, nb::object launch) {
+    static void listBits(Bits bits, Column<int32_t> before, Bits out, Launch launch) {
         need(bits.shape(0) == before.shape(0), "before must have one count a word");
         Space space(launch);
         each(space, static_cast<int64_t>(bits.shape(0)), ListBitsBody{words(bits), before.data(), out.data()},
              "list bits");
     }
     static void cellSheets(Bits inside, Size size, Bits places, Bits sheets, Column<int32_t> counts,
-                           nb::object launch) {
+                           Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, inside);
         need(places.shape(0) == sheets.shape(0) && places.shape(0) == counts.shape(0), "cells differ in number");
@@ -193,7 +201,7 @@ struct Bindings {
                              Column<int32_t> crossedBefore, Bits first, Bits last, Bits inside, MaybeBits sheetNodes,
                              Bits cellBits, Column<int32_t> cellBefore, Bits sheets, Bits firstVertex, Bits places,
                              std::array<double, 3> options, Rows3<double> out, Column<uint8_t> kinds,
-                             nb::object launch) {
+                             Launch launch) {
         const NodeGrid grid = gridOf(size);
         const Crossings crossings = crossingsOf(grid, crossed, crossedBefore, first, last);
         const Cells cells = cellsOf(grid, cellBits, cellBefore, sheets, firstVertex);
@@ -207,7 +215,7 @@ struct Bindings {
     }
     static void quads(Bits inside, Size size, Bits cellBits, Column<int32_t> cellBefore, Bits sheets, Bits firstVertex,
                       Bits edges, Column<int32_t> edgesBefore, Rows3<double> vertices, Rows3<int32_t> faces,
-                      nb::object launch) {
+                      Launch launch) {
         const NodeGrid grid = gridOf(size);
         const Cells cells = cellsOf(grid, cellBits, cellBefore, sheets, firstVertex);
         needWords(grid, inside);
@@ -225,6 +233,8 @@ struct Bindings {
         def("mark_crossings", &markCrossings, "(vertices, faces, size, bits, launch): grid edges that faces cross.");
         def("record_crossings", &recordCrossings,
             "(vertices, faces, size, bits, before, first, last, launch): outermost crossings on each edge.");
+        def("doubled", &doubled,
+            "(size, bits, before, first, last, out, launch): edges that several faces cross.");
         def("face_sides", &faceSides,
             "(vertices, faces, size, bits, before, first, last, outside, counts, launch): what faces border on.");
         def("mark_segments", &markSegments, "(vertices, segments, size, bits, launch): corners of cells on segments.");

@@ -153,7 +153,7 @@ struct PlaneFit {
 };
 
 struct ContourOptions {
-    double thickness;  // distance of either side of a thickened sheet from it, voxels
+    double thickness;  // of the plates that open sheets become, voxels
     double pull;       // strength of the pull towards the mean of the points
     double margin;     // vertices on the surface keep this distance from the sides of their cell, voxels
 };
@@ -164,7 +164,7 @@ struct CellVerticesBody {
     Crossings crossings;
     Cells cells;
     const Word* inside;
-    const Word* sheetNodes;  // [words]: thickened nodes, or null
+    const Word* sheetNodes;  // [words]: nodes added beside open sheets, or null
     ContourOptions options;
     const int64_t* places;
     double* vertices;  // [N, 3]
@@ -203,7 +203,8 @@ struct CellVerticesBody {
                 double n[3];
                 normalOf(crossingFace(packed), n);
                 const double sign = (n[axis] > 0) == (side == 1) ? 1 : -1;  // towards a
-                double beside[3], gap = -options.thickness;
+                const double width = (crossingT(crossings.last[edge]) - crossingT(crossings.first[edge])) * fabs(n[axis]);
+                double beside[3], gap = -fmax(0.0, (options.thickness - width) / 2);
                 for (int k = 0; k < 3; ++k) {
                     n[k] *= sign;
                     gap += n[k] * (middle[k] - p[k]);

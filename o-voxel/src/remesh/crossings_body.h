@@ -122,7 +122,21 @@ struct RecordCrossingsBody {
     }
 };
 
-// What a face borders on, counted over its crossings: [all, front towards outside, back towards outside, both].
+// Crossed edges with crossings of two or more faces: the two walls of something thinner than a voxel.
+struct DoubledBody {
+    Crossings crossings;
+    Word* out;  // [3, words]
+    OVOXEL_HD void operator()(int64_t i) const {
+        Word doubled = 0;
+        int64_t edge = crossings.before[i];
+        for (Word rest = crossings.bits[i]; rest; rest &= rest - 1, ++edge)
+            if (crossingFace(crossings.first[edge]) != crossingFace(crossings.last[edge])) doubled |= rest & (~rest + 1);
+        out[i] = doubled;
+    }
+};
+
+// What a face borders on, counted over its crossings: [all, front towards outside, back towards outside, both
+// at once].
 struct FaceSidesBody {
     Triangles mesh;
     NodeGrid grid;

@@ -1,0 +1,151 @@
+"""Which faces of a surface can be seen from outside, which way they face, and removal of the others.
+
+A face is seen if a grid edge that crosses it ends at an outside node with nothing in between (see `solid`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from o_voxel._native import Backend
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
+from o_voxel.mesh.connectivity import build_edges
+from o_voxel.mesh.solid import Solid, label_nodes
+
+__all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces"]
+
+UNKNOWN, HIDDEN, SEEN = 0, 1, 2
+SPREAD_ROUNDS = 8  # faces between one without a crossing and the next with one
+
+
+class FaceView(NamedTuple):
+    """How faces lie to the outside."""
+
+    seen: Tensor  # [F] bool
+    votes: Tensor  # [F] int32, > 0: the front faces outside, < 0: the back does, 0: both or unknown
+    open: Tensor  # [F] bool, outside on both sides with no other wall near: part of an open sheet
+
+
+class Shells(NamedTuple):
+    """`FaceView` of all faces, and the labels it comes from."""
+
+    view: FaceView
+    solid: Solid
+
+
+def find_shells(
+    vertices: ArrayLike,  # [V, 3]
+    faces: ArrayLike,  # [F, 3]
+    voxel_size: float | Sequence[float],
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+    *,
+    gap: float = 4.0,
+    see_through: ArrayLike | None = None,  # [F] bool
+    backend: Backend = "auto",
+) -> Shells:
+    """Label the space around a mesh and look at all faces from outside.
+
+    Holes up to `gap` voxels across are taken for closed. Faces that are `see_through` hide nothing. Raises ValueError
+    on bad meshes, sizes or lengths.
+    """
+    mesh = enter_tensors(vertices, faces)
+    size = np.broadcast_to(np.asarray(voxel_size, dtype=np.float64), 3)
+    if not (np.isfinite(size).all() and (size > 0).all()):
+        raise ValueError(f"voxel_size must be > 0, got {voxel_size}")
+    walls = None
+    if see_through is not None:
+        clear = as_tensor(see_through, "see_through")
+        if clear.dtype != torch.bool or clear.shape != (len(mesh.faces),):
+            raise ValueError(
+                f"see_through must be bool of shape [{len(mesh.faces)}], got {clear.dtype} {list(clear.shape)}"
+            )
+        walls = ~clear.to(mesh.faces.device)
+        if not bool(walls.any()):
+            walls = None
+    start = torch.from_numpy(np.asarray(origin, dtype=np.float64).copy())
+    solid = label_nodes(
+        mesh.vertices, mesh.faces, torch.from_numpy(size.copy()), start, gap=gap, walls=walls, backend=backend
+    )
+    view = face_views(solid)
+    if walls is not None:
+        view = _with_clear_faces(solid, view, mesh.vertices, mesh.faces, walls)
+    return Shells(view, solid)
+
+
+def remove_hidden_faces(
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    voxel_size: float | Sequence[float],
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+    *,
+    gap: float = 4.0,
+    see_through: ArrayLike | None = None,
+    backend: Backend = "auto",
+) -> tuple[ArrayLike, ArrayLike]:
+    """Drop inner shells, enclosed walls and everything else behind the outermost surface; see `find_shells`."""
+    mesh = enter_tensors(vertices, faces)
+    view = find_shells(vertices, faces, voxel_size, origin, gap=gap, see_through=see_through, backend=backend).view
+    kept = mesh.faces[view.seen]
+    used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=kept.device)
+    used[kept.reshape(-1)] = True
+    return mesh.leave(mesh.vertices[used], (torch.cumsum(used, 0) - 1)[kept])
+
+
+def face_views(solid: Solid) -> FaceView:
+    """Look at the faces of the labelled mesh; those that no grid edge crosses take after their neighbours."""
+    crossings, front, back, both = solid.face_sides().unbind(1)
+    state = torch.where(front + back > 0, SEEN, torch.where(crossings > 0, HIDDEN, UNKNOWN))
+    state = _spread(solid.faces.long(), state)
+    lost = torch.nonzero(state == UNKNOWN).reshape(-1)
+    centre = solid.vertices[solid.faces[lost].long()].mean(1)
+    state[lost] = torch.where(_beside_outside(solid, centre), SEEN, HIDDEN)
+    return FaceView(state == SEEN, front - back, (both > 0) & (both * 4 > front + back))
+
+
+def _spread(faces: Tensor, state: Tensor) -> Tensor:
+    """Give unknown faces the highest state of the faces they share a two-face edge with, in rounds."""
+    if not bool((state == UNKNOWN).any()):
+        return state
+    _, sides = build_edges(faces).manifold_pairs()
+    a, b = (sides // 3).unbind(1)
+    mixed = (state[a] == UNKNOWN) | (state[b] == UNKNOWN)
+    a, b = torch.cat([a[mixed], b[mixed]]), torch.cat([b[mixed], a[mixed]])
+    for _ in range(SPREAD_ROUNDS):
+        reached = torch.zeros_like(state).scatter_reduce_(0, a, state[b], "amax")
+        now = torch.where(state == UNKNOWN, reached, state)
+        if bool((now == state).all()):
+            break
+        state = now
+    return state
+
+
+def _beside_outside(solid: Solid, points: Tensor) -> Tensor:
+    """Whether a corner of the cell around each point [N, 3] is outside: [N] bool."""
+    x, y, z = points.floor().long().unbind(1)
+    column = (solid.grid.size[2] + 63) // 64
+    result = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    for corner in range(8):
+        i, j, k = x + (corner >> 2), y + (corner >> 1 & 1), z + (corner & 1)
+        ok = (i >= 0) & (j >= 0) & (k >= 0)
+        ok &= (i < solid.grid.size[0]) & (j < solid.grid.size[1]) & (k < solid.grid.size[2])
+        word = torch.where(ok, (i * solid.grid.size[1] + j) * column + (k >> 6), 0)
+        bit = (solid.outside[word] >> (k & 63)) & 1
+        result |= torch.where(ok, bit == 1, True)
+    return result
+
+
+def _with_clear_faces(solid: Solid, view: FaceView, vertices: Tensor, faces: Tensor, walls: Tensor) -> FaceView:
+    """The view of all faces, where that of `walls` is known: the others are seen where the outside reaches them."""
+    seen = torch.zeros(len(faces), dtype=torch.bool, device=faces.device)
+    votes = torch.zeros(len(faces), dtype=view.votes.dtype, device=faces.device)
+    is_open = torch.ones_like(seen)
+    seen[walls], votes[walls], is_open[walls] = view.seen, view.votes, view.open
+    clear = torch.nonzero(~walls).reshape(-1)
+    centre = vertices[faces[clear]].double().mean(1)
+    seen[clear] = _beside_outside(solid, (centre - solid.origin) / solid.voxel_size)
+    return FaceView(seen, votes, is_open)
