@@ -51,7 +51,7 @@ def test_other_model_classes_are_refused():
 
 
 def test_missing_model_names_the_repository(tmp_path):
-    with pytest.raises(OSError, match="gated"):
+    with pytest.raises(OSError, match="no such folder"):
         DinoV3FeatureExtractor(str(tmp_path / "nothing"))
 
 

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from .dinov3 import DinoV3
+from .dinov3_files import load_dinov3
 from .norm import layer_norm_32
 
 __all__ = ["DinoV2FeatureExtractor", "DinoV3FeatureExtractor", "imagenet_normalize", "images_to_tensor"]
@@ -86,24 +88,15 @@ class _FeatureExtractor:
 class DinoV3FeatureExtractor(_FeatureExtractor):
     """Tokens of a DINOv3 ViT before its final norm, then a parameter-free layer norm.
 
-    model_name: hub id or local folder of a `DINOv3ViTModel`; `model` takes a loaded one instead. Tokens are the class
-    token, the registers, and the patches row by row.
+    model_name: local folder or hub repository with the weights in any published layout (see `load_dinov3`); `model`
+    takes a loaded one instead, a `DinoV3` or a `DINOv3ViTModel` of transformers 4 or 5. Tokens are the class token, the
+    registers, and the patches row by row.
     """
 
     def __init__(self, model_name: str, image_size: int = 512, model: nn.Module | None = None) -> None:
         self.model_name = model_name
         self.image_size = image_size
-        if model is None:
-            from transformers import DINOv3ViTModel
-
-            try:
-                model = DINOv3ViTModel.from_pretrained(model_name)
-            except OSError as error:
-                raise OSError(
-                    f"cannot load the image encoder {model_name!r}: {error}\n"
-                    "The repository is gated: request access on its page and log in with `hf auth login`, "
-                    "or pass a local folder."
-                ) from error
+        model = load_dinov3(model_name) if model is None else model
         self.model = model.eval().requires_grad_(False)
 
     def _last_layer(self) -> nn.Module:
@@ -114,6 +107,9 @@ class DinoV3FeatureExtractor(_FeatureExtractor):
         return layers[-1]
 
     def extract_features(self, images: Tensor) -> Tensor:
+        dtype = next(self.model.parameters()).dtype
+        if isinstance(self.model, DinoV3):
+            return layer_norm_32(self.model(images.to(dtype)))
         captured: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:

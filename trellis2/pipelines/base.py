@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -15,18 +15,22 @@ from torch import Tensor, nn
 from trellis2.models.flow_common import FlowTransformer
 from trellis2.models.quantization import quantize
 from trellis2.modules.utils import require_choice
+from trellis2.samplers import FUSIONS, Fusion, ViewConditions
 from trellis2.utils.image import crop_to_foreground, has_transparency, limit_size, to_8bit
 
 from .errors import PipelineConfigError
 from .files import HubOptions, Source
 from .placement import ModelStore, on_device
+from .progress import Monitor
 
-__all__ = ["Pipeline"]
+__all__ = ["MAX_IMAGES", "Pipeline"]
 
 logger = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="Pipeline")
 #: An image smaller than this on a side holds no object.
 _MIN_IMAGE_SIDE = 8
+#: Most images of one object.
+MAX_IMAGES = 8
 
 
 class Pipeline:
@@ -38,6 +42,8 @@ class Pipeline:
 
     image_cond_model: Any = None
     low_vram: bool = True
+    #: How several images of one object work together (see `trellis2.samplers.multi_view`).
+    fusion: Fusion = "average"
     #: Stream the weights of each network from host memory while it works on a CUDA device; set with `low_vram`.
     stream_weights: bool = False
 
@@ -46,6 +52,7 @@ class Pipeline:
         self.models = models if isinstance(models, ModelStore) else ModelStore(models)
         self._device: torch.device | None = None
         self._lock = threading.RLock()
+        self._kept: set[int] = set()
         self._rembg_model: Any = None
         self._pretrained_args: Mapping[str, Any] = {}
 
@@ -127,7 +134,22 @@ class Pipeline:
             self.models.change(lower)
 
     def _use(self, model: Any) -> AbstractContextManager[Any]:
+        """`model` on the device for as long as it works."""
+        if id(model) in self._kept:
+            return nullcontext(model)
         return on_device(model, self.device, release=self.low_vram, stream=self.stream_weights and self.low_vram)
+
+    @contextmanager
+    def _keep(self, model: Any) -> Iterator[Any]:
+        """As `_use`; uses inside do not move the model again."""
+        with self._use(model):
+            known = id(model) in self._kept
+            self._kept.add(id(model))
+            try:
+                yield model
+            finally:
+                if not known:
+                    self._kept.discard(id(model))
 
     def _model(self, key: str) -> Any:
         if key not in self.models:
@@ -196,3 +218,37 @@ class Pipeline:
         if not bool(torch.isfinite(cond).all()):
             raise ValueError("the image encoder gave values that are not finite; its weights may be damaged")
         return {"cond": cond, "neg_cond": torch.zeros_like(cond)} if include_neg_cond else {"cond": cond}
+
+    def conditions(
+        self,
+        image: Image.Image | Sequence[Image.Image],
+        resolutions: Sequence[int],
+        *,
+        preprocess_image: bool = True,
+        monitor: Monitor | None = None,
+    ) -> dict[int, dict[str, Any]]:
+        """Conditions of one image, or of several that show one object, by image size.
+
+        Of several images, `cond` is what `fusion` asks for: the tokens of all joined, or `ViewConditions`.
+        Raises ValueError for no image or more than 8.
+        """
+        images: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
+        if not 1 <= len(images) <= MAX_IMAGES:
+            raise ValueError(f"image must be one image or up to {MAX_IMAGES} of the same object, got {len(images)}")
+        require_choice("fusion", self.fusion, FUSIONS)
+        monitor = Monitor() if monitor is None else monitor
+        with self._lock:
+            with monitor.stage("image"):
+                pictures = [self.preprocess_image(one) if preprocess_image else one for one in images]
+            with monitor.stage("image encoder"), self._keep(self.image_cond_model):
+                return {size: self._joined([self.get_cond([one], size) for one in pictures]) for size in resolutions}
+
+    def _joined(self, conds: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+        """One condition of several: tokens [1, L, C] each."""
+        if len(conds) == 1:
+            return dict(conds[0])
+        tokens = [one["cond"] for one in conds]
+        if self.fusion == "concat":
+            joined = torch.cat(tokens, dim=1)
+            return {"cond": joined, "neg_cond": torch.zeros_like(joined)}
+        return {"cond": ViewConditions(tokens), "neg_cond": conds[0]["neg_cond"]}

@@ -108,6 +108,15 @@ class Source:
             candidates += [folder.parent / name / rest, folder.parent.parent / owner / name / rest]
         return candidates
 
+    def mirror(self, repo_id: str) -> Path | None:
+        """The folder of another repository (`owner/name`) inside or beside the pipeline's folder, if there is one."""
+        folder = self.folder
+        if folder is None or not _is_repo_id(repo_id):
+            return None
+        owner, name = repo_id.split("/")
+        candidates = [folder / repo_id, folder.parent / name, folder.parent.parent / owner / name]
+        return next((path for path in candidates if path.is_dir()), None)
+
     def _fetch(self, repo_id: str, filename: str, keywords: dict[str, Any], note: str = "") -> str:
         try:
             return self.download(repo_id, filename, keywords)

@@ -87,6 +87,9 @@ def build_conditioner(spec: ModelSpec, source: Source) -> Any:
     args = dict(spec.args)
     if spec.name == "ImageEncoder" and isinstance(args.get("model"), str):
         args["model"] = source.model_stem(args["model"])
+    if spec.name == "DinoV3FeatureExtractor" and isinstance(args.get("model_name"), str):
+        mirror = source.mirror(args["model_name"])
+        args = {**args, "model_name": str(mirror)} if mirror else args
     try:
         model = build_image_cond_model({"name": spec.name, "args": args})
     except (KeyError, TypeError, ValueError) as error:

@@ -93,8 +93,12 @@ class PipelineType:
     @property
     def cond_resolutions(self) -> tuple[int, ...]:
         """Sizes of all conditioning images, ascending."""
-        sizes = {self.ss_cond_resolution, self.tex_cond_resolution}
-        return tuple(sorted(sizes | {stage.cond_resolution for stage in self.shape_stages}))
+        return tuple(sorted({*self.shape_cond_resolutions, self.tex_cond_resolution}))
+
+    @property
+    def shape_cond_resolutions(self) -> tuple[int, ...]:
+        """Sizes of the conditioning images of all stages but the texture, ascending."""
+        return tuple(sorted({self.ss_cond_resolution, *(stage.cond_resolution for stage in self.shape_stages)}))
 
 
 @dataclass(frozen=True)

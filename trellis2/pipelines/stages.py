@@ -19,6 +19,7 @@ from .errors import StageError
 
 __all__ = [
     "check_finite",
+    "check_surface",
     "denormalize",
     "latent_factor",
     "meshes_with_voxels",
@@ -127,6 +128,15 @@ def pick_resolution(
     return cells, resolution
 
 
+def check_surface(mesh: Mesh, sample: int = 0, max_hole_perimeter: float = 3e-2) -> Mesh:
+    """The same mesh with small holes closed. Raises StageError if it is empty or not finite."""
+    if mesh.is_empty:
+        raise StageError("shape decoder", f"the surface is empty (sample {sample} has no face)", _RETRY)
+    check_finite("shape decoder", mesh.vertices)
+    mesh.fill_holes(max_hole_perimeter)
+    return mesh
+
+
 def meshes_with_voxels(
     meshes: Sequence[Mesh],
     attrs: Any,  # SparseTensor, feats [N, 6] in 0…1, coords on the output grid
@@ -139,11 +149,8 @@ def meshes_with_voxels(
     """
     out = []
     for i, (mesh, part) in enumerate(zip(meshes, attrs.layout, strict=True)):
-        if mesh.is_empty:
-            raise StageError("shape decoder", f"the surface is empty (sample {i} has no face)", _RETRY)
-        check_finite("shape decoder", mesh.vertices)
+        check_surface(mesh, i, max_hole_perimeter)
         check_finite("texture decoder", attrs.feats[part])
-        mesh.fill_holes(max_hole_perimeter)
         values = attrs.feats[part].float()
         out.append(
             MeshWithVoxel(

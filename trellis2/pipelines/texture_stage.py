@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from trellis2.modules.sparse import SparseTensor
+from trellis2.samplers import MultiViewModel, ViewConditions
 
 from . import stages
 from .base import Pipeline
 from .errors import PipelineConfigError
 from .noise import NoiseSource
+from .progress import Monitor
 
 __all__ = ["TextureStage"]
 
@@ -75,13 +77,19 @@ class TextureStage(Pipeline):
     ) -> Any:
         """Run a sampler with the network on the device; only the final latent is kept."""
 
+        monitor = Monitor.of(progress)
+
         def report(i: int, n: int, step: Any) -> None:
-            progress(stage, i, n, step.pred_x_0)
+            monitor(stage, i, n, step.pred_x_0)
 
         known = dict(cond)
         if "neg_cond" in known and "guidance_strength" not in sampler.PARAMS:
             del known["neg_cond"]
-        with self._use(flow) as model:
+        steps = int(params.get("steps", 50))
+        with monitor.stage(stage, steps), self._use(flow) as model:
+            views = known.get("cond")
+            if isinstance(views, ViewConditions):
+                model = MultiViewModel(model, self.fusion if self.fusion != "concat" else "average")
             return sampler.sample(
                 model,
                 start,
@@ -89,9 +97,9 @@ class TextureStage(Pipeline):
                 **params,
                 **extra,
                 verbose=verbose,
-                tqdm_desc=f"Sampling {stage}",
+                tqdm_desc=f"Sampling {stage.split(' (')[0]}",
                 history=False,
-                callback=report if progress is not None else None,
+                callback=report,
             ).samples
 
     def _stats(self, name: str) -> Mapping[str, Sequence[float]]:

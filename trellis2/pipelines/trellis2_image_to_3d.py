@@ -22,19 +22,18 @@ from .base import Pipeline
 from .config import ImageTo3DConfig
 from .errors import PipelineConfigError, StageError, unknown_key
 from .files import Source
+from .latents import Latents
 from .loading import LazyMatting, build_conditioner
 from .noise import NoiseSource, check_seed
 from .pipeline_types import PUBLISHED_TYPES, PipelineType
 from .placement import ModelStore
+from .progress import CancelToken, Monitor, OnProgress, Progress
 from .texture_stage import TextureStage
 
 __all__ = ["Trellis2ImageTo3DPipeline"]
 
 logger = logging.getLogger(__name__)
 
-#: Called after each sampling step with (stage, step index from 0, number of steps, estimate of the clean latent).
-#: Raise from it to cancel the run.
-Progress = Callable[[str, int, int, Any], None]
 Params = Mapping[str, Any]
 
 
@@ -137,7 +136,8 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
             verbose,
         )
         stages.check_finite("sparse structure", latent)
-        with self._use(self._model("sparse_structure_decoder")) as decoder:
+        monitor = Monitor.of(progress)
+        with monitor.stage("structure decoder"), self._use(self._model("sparse_structure_decoder")) as decoder:
             return stages.occupied_coords(decoder(latent), resolution)
 
     @torch.no_grad()
@@ -151,14 +151,15 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         noise: NoiseSource | None = None,
         progress: Progress | None = None,
         verbose: bool = True,
+        low_resolution: bool = False,
     ) -> SparseTensor:  # feats [T, C]
-        """Shape latent on the given cells, denormalised."""
+        """Shape latent on the given cells, denormalised. `low_resolution` names the stage as a cascade's first."""
         num_samples = int(coords[:, 0].max()) + 1
         noise = NoiseSource.from_global(num_samples) if noise is None else noise
         coords = coords.to(self.device)
         feats = noise.sparse(coords, flow_model.in_channels)
         slat = self._sample(
-            "shape SLat",
+            "shape SLat (low resolution)" if low_resolution else "shape SLat",
             self.shape_slat_sampler,
             flow_model,
             SparseTensor(feats, coords, torch.Size((len(noise), feats.shape[1]))),
@@ -195,14 +196,20 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         """
         noise = NoiseSource.from_global(int(coords[:, 0].max()) + 1) if noise is None else noise
         options: dict[str, Any] = {"noise": noise, "progress": progress, "verbose": verbose}
-        slat = self.sample_shape_slat(lr_cond, flow_model_lr, coords, sampler_params, **options)
-        with self._use(self._model("shape_slat_decoder")) as decoder:
+        slat = self.sample_shape_slat(lr_cond, flow_model_lr, coords, sampler_params, low_resolution=True, **options)
+        rungs = tuple(ladder) if ladder else (*range(resolution, 1024, -128), min(resolution, 1024))
+        cells, resolution = self._finer_cells(slat, lr_resolution, rungs, max_num_tokens, Monitor.of(progress))
+        return self.sample_shape_slat(cond, flow_model, cells, sampler_params, **options), resolution
+
+    def _finer_cells(
+        self, slat: SparseTensor, source: int, ladder: Sequence[int], max_num_tokens: int, monitor: Monitor
+    ) -> tuple[Tensor, int]:
+        """Cells [T, 4] of a cascade's second stage, and its output resolution."""
+        with monitor.stage("shape structure"), self._use(self._model("shape_slat_decoder")) as decoder:
             factor = stages.latent_factor(decoder)
             fine = decoder.upsample(self._fresh(slat), upsample_times=factor.bit_length() - 1)
-        _check_all_samples("shape structure", fine, len(noise))
-        rungs = tuple(ladder) if ladder else (*range(resolution, 1024, -128), min(resolution, 1024))
-        cells, resolution = stages.pick_resolution(fine, lr_resolution, rungs, factor, max_num_tokens)
-        return self.sample_shape_slat(cond, flow_model, cells, sampler_params, **options), resolution
+            _check_all_samples("shape structure", fine, len(slat))
+            return stages.pick_resolution(fine, source, ladder, factor, max_num_tokens)
 
     # sample_tex_slat is shared with the texturing pipeline, see texture_stage.py
 
@@ -243,7 +250,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
     @torch.no_grad()
     def run(
         self,
-        image: Image.Image,
+        image: Image.Image | Sequence[Image.Image],
         num_samples: int = 1,
         seed: int = 42,
         sparse_structure_sampler_params: Params | None = None,
@@ -254,86 +261,221 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         pipeline_type: str | None = None,
         max_num_tokens: int = 49152,
         *,
+        seeds: Sequence[int] | None = None,
         progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
+        cancel: CancelToken | None = None,
         verbose: bool = True,
     ) -> Any:
-        """Textured meshes of the object in `image`.
+        """Textured meshes of the object in `image`, or in several images of it (see `fusion`).
 
-        Sample `i` is what a run for one sample with seed `seed + i` gives. Sampler parameters override those of the
-        pipeline file one by one. With `return_latent`: (meshes, (shape_slat, tex_slat, resolution)), where resolution
-        is a list if the samples of a cascade ended on different ones. `progress` is called after every sampling step.
-        Raises ValueError for bad arguments or images, StageError if a stage finds no object.
+        Sample `i` is what a run for one sample with seed `seed + i` (or `seeds[i]`) gives. Sampler parameters override
+        those of the pipeline file one by one. With `return_latent`: (meshes, (shape_slat, tex_slat, resolution)), where
+        resolution is a list if the samples of a cascade ended on different ones. `progress` is called after every
+        sampling step, `on_progress` at the beginning and after each step of every stage; `cancel` stops the run.
+        Raises ValueError for bad arguments or images, StageError if a stage finds no object, Cancelled.
         """
-        chosen = self.pipeline_type(pipeline_type)
+        monitor = Monitor.of(progress) if isinstance(progress, Monitor) else Monitor(progress, on_progress, cancel)
+        latents = self.generate(
+            image,
+            self._seeds(num_samples, seed, seeds),
+            sparse_structure_sampler_params,
+            shape_slat_sampler_params,
+            tex_slat_sampler_params,
+            preprocess_image=preprocess_image,
+            pipeline_type=pipeline_type,
+            max_num_tokens=max_num_tokens,
+            monitor=monitor,
+            verbose=verbose,
+        )
+        meshes = [self.decode(one, monitor) for one in latents]
+        if not return_latent:
+            return meshes
+        shapes = [one.shape_slat for one in latents]
+        textures: list[Any] = [one.tex_slat for one in latents]
+        resolutions = [one.resolution for one in latents]
+        joined = (sparse_cat(shapes), sparse_cat(textures)) if len(latents) > 1 else (shapes[0], textures[0])
+        return meshes, (*joined, resolutions[0] if len(set(resolutions)) == 1 else resolutions)
+
+    @staticmethod
+    def _seeds(num_samples: int, seed: int, seeds: Sequence[int] | None) -> list[int]:
+        if seeds is not None:
+            if not len(seeds):
+                raise ValueError("seeds must name at least one seed")
+            return [check_seed(value) for value in seeds]
         if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
             raise ValueError(f"num_samples must be a positive integer, got {num_samples!r}")
+        return [check_seed(seed + i) for i in range(num_samples)]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        image: Image.Image | Sequence[Image.Image],
+        seeds: Sequence[int] = (42,),
+        sparse_structure_sampler_params: Params | None = None,
+        shape_slat_sampler_params: Params | None = None,
+        tex_slat_sampler_params: Params | None = None,
+        *,
+        preprocess_image: bool = True,
+        pipeline_type: str | None = None,
+        max_num_tokens: int = 49152,
+        texture: bool = True,
+        monitor: Monitor | None = None,
+        verbose: bool = False,
+    ) -> list[Latents]:
+        """Latents of one asset a seed; `texture=False` stops after the shape.
+
+        Stage by stage for all seeds, so that networks that take turns on the device are moved once. Arguments, errors
+        and results as for `run`.
+        """
+        chosen = self.pipeline_type(pipeline_type)
         if max_num_tokens < 1:
             raise ValueError(f"max_num_tokens must be positive, got {max_num_tokens}")
-        seeds = [check_seed(seed + i) for i in range(num_samples)]
         params = [sparse_structure_sampler_params, shape_slat_sampler_params, tex_slat_sampler_params]
         samplers = [self.sparse_structure_sampler, self.shape_slat_sampler, self.tex_slat_sampler]
         names = ["sparse_structure_sampler_params", "shape_slat_sampler_params", "tex_slat_sampler_params"]
         for name, sampler, values in zip(names, samplers, params, strict=True):
             _check_params(name, sampler, values)
+        sources = [NoiseSource([check_seed(seed)]) for seed in seeds]
+        monitor = Monitor() if monitor is None else monitor
+        keys = [key for key in chosen.models if texture or key not in (chosen.tex_model, "tex_slat_decoder")]
         with self._lock:
-            for key in chosen.models:
+            for key in keys:
                 self._model(key)  # damaged or missing weights are found before anything is computed
-            if preprocess_image:
-                image = self.preprocess_image(image)
-            conds = {size: self.get_cond([image], size) for size in chosen.cond_resolutions}
-            results = [
-                self._run_sample(chosen, conds, NoiseSource([value]), params, max_num_tokens, progress, verbose)
-                for value in seeds
-            ]
+            sizes = chosen.cond_resolutions if texture else chosen.shape_cond_resolutions
+            conds = self.conditions(image, sizes, preprocess_image=preprocess_image, monitor=monitor)
+            common: dict[str, Any] = {"progress": monitor, "verbose": verbose}
+            shapes = self._sample_shapes(chosen, conds, sources, params, max_num_tokens, common)
+            textures: list[SparseTensor | None] = [None] * len(shapes)
+            if texture:
+                cond, flow = conds[chosen.tex_cond_resolution], self._model(chosen.tex_model)
+                with self._keep(flow):
+                    textures = [
+                        self.sample_tex_slat(cond, flow, slat, params[2], noise=noise, **common)
+                        for (slat, _), noise in zip(shapes, sources, strict=True)
+                    ]
             self._empty_cache()
-            latents = [latent for _, latent in results]
-            meshes = [mesh for mesh, _ in results]
-        if not return_latent:
-            return meshes
-        shapes, textures, resolutions = (list(column) for column in zip(*latents, strict=True))
-        joined = (sparse_cat(shapes), sparse_cat(textures)) if num_samples > 1 else (shapes[0], textures[0])
-        return meshes, (*joined, resolutions[0] if len(set(resolutions)) == 1 else resolutions)
+        name = self.default_pipeline_type if pipeline_type is None else pipeline_type
+        return [
+            Latents(slat, tex, resolution, {"seed": noise.seeds[0], "pipeline_type": name})
+            for (slat, resolution), tex, noise in zip(shapes, textures, sources, strict=True)
+        ]
 
-    def _run_sample(
+    def _sample_shapes(
         self,
         chosen: PipelineType,
-        conds: Mapping[int, Mapping[str, Tensor]],
-        noise: NoiseSource,
+        conds: Mapping[int, Mapping[str, Any]],
+        sources: Sequence[NoiseSource],
         params: Sequence[Params | None],
         max_num_tokens: int,
-        progress: Progress | None,
-        verbose: bool,
-    ) -> tuple[MeshWithVoxel, tuple[SparseTensor, SparseTensor, int]]:
-        """All stages for one sample."""
-        options: dict[str, Any] = {"noise": noise, "progress": progress, "verbose": verbose}
-        cond = conds[chosen.ss_cond_resolution]
-        coords = self.sample_sparse_structure(cond, chosen.ss_resolution, 1, params[0], **options)
-        self._check_grid(chosen)
+        common: Mapping[str, Any],
+    ) -> list[tuple[SparseTensor, int]]:
+        """Shape latent and output resolution of every sample."""
         first, last = chosen.shape_stages[0], chosen.shape_stages[-1]
-        resolution = chosen.resolution
-        if chosen.is_cascade:
-            shape_slat, resolution = self.sample_shape_slat_cascade(
-                conds[first.cond_resolution],
-                conds[last.cond_resolution],
-                self._model(first.model),
-                self._model(last.model),
-                first.resolution,
-                resolution,
-                coords,
-                params[1],
-                max_num_tokens,
-                ladder=chosen.ladder,
-                **options,
-            )
-        else:
-            if coords.shape[0] > max_num_tokens:
+        cond = conds[chosen.ss_cond_resolution]
+        with self._keep(self._model("sparse_structure_flow_model")):
+            structures = [
+                self.sample_sparse_structure(cond, chosen.ss_resolution, 1, params[0], noise=noise, **common)
+                for noise in sources
+            ]
+        self._check_grid(chosen)
+        flow, cond = self._model(first.model), conds[first.cond_resolution]
+        for coords in structures:
+            if not chosen.is_cascade and coords.shape[0] > max_num_tokens:
                 logger.warning("%d tokens pass the limit of %d; memory may run out", coords.shape[0], max_num_tokens)
-            cond = conds[first.cond_resolution]
-            shape_slat = self.sample_shape_slat(cond, self._model(first.model), coords, params[1], **options)
-        cond = conds[chosen.tex_cond_resolution]
-        tex_slat = self.sample_tex_slat(cond, self._model(chosen.tex_model), shape_slat, params[2], **options)
-        self._empty_cache()
-        return self.decode_latent(shape_slat, tex_slat, resolution)[0], (shape_slat, tex_slat, resolution)
+        with self._keep(flow):
+            shapes = [
+                self.sample_shape_slat(
+                    cond, flow, coords, params[1], noise=noise, low_resolution=chosen.is_cascade, **common
+                )
+                for coords, noise in zip(structures, sources, strict=True)
+            ]
+        if not chosen.is_cascade:
+            return [(slat, chosen.resolution) for slat in shapes]
+        monitor: Monitor = common["progress"]
+        with self._keep(self._model("shape_slat_decoder")):
+            finer = [
+                self._finer_cells(slat, first.resolution, chosen.ladder, max_num_tokens, monitor) for slat in shapes
+            ]
+        flow, cond = self._model(last.model), conds[last.cond_resolution]
+        with self._keep(flow):
+            return [
+                (self.sample_shape_slat(cond, flow, cells, params[1], noise=noise, **common), resolution)
+                for (cells, resolution), noise in zip(finer, sources, strict=True)
+            ]
+
+    @torch.no_grad()
+    def retexture(
+        self,
+        image: Image.Image | Sequence[Image.Image],
+        latents: Latents,
+        seed: int = 42,
+        tex_slat_sampler_params: Params | None = None,
+        *,
+        preprocess_image: bool = True,
+        pipeline_type: str | None = None,
+        monitor: Monitor | None = None,
+        verbose: bool = False,
+    ) -> Latents:
+        """The same shape with a material sampled anew, after the same or another image.
+
+        `pipeline_type` defaults to the one the latents were made with, then to the pipeline's.
+        """
+        kind = pipeline_type or latents.info.get("pipeline_type")
+        chosen = self.pipeline_type(kind if kind in self.pipeline_types else None)
+        _check_params("tex_slat_sampler_params", self.tex_slat_sampler, tex_slat_sampler_params)
+        noise, monitor = NoiseSource([check_seed(seed)]), Monitor() if monitor is None else monitor
+        with self._lock:
+            flow, size = self._model(chosen.tex_model), chosen.tex_cond_resolution
+            cond = self.conditions(image, (size,), preprocess_image=preprocess_image, monitor=monitor)[size]
+            shape = self._fresh(latents.shape_slat)
+            tex = self.sample_tex_slat(
+                cond, flow, shape, tex_slat_sampler_params, noise=noise, progress=monitor, verbose=verbose
+            )
+        return Latents(shape, tex, latents.resolution, {**latents.info, "tex_seed": seed})
+
+    @torch.no_grad()
+    def decode(self, latents: Latents, monitor: Monitor | None = None) -> Any:
+        """The asset of latents: a `MeshWithVoxel`, or a `Mesh` where there is no material latent."""
+        monitor = Monitor() if monitor is None else monitor
+        with self._lock:
+            with monitor.stage("shape decoder"):
+                meshes, subs = self.decode_shape_slat(latents.shape_slat, latents.resolution)
+            if latents.tex_slat is None:
+                return stages.check_surface(meshes[0])
+            with monitor.stage("texture decoder"):
+                attrs = self.decode_tex_slat(latents.tex_slat, subs)
+                del subs
+                mesh = stages.meshes_with_voxels(meshes, attrs, latents.resolution)[0]
+            self._empty_cache()
+        return mesh
+
+    def stage_plan(
+        self,
+        pipeline_type: str | None = None,
+        sparse_structure_sampler_params: Params | None = None,
+        shape_slat_sampler_params: Params | None = None,
+        tex_slat_sampler_params: Params | None = None,
+        *,
+        num_samples: int = 1,
+        texture: bool = True,
+    ) -> list[tuple[str, int]]:
+        """Stages of a run with their numbers of steps, in the order in which they are reported."""
+        chosen = self.pipeline_type(pipeline_type)
+
+        def steps(defaults: Params, own: Params | None) -> int:
+            return int({**defaults, **(own or {})}.get("steps", 50))
+
+        shape = steps(self.shape_slat_sampler_params, shape_slat_sampler_params)
+        structure = steps(self.sparse_structure_sampler_params, sparse_structure_sampler_params)
+        groups: list[list[tuple[str, int]]] = [[("sparse structure", structure), ("structure decoder", 1)]]
+        if chosen.is_cascade:
+            groups += [[("shape SLat (low resolution)", shape)], [("shape structure", 1)]]
+        groups += [[("shape SLat", shape)]]
+        if texture:
+            groups += [[("texture SLat", steps(self.tex_slat_sampler_params, tex_slat_sampler_params))]]
+        groups += [[("shape decoder", 1), ("texture decoder", 1)] if texture else [("shape decoder", 1)]]
+        return [("image", 1), ("image encoder", 1), *(s for group in groups for s in group * num_samples)]
 
     def _check_grid(self, chosen: PipelineType) -> None:
         """The structure grid must be the latent grid of the first shape stage."""

@@ -11,13 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .multi_view import ViewConditions
+
 __all__ = ["expand_batch", "two_branches"]
 
 Latent = Any
 
 
 def expand_batch(cond: Any, num: int) -> Any:
-    """Repeat a condition of batch 1 for `num` samples; anything else passes through."""
+    """Repeat a condition of batch 1 (or each of several views) for `num` samples; anything else passes through."""
+    if isinstance(cond, ViewConditions):
+        return cond.map(lambda one: expand_batch(one, num))
     if isinstance(cond, Tensor) and cond.ndim > 0 and cond.shape[0] == 1 and num != 1:
         return cond.expand(num, *cond.shape[1:])
     return cond
