@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from trellis2.ops import row_mlp
-from trellis2.ops.row_mlp import norm_linear, norm_mlp, norm_mlp_reference, norm_rows_silu, norm_rows_silu_reference
+from trellis2.ops.row_mlp import (
+    MlpWeights,
+    norm_linear,
+    norm_mlp,
+    norm_mlp_reference,
+    norm_rows_silu,
+    norm_rows_silu_reference,
+)
 from trellis2.ops.triton_support import interpreting
 
 DEVICE = "cpu" if interpreting() else "cuda"
@@ -30,11 +37,11 @@ def _tensors(rows, channels, hidden, dtype, device, seed=0):
     w1, b1 = normal(hidden, channels, scale=channels**-0.5), normal(hidden)
     w2, b2 = normal(channels, hidden, scale=hidden**-0.5), normal(channels)
     narrow = [t.to(device, dtype) for t in (h, residual)]
-    return *narrow, *(t.to(device) for t in norm), *(t.to(device, dtype) for t in (w1, b1, w2, b2))
+    return *narrow, MlpWeights(*(t.to(device) for t in norm), *(t.to(device, dtype) for t in (w1, b1, w2, b2)))
 
 
-def _exact_mlp(h, residual, norm_weight, norm_bias, w1, b1, w2, b2):
-    t = [x.double() for x in (h, residual, norm_weight, norm_bias, w1, b1, w2, b2)]
+def _exact_mlp(h, residual, weights):
+    t = [x.double() for x in (h, residual, *weights)]
     normed = F.layer_norm(t[0], t[0].shape[1:], t[2], t[3], 1e-6)
     u = normed @ t[4].T + t[5]
     return t[1] + (u / (1 + torch.exp(-u))) @ t[6].T + t[7]
@@ -48,7 +55,7 @@ def _relative(a, b):
 @pytest.mark.parametrize(("rows", "channels"), [(1, 1), (7, 37), (130, 64), (33, 96), (0, 8)])
 @pytest.mark.parametrize("dtype", [pytest.param(d, marks=kernel) for d in (torch.float32, torch.float16)])
 def test_norm_kernel_equals_the_formula(rows, channels, dtype):
-    x, _, weight, bias, *_ = _tensors(rows, channels, 8, dtype, DEVICE)
+    x, _, (weight, bias, *_) = _tensors(rows, channels, 8, dtype, DEVICE)
     exact = F.silu(F.layer_norm(x.double(), (channels,), weight.double(), bias.double(), 1e-6))
     out = norm_rows_silu(x, weight, bias)
     assert out.dtype == dtype and out.shape == x.shape
@@ -89,32 +96,37 @@ def test_head_kernel_equals_the_formula(rows, channels, outputs, dtype):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 100])
+@torch.no_grad()
 def test_chunks_change_nothing(rows, monkeypatch):
-    tensors = _tensors(rows, 24, 96, torch.float32, "cpu")
-    with torch.no_grad():
-        whole = (
-            norm_mlp(*tensors),
-            norm_rows_silu(tensors[0], tensors[2], tensors[3]),
-            norm_linear(*tensors[:1], *tensors[4:6]),
+    h, residual, weights = _tensors(rows, 24, 96, torch.float32, "cpu")
+
+    def results():
+        return (
+            norm_mlp(h, residual, weights),
+            norm_rows_silu(h, weights.norm_weight, weights.norm_bias),
+            norm_linear(h, weights.w1, weights.b1),
         )
-        monkeypatch.setattr(row_mlp, "ELEMENTS", 24 * 7)
-        parts = (
-            norm_mlp(*tensors),
-            norm_rows_silu(tensors[0], tensors[2], tensors[3]),
-            norm_linear(*tensors[:1], *tensors[4:6]),
-        )
-    for a, b in zip(whole, parts):
+
+    whole = results()
+    monkeypatch.setattr(row_mlp, "ELEMENTS", 24 * 7)
+    for a, b in zip(whole, results()):
         torch.testing.assert_close(a, b)
 
 
+def _leaves(*sizes, wide=False):
+    h, residual, weights = _tensors(*sizes, torch.float32, "cpu")
+    return [(t.double() if wide else t).requires_grad_() for t in (h, residual, *weights)]
+
+
 def test_gradients_are_exact():
-    tensors = [t.double().requires_grad_() for t in _tensors(4, 6, 9, torch.float32, "cpu")]
-    assert torch.autograd.gradcheck(norm_mlp, tensors)
-    assert torch.autograd.gradcheck(lambda x, w, b: norm_rows_silu(x, w, b), [tensors[i] for i in (0, 2, 3)])
+    leaves = _leaves(4, 6, 9, wide=True)
+    assert torch.autograd.gradcheck(lambda h, r, *w: norm_mlp(h, r, MlpWeights(*w)), leaves)
+    assert torch.autograd.gradcheck(lambda x, w, b: norm_rows_silu(x, w, b), [leaves[i] for i in (0, 2, 3)])
 
 
 def test_recording_gradients_takes_the_reference():
-    tensors = [t.requires_grad_() for t in _tensors(4, 64, 256, torch.float32, "cpu")]
-    assert torch.equal(norm_mlp(*tensors), norm_mlp_reference(*tensors, 1e-6))
-    expected = norm_rows_silu_reference(tensors[0], tensors[2], tensors[3], 1e-6, True)
-    assert torch.equal(norm_rows_silu(tensors[0], tensors[2], tensors[3]), expected)
+    h, residual, *rest = _leaves(4, 64, 256)
+    weights = MlpWeights(*rest)
+    assert torch.equal(norm_mlp(h, residual, weights), norm_mlp_reference(h, residual, weights, 1e-6))
+    norm = weights.norm_weight, weights.norm_bias
+    assert torch.equal(norm_rows_silu(h, *norm), norm_rows_silu_reference(h, *norm, 1e-6, True))

@@ -48,17 +48,16 @@ def launch_hopper(
     target: Tensor,
     arranged: Arrangement,
     cfg: ConvConfig,
-    cn: int,
-    num_rows: int,
     mirror: bool,
 ) -> None:
-    """Fill `target`; see `triton_conv.conv_rows` and `conv_children`."""
+    """Fill target [N, Cn], or [G, N, Cn]; see `triton_conv.conv_rows` and `conv_children`."""
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
     from .triton_kernels.conv_gemm_hopper import conv_gemm_hopper_kernel
 
     neighbors, places, slots = arranged.neighbors, arranged.places, arranged.slots
+    num_rows, cn = target.shape[-2:]
     tiles, volume = arranged.counts.shape[1], weight.shape[1]
     items = tiles * cfg.groups * (cn // cfg.bn)
     matrix = weight.view(weight.shape[0], -1)

@@ -6,6 +6,8 @@ Letters: N rows, C channels, H hidden channels.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,7 @@ from .inference import inference_only
 from .triton_support import triton_unavailable
 
 __all__ = [
+    "MlpWeights",
     "norm_linear",
     "norm_linear_reference",
     "norm_mlp",
@@ -81,19 +84,22 @@ def norm_rows_silu(
     return out
 
 
+class MlpWeights(NamedTuple):
+    """Parameters of a layer norm and the two linear layers behind it."""
+
+    norm_weight: Tensor  # [C]
+    norm_bias: Tensor  # [C]
+    w1: Tensor  # [H, C]
+    b1: Tensor  # [H]
+    w2: Tensor  # [C, H]
+    b2: Tensor  # [C]
+
+
 def norm_mlp_reference(
-    h: Tensor,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
-    eps: float,
-    out: Tensor | None = None,
+    h: Tensor, residual: Tensor, weights: MlpWeights, eps: float, out: Tensor | None = None
 ) -> Tensor:
     """residual + W2 SiLU(W1 layer_norm(h) + b1) + b2 in plain operations."""
+    norm_weight, norm_bias, w1, b1, w2, b2 = weights
     normed = norm_rows_silu_reference(h, norm_weight, norm_bias, eps, False)
     branch = F.linear(F.silu(F.linear(normed, w1, b1)), w2, b2)
     return branch + residual if out is None else torch.add(branch, residual, out=out)
@@ -104,23 +110,13 @@ def _fuses(h: Tensor, w1: Tensor) -> bool:
     return h.shape[1] in _FUSED_MLP_WIDTHS and h.dtype in _HALF and w1.shape[0] % 64 == 0
 
 
-def _mlp_triton(
-    h: Tensor,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
-    eps: float,
-    out: Tensor | None = None,
-) -> Tensor:
+def _mlp_triton(h: Tensor, residual: Tensor, weights: MlpWeights, eps: float, out: Tensor | None = None) -> Tensor:
     """One kernel for narrow rows in 16-bit types; else the fused norm with products by the library."""
     from .triton_rows import launch_norm_mlp, launch_norm_silu
 
+    norm_weight, norm_bias, w1, b1, w2, b2 = weights
     if _fuses(h, w1):
-        return launch_norm_mlp(h, residual, norm_weight, norm_bias, w1, b1, w2, b2, eps, out)
+        return launch_norm_mlp(h, residual, weights, eps, out)
     normed = launch_norm_silu(h, norm_weight, norm_bias, eps, False)
     branch = F.linear(F.silu(F.linear(normed, w1, b1), inplace=True), w2, b2)
     return torch.add(branch, residual, out=branch if out is None else out)
@@ -129,12 +125,7 @@ def _mlp_triton(
 def norm_mlp(
     h: Tensor,  # [N, C]
     residual: Tensor,  # [N, C]
-    norm_weight: Tensor,  # [C]
-    norm_bias: Tensor,  # [C]
-    w1: Tensor,  # [H, C]
-    b1: Tensor,  # [H]
-    w2: Tensor,  # [C, H]
-    b2: Tensor,  # [C]
+    weights: MlpWeights,
     eps: float = 1e-6,
     *,
     out: Tensor | None = None,  # [N, C], may be h or residual
@@ -143,20 +134,19 @@ def norm_mlp(
 
     Where no gradient is recorded and the hidden rows do not stay on the chip, they exist for a chunk of rows at a time.
     """
-    weights = (norm_weight, norm_bias, w1, b1, w2, b2)
     if not inference_only(h, residual, *weights):
-        return norm_mlp_reference(h, residual, *weights, eps, out)
+        return norm_mlp_reference(h, residual, weights, eps, out)
     backend = backends.selected(OP_MLP, h.device)
     run = backend.run if h.dtype != torch.float64 else norm_mlp_reference
     num_rows, channels = h.shape
     step = max(1, ELEMENTS // max(1, channels))
-    if num_rows <= step or (backend.name == "triton" and _fuses(h, w1)):
-        return run(h, residual, *weights, eps, out)
+    if num_rows <= step or (backend.name == "triton" and _fuses(h, weights.w1)):
+        return run(h, residual, weights, eps, out)
     out = torch.empty_like(h) if out is None else out
     step = -(-num_rows // -(-num_rows // step))  # chunks of one length
     for start in range(0, num_rows, step):
         rows = slice(start, start + step)
-        run(h[rows], residual[rows], *weights, eps, out[rows])
+        run(h[rows], residual[rows], weights, eps, out[rows])
     return out
 
 

@@ -185,6 +185,8 @@ def _norm_silu(rows: int, channels: int, dtype: torch.dtype) -> Any:
 
 def _norm_mlp(rows: int, channels: int, dtype: torch.dtype) -> Any:
     def prepare(device: torch.device) -> Callable[[Run], Outputs]:
+        from .row_mlp import MlpWeights
+
         h, residual = (_normal((rows, channels), device, dtype, s) for s in (1, 2))
         norm = [_normal((channels,), device, torch.float32, s) for s in (3, 4)]
         w1 = _normal((4 * channels, channels), device, dtype, 5, channels**-0.5)
@@ -193,7 +195,7 @@ def _norm_mlp(rows: int, channels: int, dtype: torch.dtype) -> Any:
 
         @torch.no_grad()
         def call(run: Run) -> Outputs:
-            return {"output": run(h.clone(), residual, *norm, w1, b1, w2, b2, 1e-6)}
+            return {"output": run(h.clone(), residual, MlpWeights(norm[0], norm[1], w1, b1, w2, b2), 1e-6)}
 
         return call
 

@@ -75,7 +75,7 @@ def conv_rows(
     parts = cfg.groups * cfg.slices
     whole = parts == 1
     target = out if whole else torch.empty((parts, num_rows, cn), dtype=torch.float32, device=feats.device)
-    _launch(feats, weight, bias if whole else None, target, arranged, cfg, cn, num_rows, mirror)
+    _launch(feats, weight, bias if whole else None, target, arranged, cfg, mirror)
     if not whole:
         block = 1024
         reduce_slices_kernel[(triton.cdiv(out.numel(), block),)](
@@ -98,15 +98,15 @@ def _launch(
     target: Tensor,
     arranged: Arrangement,
     cfg: ConvConfig,
-    cn: int,
-    num_rows: int,
     mirror: bool,
 ) -> None:
+    """Fill target [N, Cn], or [G·S, N, Cn] with the parts of the sum."""
+    num_rows, cn = target.shape[-2:]
     neighbors, places, slots = arranged.neighbors, arranged.places, arranged.slots
     parts = cfg.groups * cfg.slices
     tiles, volume = arranged.counts.shape[1], weight.shape[1]
     if cfg.hopper:
-        launch_hopper(feats, weight, bias, target, arranged, cfg, cn, num_rows, mirror)
+        launch_hopper(feats, weight, bias, target, arranged, cfg, mirror)
         return
     use_tma = cfg.tma and _tma_possible(weight)
     strides = (weight.stride(2), weight.stride(0)) if mirror else (weight.stride(0), weight.stride(2))
@@ -182,7 +182,7 @@ def conv_children(
         )
     with on_device(feats):
         arranged = arrange_children(hood, cells, num_children, cfg.bm)
-        _launch(feats, weight, bias, out, arranged, cfg, cn, num_children, False)
+        _launch(feats, weight, bias, out, arranged, cfg, False)
     return out
 
 

@@ -6,6 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
+from .row_mlp import MlpWeights
 from .triton_kernels.row_mlp import (
     child_coords_kernel,
     child_skip_kernel,
@@ -50,12 +51,7 @@ def launch_norm_silu(
 def launch_norm_mlp(
     h: Tensor,
     residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
+    weights: MlpWeights,
     eps: float,
     out: Tensor | None = None,
     *,
@@ -70,6 +66,7 @@ def launch_norm_mlp(
     num_rows, channels = h.shape
     if h.numel() == 0:
         return out
+    norm_weight, norm_bias, w1, b1, w2, b2 = weights
     with on_device(h):
         norm_mlp_kernel[(triton.cdiv(num_rows, block_rows),)](
             h,

@@ -19,7 +19,7 @@ from ...modules.sparse import SparseTensor
 from ...modules.sparse.conv import neighbor_map_of, share_neighbors_with_children
 from ...modules.sparse.spatial.structure import FineStructure, coarsen, up_tensor
 from ...ops.child_conv import add_child_skip_, child_cells, sparse_conv3d_children
-from ...ops.row_mlp import norm_mlp, norm_rows_silu
+from ...ops.row_mlp import MlpWeights, norm_mlp, norm_rows_silu
 from ...ops.rows import gather_rows
 
 if TYPE_CHECKING:
@@ -70,10 +70,8 @@ def convnext_rows(block: SparseConvNeXtBlock3d, x: SparseTensor) -> SparseTensor
     first: Any = block.mlp[0]
     last: Any = block.mlp[-1]
     norm = block.norm
-    out = norm_mlp(
-        h, x.feats, norm.weight, norm.bias, first.weight, first.bias, last.weight, last.bias, norm.eps, out=h
-    )
-    return x.replace(out)
+    weights = MlpWeights(norm.weight, norm.bias, first.weight, first.bias, last.weight, last.bias)
+    return x.replace(norm_mlp(h, x.feats, weights, norm.eps, out=h))
 
 
 def norm_silu_rows(norm: nn.LayerNorm, x: Tensor, out: Tensor | None = None) -> Tensor:
