@@ -9,6 +9,7 @@ void bindIo(nanobind::module_& m);         // src/io: octree bytes of .vxz files
 void bindSample(nanobind::module_& m);     // src/sample: sparse trilinear and nearest sampling
 void bindRaster(nanobind::module_& m);     // src/raster: triangle rasteriser
 void bindMesh(nanobind::module_& m);       // src/mesh: mesh clean-up, simplification, distance queries
+void bindUnwrap(nanobind::module_& m);     // src/unwrap: charts, flattening, packing
 void bindRemesh(nanobind::module_& m);     // src/remesh: solid labels of a node grid, dual contouring
 }  // namespace ovoxel
 
@@ -26,5 +27,6 @@ NB_MODULE(_C, m) {
     ovoxel::bindSample(m);
     ovoxel::bindRaster(m);
     ovoxel::bindMesh(m);
+    ovoxel::bindUnwrap(m);
     ovoxel::bindRemesh(m);
 }

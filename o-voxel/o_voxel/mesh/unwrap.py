@@ -1,24 +1,32 @@
-"""UV unwrapping in bounded time: cut into charts, flatten, pack at the real texture resolution.
+"""UV unwrapping in bounded time: cut into few charts, lay them flat, pack them at the real texture resolution.
 
 K charts. UVs follow the texture: u to the right along columns, v down along rows, (0, 0) the corner of texel (0, 0).
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from o_voxel._native import native_module, resolve_backend
 from o_voxel.mesh import unwrap_reference
-from o_voxel.mesh._arrays import ArrayLike, enter, to_float64, to_int32
-from o_voxel.mesh.connectivity import build_edges
-from o_voxel.mesh.normals import numpy_face_areas, numpy_face_crosses, numpy_normalize
+from o_voxel.mesh._arrays import ArrayLike, Border, enter, to_float64, to_int32
+from o_voxel.mesh.normals import numpy_face_areas
+from o_voxel.mesh.unwrap_measure import chart_density, measure
+from o_voxel.mesh.unwrap_xatlas import xatlas_charts
 
-__all__ = ["UnwrapResult", "unwrap"]
+__all__ = ["UnwrapResult", "texture_padding", "unwrap"]
+
+logger = logging.getLogger("o_voxel.mesh")
+
+Method = Literal["auto", "charts", "xatlas"]
+Level = Literal["full", "fast", "faces", "xatlas", "reference"]
 
 XATLAS_FACE_BUDGET = 8000  # above it the phases of xatlas that are quadratic in the worst case are not entered
-NUM_ANGLES = 30  # orientations tried for the smallest bounding rectangle
+MOST_BITMAP_CHARTS = 20000  # more are packed as rectangles
 
 
 class UnwrapResult(NamedTuple):
@@ -29,6 +37,22 @@ class UnwrapResult(NamedTuple):
     chart: ArrayLike  # [F] int64, chart of each face
     num_charts: int
     texels_per_unit: float  # texel density, equal on all charts
+    thin_chart_share: float  # of the charts: mean width 2 area / perimeter below 3 texels
+    thin_area_share: float  # of the surface that lies in them
+    use: float  # share of the texture's area that charts cover
+    stretch: float  # L2 stretch over all faces: 1 is an isometry
+    density_range: tuple[float, float]  # texel density of faces relative to the mean: 1st and 99th percentile by area
+    padding: int  # texels kept around each chart, at most what was asked for
+    level: Level  # how it was made
+
+
+def texture_padding(resolution: int) -> int:
+    """Texels around a chart that keep the mip level of 256^2 texels free of seams: 2^level = resolution / 256.
+
+    A sample on the border of a chart at mip level l reads texels of level 0 up to 2^l away with any weight that shows
+    (6 % beyond that), so each chart needs 2^l texels of its own colour around it: level 3 at 2048^2, 2 at 1024^2.
+    """
+    return min(16, max(1, resolution // 256))
 
 
 def unwrap(
@@ -37,15 +61,22 @@ def unwrap(
     *,
     resolution: int = 1024,
     padding: int = 2,
-    method: Literal["auto", "charts", "xatlas"] = "auto",
+    method: Method = "auto",
     max_cone_angle: float = 50.0,
+    time_budget: float = 60.0,
 ) -> UnwrapResult:
-    """Give every face a place of its own in a square texture of `resolution` texels, `padding` texels apart.
+    """Give every face a place of its own in a square texture of `resolution` texels.
 
-    "charts" clusters faces into charts whose normals lie within `max_cone_angle` degrees of an axis, projects each
-    along its axis, and cuts projections that overlap: O(F log F) on any input. "xatlas" leaves segmentation and
-    parametrisation (conformal where projection stretches) to xatlas. "auto" takes xatlas up to 8000 faces. All charts
-    get one texel density by area. Where the charts cannot fit with this padding, padding is given up first.
+    "charts" clusters faces into charts whose normals spread no more than those of a cone of half angle
+    `max_cone_angle` (degrees), lays each flat (projection, else an as-rigid-as-possible map; cut where it would cover
+    itself), and packs the charts as bitmaps. "xatlas" leaves segmentation and parametrisation to xatlas. "auto" takes
+    xatlas up to 8000 faces. All charts get one texel density by area and keep `padding` texels around them, so that
+    2 * padding lie between two. Where they cannot fit, padding is given up first, then charts share texels; the
+    result says which padding was kept. Runs on CPU threads.
+
+    Seconds beyond `time_budget` are spent on cheaper means only; `level` of the result says how far it came: "full";
+    "fast" (charts packed as rectangles); "faces" (every face a chart of its own); "xatlas"; "reference" (without the
+    compiled core). The result depends on the input alone unless the budget runs out.
 
     Raises ValueError on an empty mesh or arguments out of range.
     """
@@ -57,158 +88,88 @@ def unwrap(
         raise ValueError(f"method must be 'auto', 'charts' or 'xatlas', got {method!r}")
     if not 0 < max_cone_angle < 85:
         raise ValueError(f"max_cone_angle must lie in (0, 85) degrees, got {max_cone_angle}")
+    if not time_budget > 0:
+        raise ValueError(f"time_budget must be > 0 seconds, got {time_budget}")
     mesh = enter(vertices, faces)
     if len(mesh.faces) == 0:
         raise ValueError("faces must not be empty: there is nothing to unwrap")
-    v, f = to_float64(mesh.vertices), mesh.faces
+    deadline = time.monotonic() + time_budget
+    v, f = to_float64(mesh.vertices), to_int32(mesh.faces)
     if method == "auto":
         method = "xatlas" if len(f) <= XATLAS_FACE_BUDGET else "charts"
-    label, flat = _xatlas_charts(v, f) if method == "xatlas" else _planar_charts(v, f, resolution, max_cone_angle)
-    return _assemble(mesh, v, f, label, flat, resolution, padding)
-
-
-def _planar_charts(
-    v: np.ndarray, f: np.ndarray, resolution: int, max_cone_angle: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Charts by clustering: -> (label [F], flat corner positions [F, 3, 2] in units of length)."""
-    table = build_edges(f)
-    ids, sides = table.manifold_pairs()
-    start = f.reshape(-1)[sides]
-    opposite = start[:, 0] != start[:, 1]  # only neighbours with one winding belong together
-    edge = table.edges[ids[opposite]]
-    pairs = np.ascontiguousarray(sides[opposite] // 3)
-    lengths = np.linalg.norm(v[edge[:, 0]] - v[edge[:, 1]], axis=1)
-    area = numpy_face_areas(v, f).sum()
-    if resolve_backend("auto") == "native":
-        native = native_module()
-        assert native is not None
-        small = 40.0 * area / resolution**2  # about 25 texels at the usual 60 % of use
-        label, axis = native.mesh_cluster_charts(
-            v, to_int32(f), pairs, lengths, np.deg2rad(max_cone_angle), np.deg2rad(75.0), 0.02, 0.5, float(small)
-        )
-        label = label.astype(np.int64)
+    if method == "xatlas":
+        level: Level = "xatlas"
+        label, corner, vertex, flat = xatlas_charts(v, f)
+    elif resolve_backend("auto") == "native":
+        level = "full"
+        label, corner, vertex, flat = _native_charts(v, f, resolution, max_cone_angle)
     else:
-        label, axis = unwrap_reference.box_charts(v, f, pairs)
-    helper = np.where(np.abs(axis[:, :1]) < 0.6, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    s = numpy_normalize(np.cross(helper, axis))
-    t = np.cross(axis, s)
-    p = v[f]  # [F, 3, 3]
-    flat = np.stack([(p * s[label][:, None]).sum(-1), (p * t[label][:, None]).sum(-1)], axis=-1)
-    return label, flat
+        level = "reference"
+        label, corner, vertex, flat = unwrap_reference.box_charts(v, f)
+    return _assemble(mesh, v, f, label, corner, vertex, flat, resolution, padding, level, deadline)
 
 
-def _xatlas_charts(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Charts by xatlas, unpacked: -> (label [F], flat corner positions [F, 3, 2]); faces it skips become own charts."""
-    import xatlas
-
-    extent = float(np.ptp(v[f.reshape(-1)], axis=0).max()) or 1.0
-    atlas = xatlas.Atlas()
-    # Large coordinates: xatlas drops faces below an absolute area.
-    atlas.add_mesh(((v - v.min(0)) * (1000.0 / extent)).astype(np.float32), f.astype(np.uint32))
-    pack = xatlas.PackOptions()
-    pack.resolution = 256  # its packing is not used; a coarse one is quick
-    pack.bilinear = False
-    pack.rotate_charts = False
-    atlas.generate(xatlas.ChartOptions(), pack)
-    _, indices, uv = atlas.get_mesh(0)
-    _, chart = atlas.get_mesh_vertex_assignment(0)
-    indices = indices.astype(np.int64)
-    corner_chart = chart.astype(np.int64)[indices]  # [F, 3]
-    flat = uv.astype(np.float64)[indices] * [atlas.width, atlas.height]
-    label = corner_chart[:, 0].copy()
-    crosses = numpy_face_crosses(v, f)
-    e, g = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
-    flat_area = e[:, 0] * g[:, 1] - e[:, 1] * g[:, 0]
-    lost = (label >= atlas.chart_count) | (corner_chart != label[:, None]).any(axis=1)
-    lost |= (flat_area == 0) & (np.linalg.norm(crosses, axis=1) > 0)
-    rows = np.flatnonzero(lost)
-    label[rows] = atlas.chart_count + np.arange(len(rows))
-    normal = numpy_normalize(crosses[rows])
-    p = v[f[rows]]
-    s = numpy_normalize(p[:, 1] - p[:, 0])
-    t = np.cross(normal, s)
-    flat[rows] = np.stack([(p * s[:, None]).sum(-1), (p * t[:, None]).sum(-1)], axis=-1)
-    return np.unique(label, return_inverse=True)[1].reshape(-1), flat
+def _native_charts(
+    v: np.ndarray, f: np.ndarray, resolution: int, max_cone_angle: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    native = native_module()
+    assert native is not None
+    texel = float(np.sqrt(numpy_face_areas(v, f).sum() / (0.7 * resolution**2)))
+    spread = (1 - np.cos(np.deg2rad(max_cone_angle))) / 2  # of a spherical cap
+    return native.unwrap_charts(v, f, float(spread), 0.25, texel, 0.87, 1.35, 10)
 
 
 def _assemble(
-    mesh: object, v: np.ndarray, f: np.ndarray, label: np.ndarray, flat: np.ndarray, resolution: int, padding: int
+    mesh: Border,
+    v: np.ndarray,
+    f: np.ndarray,
+    label: np.ndarray,  # [F]
+    corner: np.ndarray,  # [F, 3] rows of vertex and flat
+    vertex: np.ndarray,  # [V'] input vertices
+    flat: np.ndarray,  # [V', 2] in units of length
+    resolution: int,
+    padding: int,
+    level: Level,
+    deadline: float,
 ) -> UnwrapResult:
-    """Weld corners inside charts, scale charts to one density, turn them to their smallest rectangle, pack."""
+    """Scale charts to one density and pack them."""
     num_charts = int(label.max()) + 1
-    # Corners of one vertex in one chart share a UV; sorted by chart, so that charts are runs of rows.
-    key = label[:, None] * len(v) + f  # [F, 3]
-    unique, first, inverse = np.unique(key.reshape(-1), return_index=True, return_inverse=True)
-    chart, vmap = unique // len(v), unique % len(v)
-    uv = flat.reshape(-1, 2)[first]
-    new_faces = inverse.reshape(-1, 3)
-    starts = np.flatnonzero(np.concatenate([[True], chart[1:] != chart[:-1]]))
-
-    e, g = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
-    flat_area = np.bincount(label, weights=np.abs(e[:, 0] * g[:, 1] - e[:, 1] * g[:, 0]) / 2, minlength=num_charts)
-    area = np.bincount(label, weights=numpy_face_areas(v, f), minlength=num_charts)
-    density = np.sqrt(np.divide(area, flat_area, out=np.ones(num_charts), where=flat_area > 0))
-    uv = uv * density[chart][:, None]
-
-    best = np.full(num_charts, np.inf)
-    angle = np.zeros(num_charts)
-    for a in np.arange(NUM_ANGLES) * (np.pi / 2 / NUM_ANGLES):
-        size = _extent(_rotate(uv, a), starts)[1]
-        cost = size[:, 0] * size[:, 1]
-        better = cost < best * (1 - 1e-9)
-        best[better], angle[better] = cost[better], a
-    uv = _rotate(uv, angle[chart])
-    low, size = _extent(uv, starts)
-    uv = uv - low[chart]
-
-    scale, corner, rotated, side, pad = _pack(size, resolution, padding)
-    uv = np.where(rotated[chart][:, None], uv[:, ::-1] * [1.0, 1.0], uv)
-    # Exchanging the axes mirrors; undo it, so that all charts keep their handedness.
-    turned = rotated.astype(bool)
-    if turned.any():
-        height = size[:, 0] * scale  # extent along v after the exchange
-        mirrored = turned[chart]
-        uv[mirrored, 1] = height[chart[mirrored]] / scale - uv[mirrored, 1]
-    texel = uv * scale + corner[chart] + pad + 0.5
+    flat = flat * chart_density(v, f, label, corner, flat, num_charts)[:, None]
+    if level == "full" and num_charts > MOST_BITMAP_CHARTS:
+        level = "fast"
+    scale, texel, side, kept = _pack(flat, corner, label, num_charts, resolution, padding, level != "full")
     uvs = np.clip(texel / side, 0.0, 1.0)
+    quality = measure(v, f, uvs * resolution, corner, label, num_charts)
     return UnwrapResult(
-        vertices=mesh.leave_vertices(mesh.vertices[vmap]),  # type: ignore[attr-defined]
-        faces=mesh.leave_faces(new_faces),  # type: ignore[attr-defined]
-        uvs=mesh.leave_vertices(uvs),  # type: ignore[attr-defined]
-        vmap=mesh.leave_index(vmap),  # type: ignore[attr-defined]
-        chart=mesh.leave_index(label),  # type: ignore[attr-defined]
+        vertices=mesh.leave_vertices(mesh.vertices[vertex]),
+        faces=mesh.leave_faces(corner),
+        uvs=mesh.leave_vertices(uvs),
+        vmap=mesh.leave_index(vertex.astype(np.int64)),
+        chart=mesh.leave_index(label.astype(np.int64)),
         num_charts=num_charts,
         texels_per_unit=float(scale * resolution / side),
+        thin_chart_share=quality.thin_charts,
+        thin_area_share=quality.thin_area,
+        use=quality.area / resolution**2,
+        stretch=quality.stretch,
+        density_range=quality.density_range,
+        padding=kept,
+        level=level,
     )
 
 
-def _rotate(uv: np.ndarray, angle: float | np.ndarray) -> np.ndarray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.stack([c * uv[:, 0] - s * uv[:, 1], s * uv[:, 0] + c * uv[:, 1]], axis=1)
-
-
-def _extent(uv: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower corner and size of each run of rows."""
-    low = np.minimum.reduceat(uv, starts, axis=0)
-    return low, np.maximum.reduceat(uv, starts, axis=0) - low
-
-
-def _pack(size: np.ndarray, resolution: int, padding: int) -> tuple[float, np.ndarray, np.ndarray, int, int]:
-    """-> (scale, corner [K, 2], rotated [K], side in packed texels, padding used)."""
-    size = to_float64(size)
-    if resolve_backend("auto") == "native":
-        native = native_module()
-        assert native is not None
-        pack = native.mesh_pack_charts
-    else:
-        pack = unwrap_reference.shelf_pack
-    side, pad = resolution, padding
+def _pack(
+    flat: np.ndarray, corner: np.ndarray, label: np.ndarray, num_charts: int, resolution: int, padding: int, fast: bool
+) -> tuple[float, np.ndarray, int, int]:
+    """-> (texels per unit, positions in texels [V', 2], side in texels, padding kept)."""
+    native = native_module() if resolve_backend("auto") == "native" else None
+    side, pad = resolution, min(padding, resolution)
     while True:
-        try:
-            scale, x, y, rotated = pack(size, side, pad)
-        except ValueError:  # more charts than texels: less padding, then a finer virtual grid
-            side, pad = (side, pad - 1) if pad > 0 else (side * 2, 0)
-            continue
+        if native is not None:
+            scale, texel = native.unwrap_pack(to_float64(flat), corner, label, num_charts, side, pad, fast)
+        else:
+            scale, texel = unwrap_reference.shelf_pack(flat, corner, label, num_charts, side, pad)
         if scale > 0:
-            return scale, np.stack([x, y], axis=1).astype(np.float64), rotated.astype(bool), side, pad
-        side, pad = (side, pad - 1) if pad > 0 else (side * 2, 0)
+            return scale, texel, side, pad
+        # More charts than texels: less padding, then a finer virtual grid.
+        side, pad = (side, pad // 2) if pad > 0 else (side * 2, 0)
