@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,8 @@ def z_up(points: np.ndarray) -> np.ndarray:
     return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
 
 
-def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path) -> dict[str, Any]:
-    """Run one configuration and check the file it wrote."""
+def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path, device: str) -> dict[str, Any]:
+    """Run one configuration on a device and check the file it wrote."""
     import trimesh
     from o_voxel.postprocess import save_glb, to_glb
 
@@ -145,8 +146,9 @@ def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path) ->
     row: dict[str, Any] = {"asked": asked, "texture": size}
     begin, cpu = time.perf_counter(), time.process_time()
     options = {"decimation_target": asked, "texture_size": size, "remesh": remesh, "profile": profile, "report": True}
+    inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in asset.arguments().items()}
     try:
-        result, report = to_glb(**asset.arguments(), **options)
+        result, report = to_glb(**inputs, **options)
     except ValueError as error:
         if "profile must be" in str(error):
             return row | {"status": "not available"}
@@ -174,56 +176,63 @@ def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path) ->
     return row
 
 
-def work_on(asset_path: Path, configs: list[tuple[str, bool]], folder: Path) -> None:
+def stem_of(name: str, profile: str, remesh: bool) -> str:
+    """Name of the files of one run."""
+    return f"{name}__{profile}{'_remesh' if remesh else ''}"
+
+
+def work_on(name: str, configs: list[tuple[str, bool]], folder: Path, data_dir: Path | None, device: str) -> None:
     """Worker: the given configurations of one asset, each row written as soon as it is known."""
     torch.set_num_threads(1)
-    asset = load_asset(asset_path)
+    path = folder / "assets" / f"{name}.npz"
+    if not path.exists():
+        save_asset(make_asset(name, data_dir), path)
+    asset = load_asset(path)
     raw = Raw(asset)
     for profile, remesh in configs:
-        stem = f"{asset.name}__{profile}{'_remesh' if remesh else ''}"
-        (folder / "running").mkdir(exist_ok=True)
-        marker = folder / "running" / asset.name
-        marker.write_text(stem)
+        stem = stem_of(name, profile, remesh)
         row = {
-            "asset": asset.name, "kind": asset.kind, "note": asset.note, "grid": asset.grid,
+            "asset": name, "kind": asset.kind, "note": asset.note, "grid": asset.grid, "device": device,
             "raw_faces": len(asset.faces), "raw_hidden_share": raw.hidden_share, "transparent": asset.transparent,
             "profile": profile, "remesh": remesh,
         }  # fmt: skip
         try:
-            row |= measure(asset, raw, profile, remesh, folder / "glb" / f"{stem}.glb")
+            row |= measure(asset, raw, profile, remesh, folder / "glb" / f"{stem}.glb", device)
         except Exception as error:
             row |= {"status": "error", "error": f"{type(error).__name__}: {error}",
                     "trace": traceback.format_exc()[-1500:]}  # fmt: skip
         write_results(folder / "rows" / f"{stem}.json", row)
-        marker.unlink()
 
 
-def run_asset(name: str, configs: list[tuple[str, bool]], folder: Path, limit: float) -> None:
+def run_asset(name: str, configs: list[tuple[str, bool]], args: argparse.Namespace) -> None:
     """Run a worker for what is missing; when it overstays, record that and go on with the rest."""
-    todo = [(p, r) for p, r in configs if not (folder / "rows" / f"{name}__{p}{'_remesh' if r else ''}.json").exists()]
+    rows = args.work / "rows"
+
+    def missing() -> list[tuple[str, bool]]:
+        return [(p, r) for p, r in configs if not (rows / f"{stem_of(name, p, r)}.json").exists()]
+
+    todo = missing()
     while todo:
         codes = [f"{p}:{int(r)}" for p, r in todo]
-        command = [sys.executable, __file__, "--work", str(folder), "--worker", name, *codes]
-        child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
-        last, done = time.monotonic(), 0
-        while child.poll() is None:
+        command = [sys.executable, __file__, "--work", str(args.work), "--device", args.device]
+        command += ["--data-dir", str(args.data_dir)] if args.data_dir else []
+        child = subprocess.Popen([*command, "--worker", name, *codes])
+        last, left, late = time.monotonic(), len(todo), False
+        while child.poll() is None and not late:
             time.sleep(0.2)
-            rows = sum((folder / "rows" / f"{name}__{p}{'_remesh' if r else ''}.json").exists() for p, r in todo)
-            if rows > done:
-                last, done = time.monotonic(), rows
-            if time.monotonic() - last > limit:
-                child.kill()
-                child.wait()
-                break
-        left = [(p, r) for p, r in todo if not (folder / "rows" / f"{name}__{p}{'_remesh' if r else ''}.json").exists()]
-        if left:
-            (profile, remesh), late = left[0], child.returncode == -9 and time.monotonic() - last > limit
-            why = f"no result after {limit:.0f} s" if late else f"process ended with {child.returncode}"
+            if len(missing()) < left:
+                last, left = time.monotonic(), len(missing())
+            late = time.monotonic() - last > args.limit
+        if late:
+            child.kill()
+            child.wait()
+        todo = missing()
+        if todo:  # the first of them hung or brought the process down: not again
+            profile, remesh = todo[0]
+            why = f"no result after {args.limit:.0f} s" if late else f"process ended with {child.returncode}"
             row = {"asset": name, "profile": profile, "remesh": remesh, "status": "killed" if late else "crashed"}
-            stem = f"{name}__{profile}{'_remesh' if remesh else ''}"
-            write_results(folder / "rows" / f"{stem}.json", row | {"error": why})
-            left = left[1:]
-        todo = left
+            write_results(rows / f"{stem_of(name, profile, remesh)}.json", row | {"error": why})
+            todo = todo[1:]
 
 
 def validate(folder: Path, package: Path, names: list[str]) -> None:
@@ -255,6 +264,8 @@ def main() -> int:
     parser.add_argument("--remesh", choices=("off", "on", "both"), default="both")
     parser.add_argument("--quick", action="store_true", help="a dozen assets")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
+    parser.add_argument("--device", default="cpu", help="where to_glb works: cpu or cuda")
+    parser.add_argument("--jobs", type=int, default=1, help="assets at a time")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for one run")
     parser.add_argument("--validator", type=Path, help="folder of the npm package gltf-validator")
     parser.add_argument("--output", help="name of the result files in benchmarks/results")
@@ -262,28 +273,23 @@ def main() -> int:
     args = parser.parse_args()
     for part in ("assets", "rows", "glb"):
         (args.work / part).mkdir(parents=True, exist_ok=True)
+    if args.data_dir is None and "TRELLIS2_SHARED_DIR" in os.environ:
+        folder = Path(os.environ["TRELLIS2_SHARED_DIR"]) / "data"
+        args.data_dir = folder if folder.is_dir() else None
     if args.worker:
         name, *codes = args.worker
-        configs = [(c.split(":")[0], c.endswith(":1")) for c in codes]
-        work_on(args.work / "assets" / f"{name}.npz", configs, args.work)
+        work_on(name, [(c.split(":")[0], c.endswith(":1")) for c in codes], args.work, args.data_dir, args.device)
         return 0
-    data_dir = args.data_dir
-    if data_dir is None and "TRELLIS2_SHARED_DIR" in os.environ:
-        data_dir = Path(os.environ["TRELLIS2_SHARED_DIR"]) / "data"
-    names = args.assets or (list(QUICK) if args.quick else asset_names(data_dir))
-    if data_dir is None:
-        names = [n for n in names if n in asset_names(None)]
+    known = asset_names(args.data_dir)
+    names = args.assets or [n for n in known if not args.quick or n in QUICK]
     wanted = {"off": (False,), "on": (True,), "both": (False, True)}[args.remesh]
     configs = [(p, r) for p, r in CONFIGS if p in args.profiles and r in wanted]
-    for name in names:
-        path = args.work / "assets" / f"{name}.npz"
-        if not path.exists():
-            save_asset(make_asset(name, data_dir), path)
-        if args.fresh:
-            for profile, remesh in configs:
-                (args.work / "rows" / f"{name}__{profile}{'_remesh' if remesh else ''}.json").unlink(missing_ok=True)
-        run_asset(name, configs, args.work, args.limit)
-        print(name, flush=True)
+    for name in names if args.fresh else []:
+        for profile, remesh in configs:
+            (args.work / "rows" / f"{stem_of(name, profile, remesh)}.json").unlink(missing_ok=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for name, _ in zip(names, pool.map(lambda name: run_asset(name, configs, args), names)):
+            print(name, flush=True)
     if args.validator:
         validate(args.work, args.validator, names)
     rows = [json.loads(p.read_text()) for p in sorted((args.work / "rows").glob("*.json"))]
@@ -296,7 +302,7 @@ def main() -> int:
     print(text)
     print("\n".join(broken) or "all goals met")
     if args.output:
-        info = machine(torch.device("cpu"))
+        info = machine(torch.device(args.device))
         info["command"] = "python benchmarks/bench_finishing.py --work WORK --data-dir DATA --validator PACKAGE"
         write_results(RESULTS / f"{args.output}.json", {
             "machine": info, "goals": GOALS, "summary": summary(rows), "violations": broken, "rows": rows,
