@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from o_voxel.mesh import mesh_stats
+from o_voxel.mesh import UnwrapResult
 from o_voxel.mesh._arrays import ArrayLike, enter
 from o_voxel.postprocess import stages
 from o_voxel.postprocess.bake import bake
+from o_voxel.postprocess.detail import bake_normals
 from o_voxel.postprocess.material import AlphaMode, TextureSet, make_textures
+from o_voxel.postprocess.occlusion import bake_occlusion
 from o_voxel.postprocess.options import ExportOptions, UnwrapMethod
 from o_voxel.postprocess.prepare import Profile
-from o_voxel.postprocess.report import ExportReport, StageClock
+from o_voxel.postprocess.report import ExportReport, Progress, StageClock
+from o_voxel.postprocess.source import SourceSurface
+from o_voxel.postprocess.tangents import vertex_tangents
 from o_voxel.postprocess.volume import AttributeVolume
 from o_voxel.postprocess.volume_input import as_tensor, make_volume
 
@@ -30,6 +34,7 @@ __all__ = ["to_glb"]
 logger = logging.getLogger("o_voxel.postprocess")
 
 BAKE_REACH = 4.0  # voxels from the simplified to the full-resolution surface
+OCCLUSION_REACH = 0.15  # of the box: what is farther away does not darken
 
 
 @overload
@@ -64,29 +69,37 @@ def to_glb(  # type: ignore[misc]
     double_sided: bool | None = None,
     hole_perimeter: float | None = None,
     unwrap_method: UnwrapMethod = "auto",
+    normal_map: bool | None = None,
+    ambient_occlusion: bool | None = None,
+    progress: Progress | None = None,
     report: bool = False,
 ) -> trimesh.Trimesh | tuple[trimesh.Trimesh, ExportReport]:
     """Clean, simplify, unwrap and bake a surface into a textured asset; write it with `save_glb` or `.export`.
 
-    The surface is made manifold and consistently wound, outward as seen from outside, simplified to at most
-    `decimation_target` faces, cut into charts, and textured with `texture_size`^2 texels sampled from the voxels at
-    the nearest point of the surface before simplification. All runs on the device of `vertices` (NumPy arrays: CPU).
+    The surface becomes what `profile` promises, with at most `decimation_target` faces, is cut into charts, and
+    textured with `texture_size`^2 texels sampled from the voxels at the nearest point of the surface before
+    simplification. All runs on the device of `vertices` (NumPy arrays: CPU).
 
     Args:
         attr_volume, coords, attr_layout: voxel attributes, their cells, and the columns of `base_color` (3, required),
             `metallic`, `roughness` and `alpha` (1 each; 0, 1 and 1 where absent), `emissive` (3, may be absent; sRGB).
         aabb, voxel_size, grid_size: the box of the grid and one of its voxel edge or number of cells; `voxel_size`
             wins if both are given.
-        remesh: replace the surface by the level set around it at the grid's resolution, which closes cracks and open
-            sheets; `remesh_band` is its distance in voxels and `remesh_project` the share of it that is taken back.
+        remesh: mesh what encloses a volume again at the grid's resolution, without cracks and inner walls ("game";
+            always done for "print"). The new surface lies on the old one, so `remesh_band` and `remesh_project`,
+            accepted for compatibility, have no effect.
         mesh_cluster_threshold_cone_half_angle_rad: how far normals of a chart may lean from its axis; never above 50
             degrees. The other `mesh_cluster_*` arguments are accepted and have no effect.
-        profile: "game" also fills holes, drops specks, hidden walls and, with `remesh`, inner shells; "raw" keeps all
-            geometry.
+        profile: "raw" repairs and keeps all geometry, open or hidden; "game" drops specks and what cannot be seen, and
+            fills holes; "print" makes closed solids. See `o_voxel.postprocess.verify.Verdict` for the promises.
         alpha_mode: glTF alpha mode; None decides from the alpha values on the surface.
         double_sided: None makes the material double-sided if the surface is open.
         hole_perimeter: length in world units up to which holes are filled; None takes 3 % of the box, at least 12
             voxels.
+        normal_map, ambient_occlusion: bake the normals and the openness of the surface before simplification; None
+            does so with the "game" profile.
+        progress: called with (stage, stages done, number of stages) as each stage begins, and once at the end with
+            ("", n, n); what it raises ends the export.
         report: also return an `ExportReport`.
 
     Returns a `trimesh.Trimesh`: y up, facing +z, with unit vertex normals, UVs and a `PBRMaterial`.
@@ -105,6 +118,8 @@ def to_glb(  # type: ignore[misc]
         double_sided=double_sided,
         hole_perimeter=hole_perimeter,
         unwrap_method=unwrap_method,
+        normal_map=normal_map,
+        ambient_occlusion=ambient_occlusion,
     )
     if (mesh_cluster_refine_iterations, mesh_cluster_global_iterations, mesh_cluster_smooth_strength) != (0, 1, 1):
         logger.warning("mesh_cluster_refine/global_iterations and _smooth_strength have no effect on this unwrapper")
@@ -114,11 +129,12 @@ def to_glb(  # type: ignore[misc]
     if len(f) == 0 or len(v) == 0:
         raise ValueError(f"the mesh must not be empty, got {len(v)} vertices and {len(f)} faces")
     volume = make_volume(attr_volume, coords, attr_layout, aabb, voxel_size, grid_size, device)
-    result = ExportReport(input_faces=len(f))
-    clock = StageClock(result.seconds, 5 + options.remesh, verbose=verbose, use_tqdm=use_tqdm, device=device)
-    with torch.no_grad():
+    result = ExportReport(profile, len(f), int(decimation_target))
+    clock = StageClock(
+        result.seconds, options.num_stages, verbose=verbose, use_tqdm=use_tqdm, device=device, progress=progress
+    )
+    with torch.no_grad(), clock:
         asset = _finish(v, f, volume, options, result, clock)
-    clock.close()
     return (asset, result) if report else asset
 
 
@@ -126,46 +142,56 @@ def _finish(
     v: Tensor, f: Tensor, volume: AttributeVolume, options: ExportOptions, result: ExportReport, clock: StageClock
 ) -> trimesh.Trimesh:
     """All stages, one after the other; fills in `result`."""
-    with clock.stage("clean"):
-        source, result.hidden_faces = stages.clean(v, f, volume, options)
-        result.source = mesh_stats(source.vertices, source.faces)
-        v, f = source.vertices, source.faces
-    if options.remesh:
-        with clock.stage("remesh"):
-            v, f = stages.remesh(source, volume, options)
-    with clock.stage("simplify") as log:
-        v, f = stages.reduce(v, f, int(options.decimation_target), log)
-        result.output = mesh_stats(v, f)
+    prepared = stages.prepare(v, f, volume, options, clock)
+    result.add_surface(prepared)
+    source = SourceSurface(prepared.source_vertices, prepared.source_faces)
+    v, f = prepared.vertices, prepared.faces
     with clock.stage("unwrap"):
         charts, normals = stages.unwrap_surface(v, f, options)
-        result.charts, result.texels_per_unit = charts.num_charts, charts.texels_per_unit
+        result.add_charts(charts)
     with clock.stage("bake"):
         reach = BAKE_REACH * volume.voxel
         baked = bake(
             charts.vertices, charts.faces, charts.uvs, options.texture_size, volume, source, max_distance=reach
         )
         result.add_bake(baked)
+    detail: dict[str, Tensor] = {}
+    tangents = None
+    if options.bakes_normals:
+        with clock.stage("normals"):
+            tangents = vertex_tangents(charts.vertices, charts.faces, charts.uvs, normals)
+            detail["normals"] = bake_normals(baked, charts.faces, normals, tangents, source)
+    if options.bakes_occlusion:
+        with clock.stage("occlusion"):
+            detail["occlusion"] = bake_occlusion(
+                baked, charts.chart, source, reach=OCCLUSION_REACH * volume.extent, offset=0.5 * volume.voxel
+            )
     with clock.stage("material"):
-        textures = make_textures(baked, volume, options.alpha_mode, rim=options.padding)
+        textures = make_textures(baked, volume, options.alpha_mode, rim=options.padding, **detail)
         result.alpha_mode = textures.alpha_mode
-        closed = result.output.watertight
-        result.double_sided = not closed if options.double_sided is None else bool(options.double_sided)
-        return _to_trimesh(charts.vertices, charts.faces, normals, charts.uvs, textures, result.double_sided)
+        sided = options.double_sided
+        result.double_sided = prepared.two_sided if sided is None else bool(sided)
+        return _to_trimesh(charts, normals, tangents, textures, result.double_sided)
 
 
 def _to_trimesh(
-    vertices: Tensor, faces: Tensor, normals: Tensor, uvs: Tensor, textures: TextureSet, double_sided: bool
+    charts: UnwrapResult, normals: Tensor, tangents: Tensor | None, textures: TextureSet, double_sided: bool
 ) -> trimesh.Trimesh:
     import trimesh
 
-    uv = uvs.cpu().numpy()
+    uv = charts.uvs.cpu().numpy()
     uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)  # trimesh keeps v up and flips it on export
     material = textures.material(double_sided=double_sided)
+    extra: dict[str, Any] = {}
+    if tangents is not None:
+        rows = tangents.cpu().numpy()
+        extra["TANGENT"] = np.concatenate([_y_up(rows[:, :3]), rows[:, 3:]], axis=1).astype(np.float32)
     return trimesh.Trimesh(
-        vertices=_y_up(vertices.cpu().numpy()),
-        faces=faces.cpu().numpy(),
+        vertices=_y_up(charts.vertices.cpu().numpy()),
+        faces=charts.faces.cpu().numpy(),
         vertex_normals=_y_up(normals.cpu().numpy()),
         visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
+        vertex_attributes=extra,
         process=False,
     )
 

@@ -64,14 +64,18 @@ class TextureSet:
 
     images: Mapping[str, np.ndarray]
     alpha_mode: AlphaMode
+    occlusion: bool = False  # whether R of the metallic-roughness texture holds ambient occlusion
 
     def material(self, *, double_sided: bool) -> Any:
         """The `trimesh.visual.material.PBRMaterial`."""
         from trimesh.visual.material import PBRMaterial
 
+        pictures = {name: Image.fromarray(image) for name, image in self.images.items()}
+        if self.occlusion:
+            pictures["occlusionTexture"] = pictures["metallicRoughnessTexture"]  # its R channel
         return PBRMaterial(
             name="material",
-            **{name: Image.fromarray(image) for name, image in self.images.items()},
+            **pictures,
             baseColorFactor=np.array([255, 255, 255, 255], dtype=np.uint8),
             emissiveFactor=[1.0, 1.0, 1.0] if "emissiveTexture" in self.images else None,
             metallicFactor=1.0,
@@ -83,22 +87,33 @@ class TextureSet:
 
 
 def make_textures(
-    baked: BakedTexels, volume: AttributeVolume, alpha_mode: AlphaMode | None = None, *, rim: int = 4
+    baked: BakedTexels,
+    volume: AttributeVolume,
+    alpha_mode: AlphaMode | None = None,
+    *,
+    rim: int = 4,
+    normals: Tensor | None = None,  # [M, 3] unit, tangent space
+    occlusion: Tensor | None = None,  # [M] in 0..1, 1 = open
 ) -> TextureSet:
-    """Base colour (with alpha unless OPAQUE), metallic-roughness (G roughness, B metallic), and emission if any glows.
+    """All textures of the covered texels: quantised there, then filled between the charts together.
 
-    All are quantised at the covered texels, then filled between the charts together.
+    Base colour (with alpha unless OPAQUE); R occlusion, G roughness, B metallic; emission if any glows; normals. With
+    `alpha_mode` None the mode follows from the alpha values.
     """
     maps = volume.pbr_maps(baked.values)
     mode: AlphaMode = alpha_mode or choose_alpha_mode(maps["alpha"])
     color = [maps["base_color"]] if mode == "OPAQUE" else [maps["base_color"], maps["alpha"]]
     rough = maps["roughness"]
+    open_ = torch.zeros_like(rough) if occlusion is None else occlusion[:, None]
     parts = {"baseColorTexture": torch.cat(color, -1)}
-    parts["metallicRoughnessTexture"] = torch.cat([torch.zeros_like(rough), rough, maps["metallic"]], -1)
+    parts["metallicRoughnessTexture"] = torch.cat([open_, rough, maps["metallic"]], -1)
     glow = volume.emissive_map(baked.values)
     if glow is not None:
         parts["emissiveTexture"] = glow
+    if normals is not None:
+        parts["normalTexture"] = normals * 0.5 + 0.5
     widths = [part.shape[-1] for part in parts.values()]
     quantised = baked.image(torch.cat([to_uint8(part) for part in parts.values()], -1))
     filled = fill_background(quantised, baked.texels.mask(), rim).cpu()
-    return TextureSet({name: part.contiguous().numpy() for name, part in zip(parts, filled.split(widths, -1))}, mode)
+    images = {name: part.contiguous().numpy() for name, part in zip(parts, filled.split(widths, -1))}
+    return TextureSet(images, mode, occlusion is not None)

@@ -34,6 +34,8 @@ class ExportOptions:
     double_sided: bool | None = None
     hole_perimeter: float | None = None
     unwrap_method: UnwrapMethod = "auto"
+    normal_map: bool | None = None
+    ambient_occlusion: bool | None = None
 
     def __post_init__(self) -> None:
         _check_int("decimation_target", self.decimation_target, 1, 2**31 - 1)
@@ -51,6 +53,23 @@ class ExportOptions:
             )
         if self.hole_perimeter is not None and not self.hole_perimeter >= 0:
             raise ValueError(f"hole_perimeter must be >= 0 or None, got {self.hole_perimeter}")
+
+    @property
+    def bakes_normals(self) -> bool:
+        """Whether a normal map is made: by default with the "game" profile."""
+        return self.profile == "game" if self.normal_map is None else bool(self.normal_map)
+
+    @property
+    def bakes_occlusion(self) -> bool:
+        """Whether ambient occlusion is made: by default with the "game" profile."""
+        return self.profile == "game" if self.ambient_occlusion is None else bool(self.ambient_occlusion)
+
+    @property
+    def num_stages(self) -> int:
+        """Stages of the export."""
+        shells = self.profile != "raw"
+        remeshed = self.profile == "print" or (shells and self.remesh)
+        return 7 + shells + remeshed + self.bakes_normals + self.bakes_occlusion
 
     @property
     def padding(self) -> int:

@@ -11,21 +11,29 @@ from typing import Any
 
 import torch
 
-from o_voxel.mesh import MeshStats
+from o_voxel.mesh import MeshStats, UnwrapResult
 from o_voxel.postprocess.bake import BakedTexels
+from o_voxel.postprocess.prepare import PreparedSurface
 
-__all__ = ["ExportReport", "StageClock"]
+__all__ = ["ExportReport", "Progress", "StageClock"]
 
 logger = logging.getLogger("o_voxel.postprocess")
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass
 class ExportReport:
-    """Numbers for one export; lengths are in the unit of the input vertices."""
+    """Numbers for one export; lengths are in the unit of the input vertices unless they say otherwise."""
 
+    profile: str = "game"
     input_faces: int = 0
-    source: MeshStats | None = None  # the cleaned surface, before simplification
+    asked_faces: int = 0
+    source_faces: int = 0  # of the cleaned surface, which textures are baked from
     output: MeshStats | None = None  # the exported surface, before unwrapping
+    volume: float = 0.0  # signed
+    problems: tuple[str, ...] = ()  # promises of the profile that are not kept
+    simplify_phase: int = 0  # 0: by strict tests; 1: flips up to 90 degrees; 2: topology was changed
     hidden_faces: int = 0  # dropped because nothing sees them
     charts: int = 0
     texels_per_unit: float = 0.0
@@ -35,6 +43,17 @@ class ExportReport:
     double_sided: bool = False
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
 
+    def add_surface(self, prepared: PreparedSurface) -> None:
+        """Note the final surface and what its profile promised."""
+        self.source_faces = len(prepared.source_faces)
+        self.hidden_faces, self.simplify_phase = prepared.hidden_faces, prepared.simplify_phase
+        self.output, self.volume = prepared.verdict.stats, prepared.verdict.volume
+        self.problems = prepared.verdict.problems
+
+    def add_charts(self, charts: UnwrapResult) -> None:
+        """Note the unwrapping."""
+        self.charts, self.texels_per_unit = charts.num_charts, charts.texels_per_unit
+
     def add_bake(self, baked: BakedTexels) -> None:
         """Note how much of the atlas is used and how far texels were moved."""
         self.texture_use = len(baked.texels.row) / baked.texels.size**2
@@ -43,17 +62,30 @@ class ExportReport:
             self.bake_distance = float(near.mean()) if len(near) else 0.0
 
     def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values for JSON."""
         return asdict(self)
 
 
 class StageClock:
-    """Times the stages of an export; reports them by log lines (`verbose`) and a progress bar (`use_tqdm`)."""
+    """Times the stages of an export; reports them by log lines (`verbose`), a progress bar (`use_tqdm`) and a callback.
+
+    A context manager, which closes the bar; the callback hears of the end only where nothing was raised.
+    """
 
     def __init__(
-        self, seconds: dict[str, float], stages: int, *, verbose: bool, use_tqdm: bool, device: torch.device
+        self,
+        seconds: dict[str, float],
+        stages: int,
+        *,
+        verbose: bool,
+        use_tqdm: bool,
+        device: torch.device,
+        progress: Progress | None = None,
     ) -> None:
         self._seconds = seconds
+        self._stages = stages
         self._device = device
+        self._progress = progress
         self._level = logging.INFO if verbose else logging.DEBUG
         self._bar: Any = None
         if use_tqdm:
@@ -62,10 +94,14 @@ class StageClock:
             self._bar = tqdm(total=stages, desc="to_glb")
 
     def log(self, message: str) -> None:
+        """A line about the work."""
         logger.log(self._level, message)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Time what is done inside; yields `log`."""
+        if self._progress is not None:
+            self._progress(name, len(self._seconds), self._stages)
         if self._bar is not None:
             self._bar.set_postfix_str(name)
         start = time.perf_counter()
@@ -77,6 +113,11 @@ class StageClock:
         if self._bar is not None:
             self._bar.update(1)
 
-    def close(self) -> None:
+    def __enter__(self) -> StageClock:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+        if kind is None and self._progress is not None:
+            self._progress("", self._stages, self._stages)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from o_voxel.mesh import BVH, vertex_normals
 
-__all__ = ["Hit", "SourceSurface"]
+__all__ = ["Hit", "SourceSurface", "unit"]
 
 
 class Hit(NamedTuple):
@@ -46,10 +45,11 @@ class SourceSurface:
 
     def nearest(self, points: Tensor, normals: Tensor | None = None, *, max_distance: float = float("inf")) -> Hit:
         """Nearest points to [M, 3] within `max_distance`; with `normals`, of faces whose normal does not oppose."""
-        found = self.bvh.nearest(_array(points), normals=None if normals is None else _array(normals), min_cos=0.0)
-        distance, face, uvw = (torch.as_tensor(part, device=self.device) for part in found)
-        far = ~(distance <= max_distance)
-        return Hit(distance.masked_fill(far, torch.inf), face.masked_fill(far, -1), uvw)
+        return Hit(*self.bvh.nearest(points, normals=normals, min_cos=0.0, max_distance=max_distance))
+
+    def occluded(self, origins: Tensor, directions: Tensor, reach: float) -> Tensor:
+        """Whether rays [M, 3] along unit directions meet the surface within `reach`: [M] bool."""
+        return torch.as_tensor(self.bvh.ray_trace(origins, directions).depth <= reach)
 
     def face_normals(self, face: Tensor) -> Tensor:
         """Unit normals of faces [M]: float64 [M, 3], zero for faces without area."""
@@ -69,7 +69,3 @@ def unit(vectors: Tensor) -> Tensor:
     """Rows of unit length; zero rows stay zero."""
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / torch.where(length > 0, length, 1)
-
-
-def _array(tensor: Tensor) -> np.ndarray:  # the tree takes arrays
-    return tensor.detach().cpu().numpy()

@@ -52,7 +52,7 @@ def test_nearest_voxel_is_the_nearest(seed: int, spread: float) -> None:
     volume = volume_of(torch.from_numpy(coords), torch.zeros(len(coords), 3), 12)
     points = torch.from_numpy(rng.normal(6, spread, (50, 3)))
     row = volume.nearest_voxel(points / 12 - 0.5)
-    distance = torch.cdist(points, torch.from_numpy(coords) + 0.5)
+    distance = torch.cdist(points, torch.from_numpy(coords).double() + 0.5)
     torch.testing.assert_close(distance[torch.arange(50), row], distance.min(1).values)
 
 

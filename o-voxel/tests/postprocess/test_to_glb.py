@@ -20,6 +20,7 @@ from o_voxel import mesh as M
 from o_voxel.postprocess import glb_bytes, save_glb, to_glb
 from o_voxel.postprocess.material import choose_alpha_mode
 
+STAGES = ["clean", "shells", "orient", "simplify", "check", "unwrap", "bake", "normals", "occlusion", "material"]
 Make = Callable[..., dict[str, Any]]
 Validate = Callable[[Path], dict[str, Any]]
 
@@ -54,7 +55,7 @@ def test_surface_is_closed_outward_and_within_budget(exported: tuple) -> None:
     normals = np.asarray(asset.vertex_normals)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     assert (normals * np.asarray(asset.vertices)).sum(1).min() > 0.38
-    assert set(report.seconds) == {"clean", "simplify", "unwrap", "bake", "material"}
+    assert set(report.seconds) == set(STAGES)
 
 
 def test_axes_are_y_up_with_front_at_plus_z(make_asset: Make) -> None:
@@ -78,9 +79,8 @@ def test_texture_shows_the_colour_at_each_surface_point(exported: tuple) -> None
     error = np.abs(image[texel[:, 1], texel[:, 0]] - (point + 0.5))
     assert error.mean() < 0.006 and error.max() < 0.04
     rough = np.asarray(asset.visual.material.metallicRoughnessTexture)
-    assert (
-        (rough[..., 0] == 0).all() and np.abs(rough[..., 1] - 191).max() <= 1 and np.abs(rough[..., 2] - 64).max() <= 1
-    )
+    assert np.abs(rough[..., 1].astype(int) - 191).max() <= 1 and np.abs(rough[..., 2].astype(int) - 64).max() <= 1
+    assert rough[..., 0].min() >= 250  # nothing shades a ball
 
 
 def test_values_do_not_darken_where_voxels_are_missing(ball: dict[str, Any]) -> None:
@@ -171,14 +171,16 @@ def test_file_passes_the_khronos_validator(
     assert issues["messages"] == []
     exported[0].export(tmp_path / "plain.glb")  # the published way to write
     issues = validate_glb(tmp_path / "plain.glb")
-    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
+    # That writer has no TANGENT: readers make the tangents themselves, by the rule they were made by for the map.
+    codes = {message["code"] for message in issues["messages"] if message["severity"] <= 1}
+    assert codes == {"MESH_PRIMITIVE_GENERATED_TANGENT_SPACE"}, issues
 
 
 def test_file_content(exported: tuple) -> None:
     asset, _ = exported
     document, data = read_glb(glb_bytes(asset, name="ball"))
     (primitive,) = document["meshes"][0]["primitives"]
-    assert set(primitive["attributes"]) == {"POSITION", "NORMAL", "TEXCOORD_0"}
+    assert set(primitive["attributes"]) == {"POSITION", "NORMAL", "TEXCOORD_0", "TANGENT"}
     views = document["bufferViews"]
     assert all(view["byteOffset"] % 4 == 0 for view in views)
     accessor = document["accessors"][primitive["attributes"]["POSITION"]]
@@ -245,14 +247,15 @@ def test_export_repeats_exactly(ball: dict[str, Any]) -> None:
     assert glb_bytes(to_glb(**ball)) == glb_bytes(to_glb(**ball))
 
 
-def test_remesh_closes_an_open_sheet(make_asset: Make) -> None:
+def test_open_sheets_stay_open_but_for_printing(make_asset: Make) -> None:
     ball = trimesh.creation.icosphere(subdivisions=3, radius=0.4)
     half = np.asarray(ball.faces)[np.asarray(ball.vertices)[np.asarray(ball.faces)].mean(1)[:, 2] < 0.1]
     arguments = make_asset(np.asarray(ball.vertices), half)
-    _, sheet = to_glb(**arguments, report=True)
-    assert sheet.double_sided and sheet.output.boundary_edges > 0
-    _, shell = to_glb(**arguments, remesh=True, report=True)
+    _, sheet = to_glb(**arguments, remesh=True, report=True)
+    assert sheet.double_sided and sheet.output.boundary_edges > 0 and "remesh" in sheet.seconds
+    _, shell = to_glb(**arguments, profile="print", report=True)
     assert not shell.double_sided and shell.output.watertight and "remesh" in shell.seconds
+    assert shell.problems == () and "normals" not in shell.seconds and shell.volume > 0
 
 
 def test_game_profile_drops_what_nobody_sees(make_asset: Make) -> None:
@@ -280,7 +283,7 @@ def test_stages_are_logged_when_verbose(ball: dict[str, Any], caplog: pytest.Log
         to_glb(**ball)
         assert caplog.records == []
         to_glb(**ball, verbose=True)
-    assert [r.getMessage().split(":")[0] for r in caplog.records] == ["clean", "simplify", "unwrap", "bake", "material"]
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == STAGES
 
 
 def test_missing_attributes_get_defaults(ball: dict[str, Any]) -> None:
@@ -353,5 +356,5 @@ def test_triangle_soup_ends_within_the_budget(make_asset: Make) -> None:
 
 
 def test_impossible_budget_is_an_error(ball: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="nothing is left at decimation_target=1"):
+    with pytest.raises(ValueError, match="nothing is left at"):
         to_glb(**{**ball, "decimation_target": 1})

@@ -1,0 +1,31 @@
+"""Writing a set of files so that none is ever seen half done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["write_files"]
+
+
+def write_files(files: Mapping[Path, bytes | bytearray | memoryview]) -> None:
+    """Write all under temporary names beside their places, then rename them in order: the last refers to the others.
+
+    If anything fails while writing, nothing has changed.
+    """
+    temporary: dict[Path, Path] = {}
+    try:
+        for path, payload in files.items():
+            temporary[path] = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
+            with open(temporary[path], "xb") as stream:
+                stream.write(payload)
+        for path, written in temporary.items():
+            os.replace(written, path)
+    except BaseException:
+        for written in temporary.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(written)
+        raise

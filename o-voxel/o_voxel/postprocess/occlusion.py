@@ -1,0 +1,109 @@
+"""Ambient occlusion: how much of the sky a point of the surface sees, baked for the texels of an atlas.
+
+M texels, S samples, D directions. Occlusion varies slowly, so rays start from one texel in every block of the texture
+and chart only, and the texels around blend what their neighbours saw.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from o_voxel.postprocess.bake import BakedTexels
+from o_voxel.postprocess.source import Hit, SourceSurface
+
+__all__ = ["bake_occlusion", "sky_directions", "visibility"]
+
+DIRECTIONS = 96  # over the sphere; about half of them lie above a point
+BLOCKS = 512  # blocks along a side of the texture, at most
+MAX_RAYS = 1 << 21  # at a time
+
+
+def sky_directions(count: int) -> Tensor:
+    """`count` unit vectors spread evenly over the sphere [count, 3] float64: a Fibonacci lattice."""
+    i = torch.arange(count, dtype=torch.float64) + 0.5
+    z = 1 - 2 * i / count
+    angle = math.pi * (1 + math.sqrt(5)) * i
+    radius = (1 - z * z).sqrt()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), z], 1)
+
+
+def visibility(
+    source: SourceSurface, points: Tensor, normals: Tensor, reach: float, *, directions: int = DIRECTIONS
+) -> Tensor:
+    """Cosine-weighted share of `directions` above each point that meet nothing within `reach`: [S] float64 in 0..1.
+
+    `points` [S, 3] should lie a little off the surface along their unit `normals` [S, 3]. The directions are the same
+    everywhere, so results repeat exactly.
+    """
+    sky = sky_directions(directions).to(points.device)
+    seen = torch.zeros(len(points), dtype=torch.float64, device=points.device)
+    weight = torch.zeros_like(seen)
+    step = max(1, MAX_RAYS // max(1, len(points)))
+    for i in range(0, directions, step):
+        cosine = normals @ sky[i : i + step].T  # [S, d]
+        row, way = (cosine > 0).nonzero().unbind(1)
+        free = ~source.occluded(points[row], sky[i + way], reach)
+        open_ = torch.zeros_like(cosine)
+        open_[row, way] = cosine[row, way] * free
+        seen += open_.sum(1)
+        weight += cosine.clamp(min=0).sum(1)
+    return torch.where(weight > 0, seen / weight, 1.0)
+
+
+def bake_occlusion(
+    baked: BakedTexels,
+    charts: Tensor,  # [F] int64, chart of each face
+    source: SourceSurface,
+    *,
+    reach: float,
+    offset: float,
+) -> Tensor:  # [M] float32 in 0..1
+    """Visibility at the texels' points on the source, `offset` off it; texels without such a point count as open."""
+    texels, hit = baked.texels, baked.hit
+    if hit is None or len(texels.row) == 0:
+        return torch.ones(len(texels.row), device=texels.row.device)
+    chart = charts[texels.face]
+    block = max(2, -(-texels.size // BLOCKS))
+    across = -(-texels.size // block)
+    y, x = texels.row // texels.size, texels.row % texels.size
+    key = (chart * (across + 2) + y // block + 1) * (across + 2) + x // block + 1
+    cells, member = torch.unique(key, return_inverse=True)
+    # The texel of a cell that lies nearest its middle stands for it; of equally near ones the first.
+    middle = (block - 1) / 2
+    away = (((y % block) - middle) ** 2 + ((x % block) - middle) ** 2).double()
+    rank = (away * 2).long() * len(key) + torch.arange(len(key), device=key.device)
+    first = torch.full_like(cells, torch.iinfo(torch.int64).max).scatter_reduce(0, member, rank, "amin")
+    chosen = first % len(key)
+    value = torch.ones(len(cells), dtype=torch.float64, device=key.device)
+    usable = (hit.face[chosen] >= 0).nonzero()[:, 0]
+    at = chosen[usable]
+    part = Hit(hit.distance[at], hit.face[at], hit.uvw[at])
+    normals = source.normals(part)
+    value[usable] = visibility(source, source.positions(part) + offset * normals, normals, reach)
+    return _blend(value, cells, member, x, y, x[chosen], y[chosen], across + 2, block)
+
+
+def _blend(
+    value: Tensor, cells: Tensor, member: Tensor, x: Tensor, y: Tensor, at_x: Tensor, at_y: Tensor, pitch: int,
+    block: int,
+) -> Tensor:  # fmt: skip
+    """Values of samples [S] at (at_x, at_y), blended at texels (x, y) [M] over the cells around each, of its chart."""
+    total = torch.zeros(len(x), device=value.device)
+    weight = torch.zeros(len(x), device=value.device)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            wanted = cells + dy * pitch + dx
+            place = torch.searchsorted(cells, wanted).clamp(max=len(cells) - 1)
+            near, there = place[member], (cells[place] == wanted)[member]
+            reach = 1.5 * block
+            wx = (1 - (x - at_x[near]).abs() / reach).clamp(min=0)
+            wy = (1 - (y - at_y[near]).abs() / reach).clamp(min=0)
+            share = torch.where(there, wx * wy, 0.0).float()
+            if dx == 0 and dy == 0:
+                share = share + 1e-6  # a texel always has its own cell
+            total += share * value.float()[near]
+            weight += share
+    return total / weight
