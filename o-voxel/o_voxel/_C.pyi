@@ -433,35 +433,6 @@ def render_voxels_cuda(
 ) -> tuple:
     """render_voxels on a GPU."""
 
-def mesh_simplify(
-    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    target: int,
-    boundary_weight: float,
-    regularization: float,
-    max_normal_angle_cos: float,
-    must_reach_target: bool,
-) -> tuple:
-    """-> (vertices [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)"""
-
-def mesh_cluster_charts(
-    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
-    lengths: Annotated[NDArray[numpy.float64], "shape (None,)"],
-    max_cone_half_angle: float,
-    small_cone_half_angle: float,
-    roundness: float,
-    area_weight: float,
-    small_area: float,
-) -> tuple:
-    """-> (label [F] i32, axis [K,3] f64)"""
-
-def mesh_pack_charts(
-    sizes: Annotated[NDArray[numpy.float64], "shape (None, 2)"], resolution: int, padding: int
-) -> tuple:
-    """-> (scale, x [K] i32, y [K] i32, rotated [K] u8); ValueError if they do not fit"""
-
 def mesh_bvh_build(
     vertices: Annotated[NDArray, "shape (None, 3)"],
     faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
@@ -562,6 +533,45 @@ def mesh_bvh_count_hits_cuda(
 ) -> object:
     """-> bytes of hits [N] int64, at most max_hits."""
 
+def mesh_simplify(
+    positions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    target: int,
+    boundary_weight: float,
+    regularization: float,
+    max_normal_angle_cos: float,
+    must_reach_target: bool,
+    quadrics: Annotated[NDArray[numpy.float64], "shape (None, 10)"] | None = None,
+    held: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None = None,
+) -> tuple:
+    """positions in the unit box -> (positions [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)"""
+
+def mesh_collapse(
+    positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    target: int,
+    boundary_weight: float,
+    regularization: float,
+    max_normal_angle_cos: float,
+    share: float,
+) -> tuple:
+    """
+    positions in the unit box -> (V', F', rounds, positions [V',3] f32, faces [F',3] i32, source [V'] i32,
+    quadrics [V',10] f32, held [V'] u8), the arrays as bytes
+    """
+
+def mesh_collapse_cuda(
+    positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    target: int,
+    boundary_weight: float,
+    regularization: float,
+    max_normal_angle_cos: float,
+    share: float,
+    launch: tuple,
+) -> tuple:
+    """`mesh_collapse` on tensors of a GPU"""
+
 def mesh_components(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"]) -> object:
     """-> bytes of labels [n] int64: the smallest member of each component"""
 
@@ -623,6 +633,18 @@ def remesh_record_crossings(
     /,
 ) -> None:
     """(vertices, faces, size, bits, before, first, last, launch): outermost crossings on each edge."""
+
+def remesh_doubled(
+    arg0: Sequence[int],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: tuple | None,
+    /,
+) -> None:
+    """(size, bits, before, first, last, out, launch): edges that several faces cross."""
 
 def remesh_face_sides(
     arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
@@ -805,6 +827,18 @@ def remesh_record_crossings_cuda(
 ) -> None:
     """(vertices, faces, size, bits, before, first, last, launch): outermost crossings on each edge."""
 
+def remesh_doubled_cuda(
+    arg0: Sequence[int],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg5: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg6: tuple | None,
+    /,
+) -> None:
+    """(size, bits, before, first, last, out, launch): edges that several faces cross."""
+
 def remesh_face_sides_cuda(
     arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
     arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
@@ -962,29 +996,3 @@ def remesh_quads_cuda(
     (inside, size, cell_bits, cell_before, sheets, first_vertex, edges, before, vertices, faces, launch): two
     faces around every crossed grid edge.
     """
-
-def mesh_collapse(
-    positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
-    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    target: int,
-    boundary_weight: float,
-    regularization: float,
-    max_normal_angle_cos: float,
-    share: float,
-) -> tuple:
-    """
-    positions in the unit box -> (V', F', rounds, positions [V',3] f32, faces [F',3] i32, source [V'] i32,
-    quadrics [V',10] f32, held [V'] u8), the arrays as bytes
-    """
-
-def mesh_collapse_cuda(
-    positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
-    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    target: int,
-    boundary_weight: float,
-    regularization: float,
-    max_normal_angle_cos: float,
-    share: float,
-    launch: tuple,
-) -> tuple:
-    """`mesh_collapse` on tensors of a GPU"""
