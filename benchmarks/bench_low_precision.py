@@ -3,7 +3,7 @@
     python benchmarks/bench_low_precision.py --output benchmarks/results/low_precision_h200.json
     python benchmarks/bench_low_precision.py --parts geometry --device cpu --images 3
 
-`forward`: one forward of the full-size shape model with random weights; relative L2 error of the velocity against
+`forward`: one forward of full-size models with random weights; relative L2 error of the velocity against
 float32 and bfloat16. `geometry`: the bundled small pipeline from picture to surface with the same seed in each
 precision; distance of the surface to the one made in float32. `floor` compares two sets of surface samples of the
 float32 result, `seed` the float32 results of two seeds. F-score at one output voxel, 1/64 of the box.
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from bench_dit import inputs
-from flow_models import random_model
+from flow_models import CONFIGS, random_model
 from fscore import sample_surface, surface_distance
 from measure import machine, milliseconds, peak_gigabytes, write_results
 from PIL import Image
@@ -39,19 +39,23 @@ def lower(model: Any, precision: str, base: str) -> None:
 
 
 @torch.no_grad()
-def forward_part(device: torch.device, tokens: int, cond_tokens: int, blocks: int | None, repeats: int) -> list[Any]:
-    """Error, time and memory of one forward in each precision."""
+def forward_part(
+    kind: str, device: torch.device, tokens: int, cond_tokens: int, blocks: int | None, repeats: int
+) -> list[Any]:
+    """Error, time and memory of one forward of a model in each precision."""
     results: list[dict[str, Any]] = []
     outputs: dict[str, torch.Tensor] = {}
-    print(f"{'':>10} {'weights GB':>10} {'peak GB':>8} {'ms':>8} {'vs float32':>11} {'vs bfloat16':>12}")
+    print(f"{kind:>10} {'weights GB':>10} {'peak GB':>8} {'ms':>8} {'vs float32':>11} {'vs bfloat16':>12}")
     for precision in PRECISIONS:
-        model = random_model("shape", device, "float32", blocks)
+        model = random_model(kind, device, "float32", blocks)
         lower(model, precision, "bfloat16")
-        x, t, cond = inputs("shape", model, tokens, cond_tokens, device)
+        x, t, cond = inputs(kind, model, tokens, cond_tokens, device)
         prepared = model.prepare_condition(cond)
-        outputs[precision] = model(x, t, prepared).feats
+        out = model(x, t, prepared)
+        outputs[precision] = out if isinstance(out, torch.Tensor) else out.feats
         weights = sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers())) / 1e9
         row = {
+            "model": kind,
             "precision": precision,
             "weights_gb": weights,
             "peak_gb": peak_gigabytes(lambda m=model, a=(x, t, prepared): m(*a), device),
@@ -108,7 +112,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--parts", nargs="+", choices=["forward", "geometry"], default=["forward", "geometry"])
-    parser.add_argument("--tokens", type=int, default=3898)
+    parser.add_argument("--models", nargs="+", choices=list(CONFIGS), default=["shape"])
+    parser.add_argument("--tokens", type=int, default=3898, help="of the sparse models; the structure model has 4096")
     parser.add_argument("--cond-tokens", type=int, default=1029)
     parser.add_argument("--blocks", type=int, help="number of blocks, 30 as published if not given")
     parser.add_argument("--repeats", type=int, default=5)
@@ -121,7 +126,9 @@ def main() -> None:
     document: dict[str, Any] = {"machine": machine(device)}
     if "forward" in options.parts:
         sizes = {"tokens": options.tokens, "cond_tokens": options.cond_tokens, "blocks": options.blocks or 30}
-        rows = forward_part(device, options.tokens, options.cond_tokens, options.blocks, options.repeats)
+        rows = []
+        for kind in options.models:
+            rows += forward_part(kind, device, *sizes.values(), options.repeats)
         document["forward"] = {**sizes, "rows": rows}
     if "geometry" in options.parts:
         rows = geometry_part(device, options.images, options.seed, options.points)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trellis2.models import build_model
 from trellis2.modules.sparse import SparseTensor
 
-__all__ = ["COND_TOKENS", "forward_flops", "random_model", "shell_latent", "structure_latent"]
+__all__ = ["COND_TOKENS", "CONFIGS", "forward_flops", "random_model", "shell_latent", "structure_latent"]
 
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = {
