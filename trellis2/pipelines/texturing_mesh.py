@@ -15,11 +15,22 @@ from torch import Tensor
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["bake_material", "load_mesh", "normalize_mesh", "usable_uv"]
+__all__ = [
+    "TO_Z_UP_4",
+    "attribute_volume",
+    "bake_material",
+    "load_mesh",
+    "normalize_corners",
+    "normalize_mesh",
+    "usable_uv",
+]
 
 #: Longest side after normalisation; below 1 so that no surface lies on the border of the box.
 _SIDE = 0.99999
 _TO_Z_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)  # (x, y, z) -> (x, -z, y)
+
+TO_Z_UP_4 = np.eye(4)
+TO_Z_UP_4[:3, :3] = _TO_Z_UP
 
 
 def load_mesh(path: str | Path) -> trimesh.Trimesh | trimesh.Scene:
@@ -83,6 +94,23 @@ def normalize_mesh(mesh: Any) -> tuple[trimesh.Trimesh, np.ndarray]:
     back[:3, :3] /= scale
     back[:3, 3] = center
     return out, back
+
+
+def normalize_corners(corners: np.ndarray) -> tuple[trimesh.Trimesh, np.ndarray]:
+    """As `normalize_mesh` for the corners [F, 3, 3] of faces; corners at one place become one vertex."""
+    import trimesh
+
+    vertices, inverse = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    return normalize_mesh(trimesh.Trimesh(vertices, inverse.reshape(-1, 3), process=False))
+
+
+def attribute_volume(attrs: Any, layout: Mapping[str, slice], resolution: int) -> Any:
+    """`AttributeVolume` of decoded voxels (a SparseTensor with feats [N, C]) in the box [-0.5, 0.5]^3."""
+    from o_voxel.postprocess.volume import AttributeVolume
+
+    feats, coords = attrs.feats.detach().float().clamp(0, 1), attrs.coords[:, 1:].int()
+    edges = np.full(3, 1 / resolution)
+    return AttributeVolume(feats, coords, dict(layout), np.full(3, -0.5), edges, (resolution,) * 3)
 
 
 def _own_uv(mesh: Any) -> np.ndarray | None:

@@ -6,13 +6,15 @@ Letters: V vertices, F faces, T tokens, N voxels, S texels a side.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from trellis2.modules.sparse import SparseTensor
 from trellis2.representations.layout import PBR_ATTR_LAYOUT
@@ -21,10 +23,14 @@ from . import stages, texturing_mesh
 from .config import TexturingConfig
 from .errors import PipelineConfigError, StageError, unknown_key
 from .files import Source
+from .finishing import Finished
 from .loading import LazyMatting, build_conditioner
 from .noise import NoiseSource, check_seed
 from .pipeline_types import PUBLISHED_TEXTURE_TYPES, TextureType
 from .placement import ModelStore
+from .progress import CancelToken, Monitor, OnProgress
+from .scenes import open_scene, texture_sizes
+from .surfaces import bake_group, unwrap_corners
 from .texture_stage import TextureStage
 
 if TYPE_CHECKING:
@@ -149,11 +155,47 @@ class Trellis2TexturingPipeline(TextureStage):
             raise PipelineConfigError(f"resolution {resolution} needs models that are not there: {', '.join(missing)}")
         return chosen
 
+    def _check(self, resolution: int | None, params: Mapping[str, Any] | None) -> tuple[int, TextureType]:
+        """The resolution and its networks. Raises ValueError for what cannot be."""
+        resolution = self.default_resolution if resolution is None else resolution
+        for key in params or {}:
+            if key not in self.tex_slat_sampler.PARAMS:
+                raise unknown_key("tex_slat_sampler_params", key, self.tex_slat_sampler.PARAMS)
+        return resolution, self.texture_type(resolution)
+
+    def _voxels(
+        self,
+        normalized: trimesh.Trimesh,
+        image: Image.Image | Sequence[Image.Image],
+        seed: int,
+        params: Mapping[str, Any] | None,
+        chosen: TextureType,
+        resolution: int,
+        preprocess_image: bool,
+        monitor: Monitor,
+        verbose: bool,
+    ) -> SparseTensor:
+        """Attributes [N, 6] on the voxels of a normalised mesh."""
+        noise = NoiseSource([check_seed(seed)])
+        with self._lock:
+            size = chosen.cond_resolution
+            cond = self.conditions(image, (size,), preprocess_image=preprocess_image, monitor=monitor)[size]
+            with monitor.stage("shape encoder"):
+                shape_slat = self.encode_shape_slat(normalized, resolution)
+            flow = self._model(chosen.tex_model)
+            tex_slat = self.sample_tex_slat(
+                cond, flow, shape_slat, params, noise=noise, progress=monitor, verbose=verbose
+            )
+            with monitor.stage("texture decoder"):
+                attrs = self.decode_tex_slat(tex_slat)
+            self._empty_cache()
+        return attrs
+
     @torch.no_grad()
     def run(
         self,
         mesh: trimesh.Trimesh,
-        image: Image.Image,
+        image: Image.Image | Sequence[Image.Image],
         seed: int = 42,
         tex_slat_sampler_params: Mapping[str, Any] | None = None,
         preprocess_image: bool = True,
@@ -163,37 +205,89 @@ class Trellis2TexturingPipeline(TextureStage):
         uv: Literal["auto", "keep", "unwrap"] = "auto",
         restore_transform: bool = True,
         progress: Any = None,
+        on_progress: OnProgress | None = None,
+        cancel: CancelToken | None = None,
         verbose: bool = True,
     ) -> trimesh.Trimesh:
-        """The mesh (Y up) with a material after `image`.
+        """The mesh (Y up) with a material after `image`, or after several images of it (see `fusion`).
 
         `resolution` defaults to the pipeline's. With `restore_transform` the result lies where the input lay, otherwise
         in the unit box. `uv` as for `postprocess_mesh`. Raises ValueError for bad arguments, meshes or images.
         """
-        resolution = self.default_resolution if resolution is None else resolution
-        chosen = self.texture_type(resolution)
-        for key in tex_slat_sampler_params or {}:
-            if key not in self.tex_slat_sampler.PARAMS:
-                raise unknown_key("tex_slat_sampler_params", key, self.tex_slat_sampler.PARAMS)
-        noise = NoiseSource([check_seed(seed)])
+        resolution, chosen = self._check(resolution, tex_slat_sampler_params)
+        monitor = progress if isinstance(progress, Monitor) else Monitor(progress, on_progress, cancel)
         normalized, to_original = texturing_mesh.normalize_mesh(mesh)
-        with self._lock:
-            if preprocess_image:
-                image = self.preprocess_image(image)
-            cond: dict[str, Tensor] = self.get_cond([image], chosen.cond_resolution)
-            shape_slat = self.encode_shape_slat(normalized, resolution)
-            tex_slat = self.sample_tex_slat(
-                cond,
-                self._model(chosen.tex_model),
-                shape_slat,
-                tex_slat_sampler_params,
-                noise=noise,
-                progress=progress,
-                verbose=verbose,
-            )
-            attrs = self.decode_tex_slat(tex_slat)
-            self._empty_cache()
-        textured = self.postprocess_mesh(normalized, attrs, resolution, texture_size, uv)
+        attrs = self._voxels(
+            normalized,
+            image,
+            seed,
+            tex_slat_sampler_params,
+            chosen,
+            resolution,
+            preprocess_image,
+            monitor,
+            verbose,
+        )
+        with monitor.stage("bake"):
+            textured = self.postprocess_mesh(normalized, attrs, resolution, texture_size, uv)
         if restore_transform:
             textured.apply_transform(to_original)
         return textured
+
+    @torch.no_grad()
+    def texture_file(
+        self,
+        mesh_file: str | Path,
+        image: Image.Image | Sequence[Image.Image],
+        path: str | Path,
+        seed: int = 42,
+        tex_slat_sampler_params: Mapping[str, Any] | None = None,
+        *,
+        preprocess_image: bool = True,
+        resolution: int | None = None,
+        texture_size: int = 2048,
+        uv: str = "auto",
+        image_format: str = "png",
+        monitor: Monitor | None = None,
+        verbose: bool = False,
+    ) -> Finished:
+        """Write the mesh of a file to `path` with new base colour, metallic and roughness textures.
+
+        Vertices, faces, their order, UVs, names, hierarchy and animations stay as they are, to the bit; each material
+        gets textures of its own, the largest of `texture_size`. Faces without UVs (with uv="unwrap", all of them) get
+        some. `path` is a .glb, or for an OBJ also an .obj. Raises ValueError for bad arguments, files or images.
+        """
+        start = time.perf_counter()
+        resolution, chosen = self._check(resolution, tex_slat_sampler_params)
+        monitor = Monitor() if monitor is None else monitor
+        with monitor.stage("mesh"):
+            scene = open_scene(mesh_file, path, uv)
+            normalized, to_original = texturing_mesh.normalize_corners(scene.corners)
+        attrs = self._voxels(
+            normalized,
+            image,
+            seed,
+            tex_slat_sampler_params,
+            chosen,
+            resolution,
+            preprocess_image,
+            monitor,
+            verbose,
+        )
+        volume = texturing_mesh.attribute_volume(attrs, self.pbr_attr_layout, resolution)
+        to_world = texturing_mesh.TO_Z_UP_4 @ np.linalg.inv(to_original)
+        sizes = texture_sizes(scene.groups, texture_size)
+        with monitor.stage("bake", len(sizes)):
+            textures = {}
+            for done, (key, group) in enumerate(scene.groups.items(), 1):
+                if group.uvs is None:
+                    group.uvs = unwrap_corners(group.corners, sizes[key])
+                textures[key] = bake_group(group, volume, to_world, sizes[key])
+                monitor.report("bake", done, len(sizes))
+        with monitor.stage("write"):
+            scene.write(path, textures, image_format)
+        faces = sum(len(group.corners) for group in scene.groups.values())
+        written = Path(path)
+        return Finished(
+            written, 0, faces, written.stat().st_size, time.perf_counter() - start, {"materials": len(sizes)}
+        )
