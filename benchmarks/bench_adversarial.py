@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent / "o-voxel" / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "o-voxel" / "benchmarks"))
 
 from adversarial_meshes import MESHES, voxels_of
 from measure import machine, write_results
@@ -116,7 +115,9 @@ def main() -> int:
         info["command"] = (
             f"python benchmarks/bench_adversarial.py --size {args.size}{' --remesh' if args.remesh else ''}"
         )
-        write_results(HERE / "results" / f"{args.output}.json", {"machine": info, "rows": rows})
+        write_results(
+            Path(__file__).resolve().parent / "results" / f"{args.output}.json", {"machine": info, "rows": rows}
+        )
     return 1 if bad else 0
 
 
