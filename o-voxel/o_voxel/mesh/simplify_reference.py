@@ -13,14 +13,10 @@ __all__ = ["simplify_reference"]
 
 
 class _Mesh:
-    """Vertices, quadrics and the faces around each vertex, in the unit box."""
+    """Vertices, quadrics and the faces around each vertex."""
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, boundary_weight: float, regularization: float) -> None:
-        used = vertices[faces.reshape(-1)]
-        lo, hi = (used.min(0), used.max(0)) if len(used) else (np.zeros(3), np.ones(3))
-        self.centre, extent = (lo + hi) / 2, float((hi - lo).max())
-        self.scale = extent if extent > 0 else 1.0
-        self.pos = (vertices - self.centre) / self.scale
+        self.pos = vertices.copy()
         self.faces = {i: tuple(f) for i, f in enumerate(faces.tolist()) if len(set(f)) == 3}
         self.around: list[set[int]] = [set() for _ in vertices]
         for i, f in self.faces.items():
@@ -79,10 +75,12 @@ class _Mesh:
         tips = {v for i in common for v in self.faces[i]} - {a, b}
         if len(common) not in (1, 2) or len(tips) != len(common):
             return False
+        if len(self.around[a] | self.around[b]) == 1:  # a triangle by itself
+            return False
         if len(common) == 2 and self.boundary[a] and self.boundary[b]:
             return False
-        if len(common) == 2 and any(tips <= set(self.faces[i]) for i in self.around[a]):
-            return False
+        if len(common) == 2 and all(any(tips <= set(self.faces[i]) for i in self.around[v]) for v in (a, b)):
+            return False  # two faces would fall onto each other
         ring_a = {v for i in self.around[a] for v in self.faces[i]}
         ring_b = {v for i in self.around[b] for v in self.faces[i]}
         return (ring_a & ring_b) - {a, b} == tips
@@ -143,7 +141,7 @@ class _Mesh:
 
 
 def simplify_reference(
-    vertices: np.ndarray,
+    vertices: np.ndarray,  # [V, 3] float64, in the unit box
     faces: np.ndarray,
     target: int,
     boundary_weight: float,
@@ -158,6 +156,7 @@ def simplify_reference(
         before = len(mesh.faces)
         heap = [(mesh.evaluate(a, b)[0], a, b, mesh.version[a], mesh.version[b]) for a, b in mesh.edges()]
         heapq.heapify(heap)
+        spare: tuple[int, int, np.ndarray] | None = None
         while heap and len(mesh.faces) > target:
             _, a, b, version_a, version_b = heapq.heappop(heap)
             if (mesh.version[a], mesh.version[b]) != (version_a, version_b):
@@ -166,10 +165,15 @@ def simplify_reference(
             limit = max_normal_angle_cos if phase == 0 else 0.0
             if phase < 2 and not (mesh.link_holds(a, b) and mesh.normals_hold(a, b, x, limit, phase == 0)):
                 continue
+            if len(mesh.faces) == target + 1 and len(mesh.around[a] & mesh.around[b]) > 1:
+                spare = spare or (a, b, x)  # one too many: an edge with a single face may come later
+                continue
             mesh.collapse(a, b, x, phase == 2)
             for v in sorted({w for i in mesh.around[a] for w in mesh.faces[i]} - {a}):
                 low, high = min(a, v), max(a, v)
                 heapq.heappush(heap, (mesh.evaluate(low, high)[0], low, high, mesh.version[low], mesh.version[high]))
+        if spare and len(mesh.faces) > target:
+            mesh.collapse(*spare, phase == 2)
         if len(mesh.faces) == before:
             if phase == 2 or not must_reach_target:
                 break
@@ -178,4 +182,4 @@ def simplify_reference(
     source = np.unique(kept)
     rename = np.zeros(len(vertices), dtype=np.int64)
     rename[source] = np.arange(len(source))
-    return mesh.pos[source] * mesh.scale + mesh.centre, rename[kept], source, phase
+    return mesh.pos[source], rename[kept], source, phase

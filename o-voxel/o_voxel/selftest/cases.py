@@ -121,7 +121,11 @@ def _voxel_rendering(device: torch.device, backend: Backend, large: bool) -> dic
 
 def _surface(large: bool) -> tuple[Tensor, Tensor]:
     """Vertices and faces of a bumpy torus: 12 288 triangles, or 768."""
-    rings, sides = (96, 64) if large else (24, 16)
+    return _torus(96, 64) if large else _torus(24, 16)
+
+
+def _torus(rings: int, sides: int) -> tuple[Tensor, Tensor]:
+    """Vertices and faces of a bumpy torus of 2 rings sides triangles."""
     i, j = torch.meshgrid(torch.arange(rings), torch.arange(sides), indexing="ij")
     u, v = i / rings * 2 * torch.pi, j / sides * 2 * torch.pi
     radius = 0.12 + 0.02 * torch.sin(7 * u) * torch.cos(5 * v)
@@ -214,6 +218,22 @@ def _mesh_components(device: torch.device, backend: Backend, large: bool) -> dic
     return results
 
 
+def _simplification(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.mesh import face_areas, simplify
+
+    if not large:  # the heap: ties may fall another way, so only what must agree is compared
+        r = simplify(*_torus(24, 16), 200, backend=backend)
+        return {"faces": torch.tensor(len(r.faces)), "area": face_areas(r.vertices, r.faces).sum()}
+    results = {}
+    for rings, sides in ((24, 16), (600, 400)):
+        v, f = (t.to(device) for t in _torus(rings, sides))
+        f = torch.cat([f[: len(f) // 2], f[len(f) // 2 + 7 :], f[:3, [0, 1, 0]]])  # a gap, and degenerate faces
+        r = simplify(v, f, rings * sides // 4 + 1, method="rounds", backend=backend)
+        name = f"{len(f)} faces"
+        results |= {f"{name}, vertices": r.vertices, f"{name}, left": r.faces, f"{name}, source": r.vertex_source}
+    return results
+
+
 CASES = (
     Case("dual_grid_to_mesh", _dual_grid_to_mesh),
     Case("sampling", _sampling),
@@ -224,4 +244,5 @@ CASES = (
     Case("triangle_rasterizing", _triangle_rasterizing, tolerance=1e-4),
     Case("mesh_bvh", _mesh_bvh),
     Case("mesh_components", _mesh_components),
+    Case("simplify", _simplification, reference_tolerance=5e-3),  # of the area
 )

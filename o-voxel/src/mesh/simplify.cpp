@@ -2,45 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 namespace ovoxel::mesh {
 namespace {
-
-// Symmetric quadric E(x) = x^T A x + 2 b^T x + c.
-struct Quadric {
-    double a00 = 0, a01 = 0, a02 = 0, a11 = 0, a12 = 0, a22 = 0, b0 = 0, b1 = 0, b2 = 0, c = 0;
-
-    void addPlane(const Vec3& n, double d, double w) {
-        a00 += w * n.x * n.x, a01 += w * n.x * n.y, a02 += w * n.x * n.z;
-        a11 += w * n.y * n.y, a12 += w * n.y * n.z, a22 += w * n.z * n.z;
-        b0 += w * n.x * d, b1 += w * n.y * d, b2 += w * n.z * d, c += w * d * d;
-    }
-    void addPoint(const Vec3& p, double w) {
-        a00 += w, a11 += w, a22 += w;
-        b0 -= w * p.x, b1 -= w * p.y, b2 -= w * p.z, c += w * norm2(p);
-    }
-    void add(const Quadric& o) {
-        a00 += o.a00, a01 += o.a01, a02 += o.a02, a11 += o.a11, a12 += o.a12, a22 += o.a22;
-        b0 += o.b0, b1 += o.b1, b2 += o.b2, c += o.c;
-    }
-    double eval(const Vec3& p) const {
-        const double ax = a00 * p.x + a01 * p.y + a02 * p.z;
-        const double ay = a01 * p.x + a11 * p.y + a12 * p.z;
-        const double az = a02 * p.x + a12 * p.y + a22 * p.z;
-        return p.x * ax + p.y * ay + p.z * az + 2 * (b0 * p.x + b1 * p.y + b2 * p.z) + c;
-    }
-    bool minimum(Vec3& out) const {
-        const double m00 = a11 * a22 - a12 * a12, m01 = a02 * a12 - a01 * a22, m02 = a01 * a12 - a02 * a11;
-        const double det = a00 * m00 + a01 * m01 + a02 * m02;
-        const double trace = a00 + a11 + a22;
-        if (!(std::abs(det) > 1e-14 * trace * trace * trace)) return false;
-        const double m11 = a00 * a22 - a02 * a02, m12 = a01 * a02 - a00 * a12, m22 = a00 * a11 - a01 * a01;
-        out = {-(m00 * b0 + m01 * b1 + m02 * b2) / det, -(m01 * b0 + m11 * b1 + m12 * b2) / det,
-               -(m02 * b0 + m12 * b1 + m22 * b2) / det};
-        return true;
-    }
-};
 
 struct Candidate {
     double cost;
@@ -57,17 +23,15 @@ bool costlier(const Candidate& l, const Candidate& r) {
 
 class Simplifier {
   public:
-    Simplifier(const std::vector<Vec3>& vertices, const std::vector<int32_t>& faces, const SimplifyOptions& options)
-        : options_(options), faces_(faces), numFaces_(static_cast<int64_t>(faces.size() / 3)) {
-        normalise(vertices);
+    Simplifier(const SimplifyInput& input, const SimplifyOptions& options)
+        : options_(options), pos_(input.positions), faces_(input.faces),
+          numFaces_(static_cast<int64_t>(input.faces.size() / 3)) {
         const size_t n = pos_.size();
-        quadric_.resize(n);
         version_.assign(n, 0);
         mark_.assign(n, 0);
-        boundary_.assign(n, 0);
         head_.assign(n, -1);
         tail_.assign(n, -1);
-        next_.assign(faces.size(), -1);
+        next_.assign(faces_.size(), -1);
         alive_.assign(numFaces_, 1);
         aliveFaces_ = numFaces_;
         for (int64_t f = 0; f < numFaces_; ++f) {
@@ -81,7 +45,12 @@ class Simplifier {
             if (alive_[c / 3]) appendCorner(faces_[c], c);
         }
         collectEdges();
-        buildQuadrics();
+        if (input.quadrics.empty()) {
+            buildQuadrics();
+        } else {
+            quadric_ = input.quadrics;
+            held_ = input.held;
+        }
     }
 
     int run() {
@@ -111,9 +80,9 @@ class Simplifier {
         }
         for (size_t v = 0; v < pos_.size(); ++v) {
             if (!used[v]) continue;
-            rename[v] = static_cast<int32_t>(out.vertices.size());
+            rename[v] = static_cast<int32_t>(out.positions.size());
             out.vertexSource.push_back(static_cast<int32_t>(v));
-            out.vertices.push_back(pos_[v] * scale_ + centre_);
+            out.positions.push_back(pos_[v]);
         }
         for (int64_t f = 0; f < numFaces_; ++f) {
             if (!alive_[f]) continue;
@@ -123,23 +92,6 @@ class Simplifier {
     }
 
   private:
-    void normalise(const std::vector<Vec3>& vertices) {
-        const double inf = std::numeric_limits<double>::infinity();
-        Vec3 lo{inf, inf, inf}, hi{-inf, -inf, -inf};
-        for (int32_t v : faces_) {
-            const Vec3& p = vertices[v];
-            lo = {std::min(lo.x, p.x), std::min(lo.y, p.y), std::min(lo.z, p.z)};
-            hi = {std::max(hi.x, p.x), std::max(hi.y, p.y), std::max(hi.z, p.z)};
-        }
-        if (!faces_.empty()) {
-            centre_ = (lo + hi) * 0.5;
-            scale_ = std::max({hi.x - lo.x, hi.y - lo.y, hi.z - lo.z});
-            if (!(scale_ > 0)) scale_ = 1;
-        }
-        pos_.reserve(vertices.size());
-        for (const Vec3& p : vertices) pos_.push_back((p - centre_) * (1 / scale_));
-    }
-
     void appendCorner(int32_t v, int32_t c) {
         next_[c] = -1;
         if (head_[v] < 0) {
@@ -188,32 +140,32 @@ class Simplifier {
     }
 
     void buildQuadrics() {
-        double totalArea = 0;
+        std::vector<Symmetric3> sums(pos_.size());
+        held_.assign(pos_.size(), 0);
         for (int64_t f = 0; f < numFaces_; ++f) {
             if (!alive_[f]) continue;
             const int32_t* t = &faces_[3 * f];
             const Vec3 n = cross(pos_[t[1]] - pos_[t[0]], pos_[t[2]] - pos_[t[0]]);
             const double length = norm(n);
             if (!(length > 0)) continue;
-            totalArea += length / 2;
-            const Vec3 u = n * (1 / length);
-            const double d = -dot(u, pos_[t[0]]);
             for (int k = 0; k < 3; ++k) {
-                quadric_[t[k]].addPlane(u, d, length / 6);
-                quadric_[t[k]].addPoint(pos_[t[k]], options_.regularization * length / 6);
+                sums[t[k]].addPlane(n * (1 / length), length / 6);
+                sums[t[k]].addPoint(options_.regularization * length / 6);
             }
         }
         // An edge with one face, or with more than two, is a feature that must stay where it is.
         for (size_t i = 0; i < edges_.size();) {
             size_t j = i;
             while (j < edges_.size() && edges_[j] == edges_[i]) ++j;
-            if (j - i != 2) holdEdge(static_cast<int32_t>(edges_[i] >> 32), static_cast<int32_t>(edges_[i]));
+            if (j - i != 2) holdEdge(static_cast<int32_t>(edges_[i] >> 32), static_cast<int32_t>(edges_[i]), sums);
             i = j;
         }
+        quadric_.reserve(pos_.size());
+        for (const Symmetric3& m : sums) quadric_.push_back({{m.xx, m.xy, m.xz, m.yy, m.yz, m.zz}, {0, 0, 0}, 0});
     }
 
-    void holdEdge(int32_t a, int32_t b) {
-        boundary_[a] = boundary_[b] = 1;
+    void holdEdge(int32_t a, int32_t b, std::vector<Symmetric3>& sums) {
+        held_[a] = held_[b] = 1;
         const Vec3 e = pos_[b] - pos_[a];
         const double w = options_.boundaryWeight * norm2(e);
         forFaces(a, [&](int32_t f) {
@@ -222,35 +174,17 @@ class Simplifier {
             const Vec3 side = cross(e, cross(pos_[t[1]] - pos_[t[0]], pos_[t[2]] - pos_[t[0]]));
             const double length = norm(side);
             if (!(length > 0)) return;
-            const Vec3 n = side * (1 / length);
-            const double d = -dot(n, pos_[a]);
-            quadric_[a].addPlane(n, d, w);
-            quadric_[b].addPlane(n, d, w);
+            sums[a].addPlane(side * (1 / length), w);
+            sums[b].addPlane(side * (1 / length), w);
         });
     }
 
-    double evaluate(int32_t a, int32_t b, Vec3& where) const {
-        Quadric q = quadric_[a];
-        q.add(quadric_[b]);
-        if (boundary_[a] != boundary_[b]) {
-            where = boundary_[a] ? pos_[a] : pos_[b];
-            return std::max(0.0, q.eval(where));
-        }
-        const Vec3 mid = (pos_[a] + pos_[b]) * 0.5;
-        if (q.minimum(where) && norm2(where - mid) <= norm2(pos_[a] - pos_[b])) return std::max(0.0, q.eval(where));
-        double best = std::numeric_limits<double>::infinity();
-        for (const Vec3& p : {mid, pos_[a], pos_[b]}) {
-            const double e = q.eval(p);
-            if (e < best) best = e, where = p;
-        }
-        return std::max(0.0, best);
-    }
+    JoinedQuadric join(int32_t a, int32_t b) const { return {quadric_[a], pos_[a], quadric_[b], pos_[b]}; }
 
     void push(int32_t a, int32_t b) {
         if (a > b) std::swap(a, b);
-        Vec3 where;
-        const double cost = evaluate(a, b, where);
-        if (!(cost < std::numeric_limits<double>::infinity())) return;
+        double cost;
+        join(a, b).place(held_[a], held_[b], cost);
         heap_.push_back({cost, a, b, version_[a], version_[b]});
     }
 
@@ -266,25 +200,48 @@ class Simplifier {
     }
 
     void drainHeap() {
+        std::optional<Candidate> spare;
         while (!heap_.empty() && aliveFaces_ > options_.targetFaces) {
             std::pop_heap(heap_.begin(), heap_.end(), costlier);
             const Candidate top = heap_.back();
             heap_.pop_back();
             if (version_[top.a] != top.versionA || version_[top.b] != top.versionB) continue;
-            Vec3 where;
-            evaluate(top.a, top.b, where);
+            const JoinedQuadric joined = join(top.a, top.b);
+            double unused;
+            const Vec3 offset = joined.place(held_[top.a], held_[top.b], unused), where = joined.middle + offset;
             if (phase_ < 2 && !(linkHolds(top.a, top.b) && normalsHold(top.a, top.b, where))) continue;
-            collapse(top.a, top.b, where);
+            if (aliveFaces_ == options_.targetFaces + 1 && facesAt(top.a, top.b) > 1) {
+                // One too many: an edge with a single face may come later, which meets the target exactly.
+                if (!spare) spare = top;
+                continue;
+            }
+            collapse(top.a, top.b, where, joined.at<double>(offset));
+        }
+        if (spare && aliveFaces_ > options_.targetFaces) {
+            const JoinedQuadric joined = join(spare->a, spare->b);
+            double unused;
+            const Vec3 offset = joined.place(held_[spare->a], held_[spare->b], unused);
+            collapse(spare->a, spare->b, joined.middle + offset, joined.at<double>(offset));
         }
     }
 
+    int facesAt(int32_t a, int32_t b) {
+        int count = 0;
+        forFaces(a, [&](int32_t f) { count += has(f, b); });
+        return count;
+    }
+
     // The edge may go without a change of topology: a and b share no neighbour besides the tips of their common faces,
-    // and no two faces fall onto each other.
+    // and do not both have a face with the two tips, which would fall onto each other.
     bool linkHolds(int32_t a, int32_t b) {
         int32_t tips[2];
-        int common = 0;
+        int common = 0, others = 0;
+        forFaces(b, [&](int32_t f) { others += !has(f, a); });
         forFaces(a, [&](int32_t f) {
-            if (!has(f, b)) return;
+            if (!has(f, b)) {
+                ++others;
+                return;
+            }
             if (common < 2) {
                 const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
                 for (int k = 0; k < 3; ++k) {
@@ -293,52 +250,35 @@ class Simplifier {
             }
             ++common;
         });
-        if (common == 0 || common > 2) return false;
-        if (common == 2 && (tips[0] == tips[1] || (boundary_[a] && boundary_[b]))) return false;
+        if (common == 0 || common > 2 || others == 0) return false;  // no others: a triangle by itself
+        if (common == 2 && (tips[0] == tips[1] || (held_[a] && held_[b]))) return false;
         ++stamp_;
-        bool folded = false;
+        bool foldedA = false, foldedB = false;
         forFaces(a, [&](int32_t f) {
             const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
             for (int k = 0; k < 3; ++k) mark_[t[k]] = stamp_;
-            if (common == 2 && has(f, tips[0]) && has(f, tips[1])) folded = true;
+            foldedA |= common == 2 && has(f, tips[0]) && has(f, tips[1]);
         });
         mark_[a] = mark_[b] = 0;
         for (int k = 0; k < common; ++k) mark_[tips[k]] = 0;
-        if (folded) return false;
         bool shared = false;
         forFaces(b, [&](int32_t f) {
             const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
             for (int k = 0; k < 3; ++k) shared |= mark_[t[k]] == stamp_;
+            foldedB |= common == 2 && has(f, tips[0]) && has(f, tips[1]);
         });
-        return !shared;
+        return !shared && !(foldedA && foldedB);
     }
 
     bool normalsHold(int32_t a, int32_t b, const Vec3& where) {
-        const double limit = phase_ == 0 ? options_.maxNormalAngleCos : 0.0;
+        const FaceLimits limits{phase_ == 0 ? options_.maxNormalAngleCos : 0.0, phase_ == 0 ? kMinShape : 0.0};
         bool ok = true;
         auto test = [&](int32_t v, int32_t other) {
             forFaces(v, [&](int32_t f) {
                 if (!ok || has(f, other)) return;
                 const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
-                Vec3 p[3], r[3];
-                for (int k = 0; k < 3; ++k) {
-                    p[k] = pos_[t[k]];
-                    r[k] = t[k] == v ? where : p[k];
-                }
-                const Vec3 before = cross(p[1] - p[0], p[2] - p[0]), after = cross(r[1] - r[0], r[2] - r[0]);
-                const double lengthBefore = norm(before), lengthAfter = norm(after);
-                if (lengthBefore < 1e-16) return;
-                if (!(dot(before, after) > limit * lengthBefore * lengthAfter)) {
-                    ok = false;
-                    return;
-                }
-                if (phase_ > 0) return;
-                // No new slivers: shape 4 sqrt(3) A / (sum of squared edges) is 1 for an equilateral triangle.
-                const double edges = norm2(r[1] - r[0]) + norm2(r[2] - r[1]) + norm2(r[0] - r[2]);
-                const double edgesBefore = norm2(p[1] - p[0]) + norm2(p[2] - p[1]) + norm2(p[0] - p[2]);
-                const double shape = 2 * 1.7320508075688772 * lengthAfter / std::max(edges, 1e-300);
-                const double shapeBefore = 2 * 1.7320508075688772 * lengthBefore / std::max(edgesBefore, 1e-300);
-                if (shape < 0.05 && shape < shapeBefore) ok = false;
+                const int k = t[0] == v ? 0 : (t[1] == v ? 1 : 2);
+                ok = limits.allow(pos_[v], where, pos_[t[(k + 1) % 3]], pos_[t[(k + 2) % 3]]);
             });
         };
         test(a, b);
@@ -351,7 +291,7 @@ class Simplifier {
         --aliveFaces_;
     }
 
-    void collapse(int32_t a, int32_t b, const Vec3& where) {
+    void collapse(int32_t a, int32_t b, const Vec3& where, const Quadric<double>& quadric) {
         forFaces(b, [&](int32_t f) {
             if (has(f, a)) {
                 kill(f);
@@ -371,9 +311,9 @@ class Simplifier {
             tail_[a] = tail_[b];
         }
         head_[b] = tail_[b] = -1;
-        quadric_[a].add(quadric_[b]);
+        quadric_[a] = quadric;
         pos_[a] = where;
-        boundary_[a] |= boundary_[b];
+        held_[a] |= held_[b];
         ++version_[a];
         ++version_[b];
         if (phase_ == 2) dropFolds(a);
@@ -426,15 +366,13 @@ class Simplifier {
     }
 
     const SimplifyOptions options_;
+    std::vector<Vec3> pos_;
     std::vector<int32_t> faces_;
     const int64_t numFaces_;
-    Vec3 centre_;
-    double scale_ = 1;
-    std::vector<Vec3> pos_;
-    std::vector<Quadric> quadric_;
+    std::vector<Quadric<double>> quadric_;
     std::vector<uint32_t> version_;
     std::vector<int64_t> mark_;
-    std::vector<uint8_t> boundary_, alive_;
+    std::vector<uint8_t> held_, alive_;
     std::vector<int32_t> head_, tail_, next_;  // per vertex a linked list of corners 3 * face + k
     std::vector<uint64_t> edges_;              // (low << 32) | high, sorted, one entry for each face side
     std::vector<Candidate> heap_;
@@ -446,9 +384,8 @@ class Simplifier {
 
 }  // namespace
 
-SimplifyResult simplifyMesh(const std::vector<Vec3>& vertices, const std::vector<int32_t>& faces,
-                            const SimplifyOptions& options) {
-    Simplifier simplifier(vertices, faces, options);
+SimplifyResult simplifyMesh(const SimplifyInput& input, const SimplifyOptions& options) {
+    Simplifier simplifier(input, options);
     return simplifier.result(simplifier.run());
 }
 

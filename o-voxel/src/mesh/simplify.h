@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "mesh/vec3.h"
+#include "mesh/quadric.h"
 
 namespace ovoxel::mesh {
 
@@ -16,17 +16,25 @@ struct SimplifyOptions {
     bool mustReachTarget = true;     // false: stop where no collapse passes the link and flip tests
 };
 
+constexpr double kMinShape = 0.05;  // of FaceLimits, strict phase
+
+struct SimplifyInput {
+    std::vector<Vec3> positions;             // [V], in a box of edge 1
+    std::vector<int32_t> faces;              // [3 * F], in range; degenerate ones are dropped
+    std::vector<Quadric<double>> quadrics;   // [V] of an earlier part of the work, or empty
+    std::vector<uint8_t> held;               // [V] with them: on an open or non-manifold edge
+};
+
 struct SimplifyResult {
-    std::vector<Vec3> vertices;
+    std::vector<Vec3> positions;
     std::vector<int32_t> faces;         // [F', 3] flattened, original face order kept
     std::vector<int32_t> vertexSource;  // [V'] index of the input vertex that survived
     int phase = 0;                      // 0 strict, 1 flips up to 90 degrees allowed, 2 no link or flip test
 };
 
-// vertices [V], faces [3 * F] with indices in range. Garland & Heckbert, Surface Simplification Using Quadric Error
-// Metrics, 1997, with area-weighted planes, boundary planes, optimal placement, the link condition of Dey et al. 1999
-// and a normal test. Deterministic. Collapses one edge at a time in order of (cost, vertex ids).
-SimplifyResult simplifyMesh(const std::vector<Vec3>& vertices, const std::vector<int32_t>& faces,
-                            const SimplifyOptions& options);
+// M. Garland and P. Heckbert, Surface Simplification Using Quadric Error Metrics, 1997, with area-weighted planes,
+// boundary planes, optimal placement, the link condition of Dey et al. 1999 and a normal test. Deterministic. Collapses
+// one edge at a time in order of (cost, vertex ids).
+SimplifyResult simplifyMesh(const SimplifyInput& input, const SimplifyOptions& options);
 
 }  // namespace ovoxel::mesh

@@ -1,0 +1,189 @@
+// The rounds of the parallel edge collapse, written once; Executor says how a step runs over all indices.
+//
+// An Executor has forEach(n, body, name), sum(int32 in, int64 out, n) and sum(uint8 in, …) (exclusive, out [n + 1]),
+// select(flags, out, n) -> count, fill(values, byte, count), read(values, host, count), corners(input, mesh) (rows of
+// the input) and the workspace.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "mesh/collapse.h"
+#include "mesh/collapse_body.h"
+#include "mesh/simplify.h"
+
+namespace ovoxel::mesh {
+
+template <class Executor>
+class CollapseRun {
+public:
+    CollapseRun(Executor& executor, const CollapseInput& input, const CollapseOptions& options)
+        : exec_(executor), options_(options), n_(input.numVertices) {
+        Workspace& w = exec_.workspace;
+        mesh_ = allocateMesh(n_);
+        numFaces_ = exec_.rows(input, mesh_);  // sets offsets and links
+        exec_.copy(mesh_.positions, input.positions, 3 * n_);
+        exec_.forEach(n_, InitialQuadricBody{mesh_, options.boundaryWeight, options.regularization}, "first quadrics");
+        other_ = allocateMesh(n_);
+        other_.links = w.allocate<Link>(3 * numFaces_);
+        cost_ = w.allocate<float>(n_);
+        end_ = w.allocate<int32_t>(n_);
+        key_ = w.allocate<uint64_t>(n_ + 1);  // also holds n + 1 offsets of new rows
+        lowest_ = w.allocate<uint64_t>(n_);
+        flags_ = w.allocate<uint8_t>(n_);
+        blocked_ = w.allocate<uint8_t>(n_);
+        proposals_ = w.allocate<int64_t>(n_);
+        removes_ = w.allocate<int32_t>(n_);
+        into_ = w.allocate<int32_t>(n_);
+        partner_ = w.allocate<int32_t>(n_);
+        rank_ = w.allocate<int64_t>(n_ + 1);
+        sample_ = w.allocate<float>(kSample);
+    }
+
+    CollapseResult run() {
+        int64_t rounds = 0;
+        double accepted = 0.2;  // share of the vertices below the cost limit whose edge is accepted
+        bool progress = true;
+        while (progress && numFaces_ > options_.targetFaces && n_ > 0) {
+            const int64_t excess = numFaces_ - options_.targetFaces;
+            const double wanted = std::min<double>(excess, options_.share * numFaces_ + 1) / 2;
+            const int64_t below = excess == 1 ? n_ : std::min<int64_t>(n_, int64_t(wanted / accepted * kMargin) + 16);
+            const int64_t removed = round(below, excess);
+            const bool all = below == n_;
+            accepted = removed > 0 ? std::min(0.5, removed / 2.0 / below) : accepted / 8;
+            progress = removed > 0 || !all;
+            if (all && removed < std::min<int64_t>(excess, numFaces_ / 2000 + 1)) progress = false;
+            ++rounds;
+        }
+        if (rounds == 0) rebuild(0);  // drops unused vertices
+        CollapseResult out = faces();
+        out.rounds = rounds;
+        return out;
+    }
+
+private:
+    static constexpr int64_t kSample = 16384;
+    static constexpr int kSweeps = 3;  // rounds of acceptance for one evaluation of the costs
+    static constexpr double kMargin = 1.2;
+
+    CollapseMesh allocateMesh(int64_t n) {
+        Workspace& w = exec_.workspace;
+        return {w.allocate<float>(3 * n), w.allocate<Quadric<float>>(n), w.allocate<uint8_t>(n),
+                w.allocate<int32_t>(n), w.allocate<int64_t>(n + 1), nullptr};
+    }
+
+    // One round with the cheapest edges of about `below` vertices; removes at most `excess` faces (or 2 if it is 1 and
+    // no edge with one face can go). Returns how many.
+    int64_t round(int64_t below, int64_t excess) {
+        exec_.forEach(n_, CostBody{mesh_, cost_, end_}, "collapse costs");
+        const float limit = costLimit(below);
+        const FaceLimits limits{options_.maxNormalAngleCos, kMinShape};
+        exec_.forEach(n_, ProposeBody{mesh_, cost_, end_, key_, flags_, limit, limits}, "collapse proposals");
+        const int64_t m = exec_.select(flags_, proposals_, n_);
+        if (m == 0) return 0;
+        exec_.fill(blocked_, 0, n_);
+        exec_.fill(removes_, 0, m);
+        for (int sweep = 0; sweep < kSweeps; ++sweep) {
+            exec_.fill(lowest_, 0xff, n_);
+            exec_.forEach(m, LowestBody{proposals_, end_, key_, blocked_, lowest_}, "lowest proposals");
+            exec_.forEach(m, AcceptBody{mesh_, proposals_, end_, key_, lowest_, blocked_, removes_}, "accepted collapses");
+        }
+        int64_t removed = total(removes_, m);
+        if (removed > excess) {
+            trim(m, excess);
+            removed = total(removes_, m);
+        }
+        rebuild(m);
+        return removed;
+    }
+
+    int64_t total(const int32_t* counts, int64_t m) {
+        exec_.sum(counts, rank_, m);
+        int64_t sum;
+        exec_.read(rank_ + m, &sum, 1);
+        return sum;
+    }
+
+    float costLimit(int64_t below) {
+        if (below >= n_) return kNoCost / 2;
+        const int64_t count = std::min(n_, kSample);
+        exec_.forEach(count, SampleBody{cost_, sample_, n_, count}, "cost sample");
+        std::vector<float> sample(count);
+        exec_.read(sample_, sample.data(), count);
+        const auto nth = sample.begin() + std::min(count - 1, below * count / n_);
+        std::nth_element(sample.begin(), nth, sample.end());
+        return std::min(*nth, kNoCost / 2);
+    }
+
+    // Takes back the accepted collapses of the highest keys.
+    void trim(int64_t m, int64_t excess) {
+        std::vector<int64_t> vertex(m);
+        std::vector<int32_t> removes(m);
+        exec_.read(removes_, removes.data(), m);
+        exec_.read(proposals_, vertex.data(), m);
+        std::vector<uint64_t> keys(n_);
+        exec_.read(key_, keys.data(), n_);
+        std::vector<uint64_t> accepted, single;
+        for (int64_t i = 0; i < m; ++i) {
+            if (removes[i]) accepted.push_back(keys[vertex[i]]);
+            if (removes[i] == 1) single.push_back(keys[vertex[i]]);
+        }
+        TrimBody body{proposals_, key_, removes_, kNoKey, kNoKey};
+        if (excess == 1) {
+            const std::vector<uint64_t>& from = single.empty() ? accepted : single;
+            body.only = *std::min_element(from.begin(), from.end());
+        } else {
+            const auto last = accepted.begin() + (excess / 2 - 1);
+            std::nth_element(accepted.begin(), last, accepted.end());
+            body.last = *last;
+        }
+        exec_.forEach(m, body, "trimmed collapses");
+    }
+
+    void rebuild(int64_t m) {
+        exec_.forEach(n_, IdentityBody{into_}, "unchanged vertices");
+        exec_.fill(partner_, 0xff, n_);
+        exec_.forEach(m, JoinBody{proposals_, removes_, end_, into_, partner_}, "joined vertices");
+        const NewRow rows{mesh_, into_, partner_};
+        int32_t* length = end_;  // no longer needed
+        exec_.forEach(n_, MeasureBody{rows, length, flags_}, "new rows");
+        int64_t* begin = reinterpret_cast<int64_t*>(key_);
+        exec_.sum(length, begin, n_);
+        exec_.sum(flags_, rank_, n_);
+        int64_t left, links;
+        exec_.read(rank_ + n_, &left, 1);
+        exec_.read(begin + n_, &links, 1);
+        exec_.forEach(n_, RebuildBody{rows, flags_, rank_, begin, other_}, "new mesh");
+        exec_.copy(other_.offsets + left, begin + n_, 1);
+        std::swap(mesh_, other_);
+        n_ = left;
+        numFaces_ = links / 3;
+    }
+
+    CollapseResult faces() {
+        exec_.forEach(n_, CountFacesBody{mesh_, removes_}, "faces of a vertex");
+        exec_.sum(removes_, rank_, n_);
+        CollapseResult out;
+        out.numVertices = n_;
+        out.numFaces = numFaces_;
+        out.faces = exec_.workspace.template allocate<int32_t>(3 * numFaces_);
+        exec_.forEach(n_, WriteFacesBody{mesh_, rank_, out.faces}, "faces");
+        out.positions = mesh_.positions;
+        out.source = mesh_.source;
+        out.quadrics = mesh_.quadrics;
+        out.held = mesh_.held;
+        return out;
+    }
+
+    Executor& exec_;
+    const CollapseOptions options_;
+    int64_t n_, numFaces_ = 0;
+    CollapseMesh mesh_{}, other_{};
+    float *cost_, *sample_;
+    int32_t *end_, *removes_, *into_, *partner_;
+    uint64_t *key_, *lowest_;
+    uint8_t *flags_, *blocked_;
+    int64_t *proposals_, *rank_;
+};
+
+}  // namespace ovoxel::mesh
