@@ -436,11 +436,9 @@ def render_voxels_cuda(
 def mesh_bvh_build(
     vertices: Annotated[NDArray, "shape (None, 3)"],
     faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    origin: Sequence[float],
-    inverse: Sequence[float],
     padding: float,
 ) -> tuple:
-    """-> bytes of (nodes, corners, ids); (centre - origin) * inverse in [0, 1] is sorted along a Hilbert curve."""
+    """-> bytes of (nodes, corners, ids); boxes grow by the padding."""
 
 def mesh_bvh_nearest(
     num_faces: int,
@@ -484,12 +482,10 @@ def mesh_bvh_count_hits(
 def mesh_bvh_build_cuda(
     vertices: Annotated[NDArray, "shape (None, 3)"],
     faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
-    origin: Sequence[float],
-    inverse: Sequence[float],
     padding: float,
     launch: tuple,
 ) -> tuple:
-    """-> bytes of (nodes, corners, ids); (centre - origin) * inverse in [0, 1] is sorted along a Hilbert curve."""
+    """-> bytes of (nodes, corners, ids); boxes grow by the padding."""
 
 def mesh_bvh_nearest_cuda(
     num_faces: int,

@@ -17,7 +17,6 @@ from o_voxel.mesh.pseudonormal import pseudonormals
 
 __all__ = ["BVH", "DistanceResult", "RayResult"]
 
-_SAMPLES = 4096  # corners that tell where the mesh is
 _PADDING = 4e-15  # boxes grow by this share of the largest coordinate, which covers the rounding of the queries
 _MAX_FACES = 1 << 30
 
@@ -39,8 +38,8 @@ class BVH:
 
     The mesh is on the CPU or a GPU and stays there; points and rays may be of any kind and device, and results are of
     the same kind on the same device. Triangles without area count as segments or points. The hierarchy takes 58 bytes
-    a face (94 if vertices are not exactly float32), and is built by sorting along a Hilbert curve (63 bits). Without
-    the compiled core a plain NumPy search over all triangles is used: right, but slow.
+    a face (94 if vertices are not exactly float32). Without the compiled core a plain NumPy search over all triangles
+    is used: right, but slow.
     """
 
     def __init__(self, vertices: ArrayLike, faces: ArrayLike, *, backend: Backend = "auto") -> None:
@@ -56,14 +55,9 @@ class BVH:
         core = cuda_core("mesh_bvh", self._v.device) if self._v.is_cuda else None
         if core is not None:
             self._device = self._v.device
-        origin, inverse, padding, narrow = _placement(self._v, self._f)
-        build = (
-            (self._v.float() if narrow else self._v).to(self._device).contiguous(),
-            self._f.int().to(self._device).contiguous(),
-            origin,
-            inverse,
-            padding,
-        )
+        largest, narrow = _measure(self._v)
+        vertices = (self._v.float() if narrow else self._v).to(self._device).contiguous()
+        build = vertices, self._f.int().to(self._device).contiguous(), _PADDING * largest
         self._tree = (len(self._f), not narrow, *self._core("mesh_bvh_build", *build))
 
     def _core(self, name: str, *arguments: object) -> Any:
@@ -232,30 +226,15 @@ class BVH:
         return (offset * pseudonormals(self._v, self._f, f, w)).sum(-1) < 0
 
 
-def _placement(v: Tensor, f: Tensor) -> tuple[list[float], list[float], float, bool]:
-    """Where the curve's cube lies (origin, 1 / edge), the padding of boxes, and whether float32 holds the vertices.
-
-    The cube surrounds what lies between the 1st and the 99th percentile of a sample three times over: single far
-    vertices do not coarsen it.
-    """
-    if len(f) == 0:
-        return [0.0] * 3, [0.0] * 3, 0.0, True
-    corner = v[f[:: (len(f) + _SAMPLES - 1) // _SAMPLES, 0]].double()  # [S, 3]
-    at = corner.sort(dim=0).values
-    s = len(at)
-    sample = torch.stack([at[s // 100], at[s - 1 - s // 100], at[0], at[-1]])
-    exact = v.dtype == torch.float32 or (v.float().double() == v).all()
-    marks = torch.stack([v.abs().amax().double(), torch.as_tensor(exact, device=v.device).double()])
-    *flat, largest, is_narrow = torch.cat([sample.reshape(-1), marks]).tolist()
-    rows = np.array(flat).reshape(4, 3)
-    for low, high in (rows[:2], rows[2:]):
-        edge = float((high - low).max())
-        if edge > 0:
-            break
-    else:
-        return [0.0] * 3, [0.0] * 3, _PADDING * largest, bool(is_narrow)
-    origin = (low + high) / 2 - 1.5 * edge
-    return origin.tolist(), [1 / (3 * edge)] * 3, _PADDING * largest, bool(is_narrow)
+def _measure(v: Tensor) -> tuple[float, bool]:
+    """The largest coordinate, and whether float32 holds all of them exactly."""
+    if len(v) == 0:
+        return 0.0, True
+    largest = v.abs().amax().double()
+    if v.dtype == torch.float32:
+        return float(largest), True
+    largest, exact = torch.stack([largest, (v.float().double() == v).all().double()]).tolist()
+    return largest, bool(exact)
 
 
 def _flatten(points: ArrayLike, name: str) -> tuple[tuple[int, ...], ArrayLike]:

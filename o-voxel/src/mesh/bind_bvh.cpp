@@ -2,10 +2,8 @@
 // access beyond what the number of faces allows, so only sizes are checked.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 
-#include <array>
 #include <optional>
 #include <string>
 
@@ -70,10 +68,9 @@ nb::object take(Space& workspace, const RealsOut& out) {
 
 template <class Space, class Device, class Build>
 nb::tuple build(Space& workspace, const Rows<Device>& vertices, const Triangles<Device>& faces,
-                std::array<double, 3> origin, std::array<double, 3> inverse, double padding, Build run) {
+                double padding, Build run) {
     const BvhLayout layout = checkedLayout(static_cast<int64_t>(faces.shape(0)));
-    BvhInput in{reals(vertices, "vertices"), faces.data(), layout.faces, {}, {}, padding};
-    for (int k = 0; k < 3; ++k) in.origin[k] = origin[k], in.inverse[k] = inverse[k];
+    const BvhInput in{reals(vertices, "vertices"), faces.data(), layout.faces, padding};
     const int64_t corners = 9 * kBvhWidth * layout.leaves;
     BvhStorage out{workspace.template allocate<BvhNode>(layout.nodes), nullptr,
                    workspace.template allocate<int32_t>(kBvhWidth * layout.leaves)};
@@ -173,15 +170,12 @@ void bindOn(nb::module_& m, const std::string& suffix, const Extra&... extraArgu
     using Held = Bytes<Device>;
     using Points = Rows<Device>;
     m.def(("mesh_bvh_build" + suffix).c_str(),
-          [](Points vertices, Triangles<Device> faces, std::array<double, 3> origin, std::array<double, 3> inverse,
-             double padding, typename Extra::Type... extra) {
+          [](Points vertices, Triangles<Device> faces, double padding, typename Extra::Type... extra) {
               Run on(extra...);
-              return build<decltype(on.workspace), Device>(on.workspace, vertices, faces, origin, inverse, padding,
-                                                           Run::build);
+              return build<decltype(on.workspace), Device>(on.workspace, vertices, faces, padding, Run::build);
           },
-          "vertices"_a.noconvert(), "faces"_a.noconvert(), "origin"_a, "inverse"_a, "padding"_a,
-          extraArguments.argument...,
-          "-> bytes of (nodes, corners, ids); (centre - origin) * inverse in [0, 1] is sorted along a Hilbert curve.");
+          "vertices"_a.noconvert(), "faces"_a.noconvert(), "padding"_a,
+          extraArguments.argument..., "-> bytes of (nodes, corners, ids); boxes grow by the padding.");
     m.def(("mesh_bvh_nearest" + suffix).c_str(),
           [](int64_t numFaces, bool wide, Held nodes, Held corners, Held ids, Points points,
              std::optional<Points> normals, double minCos, double limit, bool weights, typename Extra::Type... extra) {

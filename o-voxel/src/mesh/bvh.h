@@ -6,7 +6,6 @@
 #include "common/device.h"
 #include "common/host_device.h"
 #include "mesh/bvh_body.h"
-#include "serialize/curve_body.h"
 
 namespace ovoxel::mesh {
 
@@ -14,8 +13,7 @@ struct BvhInput {
     Reals vertices;        // [V, 3]
     const int32_t* faces;  // [F, 3], in [0, V)
     int64_t numFaces;
-    double origin[3], inverse[3];  // (centre - origin) * inverse in [0, 1] is the curve's cube; outside is clamped
-    double padding;                // added to all boxes
+    double padding;  // added to all boxes
 
     OVOXEL_HD Vec3 corner(int64_t face, int k) const { return vertices.row(faces[3 * face + k]); }
 };
@@ -27,29 +25,16 @@ struct BvhStorage {
     int32_t* ids;
 };
 
-struct BvhCodeBody {  // sort key of each face
+struct BvhCentreBody {  // the point that a face is sorted by
     BvhInput in;
-    uint64_t* codes;
-    uint32_t* faces;
+    float* centres;   // [F, 3]
+    uint32_t* order;  // [F] faces, in the order of their numbers
     OVOXEL_HD void operator()(int64_t i) const {
         const Vec3 centre = (in.corner(i, 0) + in.corner(i, 1) + in.corner(i, 2)) * (1.0 / 3);
-        constexpr double kCells = 1 << kMaxCurveBits;
-        uint32_t cell[3];
-        for (int k = 0; k < 3; ++k) {
-            const double at = (centre[k] - in.origin[k]) * in.inverse[k] * kCells;
-            cell[k] = at > 0 ? (at < kCells - 1 ? static_cast<uint32_t>(at) : (1u << kMaxCurveBits) - 1) : 0u;
-        }
-        codes[i] = hilbertEncode<uint64_t>(cell, kMaxCurveBits);
-        faces[i] = static_cast<uint32_t>(i);
+        for (int k = 0; k < 3; ++k) centres[3 * i + k] = static_cast<float>(centre[k]);
+        order[i] = static_cast<uint32_t>(i);
     }
 };
-
-OVOXEL_HD inline void growBox(float lo[3], float hi[3], const float otherLo[3], const float otherHi[3]) {
-    for (int axis = 0; axis < 3; ++axis) {
-        lo[axis] = smaller(lo[axis], otherLo[axis]);
-        hi[axis] = larger(hi[axis], otherHi[axis]);
-    }
-}
 
 OVOXEL_HD inline void setChildBox(BvhNode& node, int k, const float lo[3], const float hi[3]) {
     for (int axis = 0; axis < 3; ++axis) node.lo[axis][k] = lo[axis], node.hi[axis][k] = hi[axis];

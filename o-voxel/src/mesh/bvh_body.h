@@ -1,10 +1,10 @@
-// A bounding-volume hierarchy over triangles in space-filling-curve order, and the queries on it: the part that CPU and
-// GPU share.
+// A bounding-volume hierarchy over triangles, and the queries on it: the part that CPU and GPU share.
 //
-// Triangles are sorted along a Hilbert curve, four consecutive ones make a leaf, four consecutive leaves a node, and so
-// on: a complete 4-ary tree without pointers (after I. Kamel and C. Faloutsos, On Packing R-trees, 1993). Boxes are
-// float and rounded outward; distances and ray hits are double, so that every result is the exact minimum over all
-// triangles by (distance, face id), whatever the order of the visits.
+// Triangles are sorted so that four consecutive ones make a leaf, four consecutive leaves a node, and so on: a complete
+// 4-ary tree without pointers. It is cut from the top down, across the longest extent of what a node holds (overlap
+// minimizing top-down packing: T. Lee and S. Lee, 2003). Boxes are float and rounded outward; distances and ray hits are
+// double, so that every result is the exact minimum over all triangles by (distance, face id), whatever the order of the
+// visits.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,11 @@
 
 #include "common/host_device.h"
 #include "mesh/vec3.h"
+
+#if defined(__SSE2__) && !defined(__CUDA_ARCH__)
+#define OVOXEL_BVH_SSE
+#include <emmintrin.h>
+#endif
 
 namespace ovoxel::mesh {
 
@@ -74,15 +79,24 @@ struct RealsOut {
     OVOXEL_HD explicit operator bool() const { return narrow || wide; }
 };
 
-OVOXEL_HD inline float roundDown(double v) {
-    const float f = static_cast<float>(v);
-    return static_cast<double>(f) > v ? nextafterf(f, -HUGE_VALF) : f;
+OVOXEL_HD inline uint32_t floatBits(float value) {  // keeps the order of values >= 0
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+OVOXEL_HD inline float bitsFloat(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
 }
 
-OVOXEL_HD inline float roundUp(double v) {
+// The nearest float that is not larger, or not smaller.
+OVOXEL_HD inline float roundDown(double v) {
     const float f = static_cast<float>(v);
-    return static_cast<double>(f) < v ? nextafterf(f, HUGE_VALF) : f;
+    if (!(static_cast<double>(f) > v)) return f;
+    return f > 0 ? bitsFloat(floatBits(f) - 1) : (f < 0 ? bitsFloat(floatBits(f) + 1) : bitsFloat(0x80000001u));
 }
+OVOXEL_HD inline float roundUp(double v) { return -roundDown(-v); }
 
 OVOXEL_HD inline float larger(float a, float b) { return b > a ? b : a; }  // a if b is not a number
 OVOXEL_HD inline float smaller(float a, float b) { return b < a ? b : a; }
@@ -146,17 +160,6 @@ OVOXEL_HD inline uint32_t bvhItem(int level, int64_t index) {
     return static_cast<uint32_t>(level + 1) << 28 | static_cast<uint32_t>(index);
 }
 
-OVOXEL_HD inline uint32_t floatBits(float value) {  // keeps the order of values >= 0
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
-OVOXEL_HD inline float bitsFloat(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
 OVOXEL_HD inline void sortTwo(uint32_t& a, uint32_t& b) {
     const uint32_t low = a < b ? a : b, high = a < b ? b : a;
     a = low, b = high;
@@ -169,8 +172,9 @@ OVOXEL_HD inline void sortFour(uint32_t key[4]) {
     sortTwo(key[1], key[2]);
 }
 
-// Visits leaves from near to far. bound(node, k) is a lower bound >= 0 for child k; open(bound) tells whether something
-// that far can still matter (monotone, and sooner or later false for more and more); leaf(index) looks at a leaf.
+// Visits leaves from near to far. bound(node, b) sets lower bounds >= 0 for the children, infinite for those that do not
+// count; open(b) tells whether something that far can still matter (monotone, false for infinity, and sooner or later
+// for more and more); leaf(index) looks at a leaf.
 template <class Bound, class Open, class Leaf>
 OVOXEL_HD inline void walkBvh(const BvhView& bvh, Bound&& bound, Open&& open, Leaf&& leaf) {
     if (bvh.layout.faces == 0) return;
@@ -180,32 +184,76 @@ OVOXEL_HD inline void walkBvh(const BvhView& bvh, Bound&& bound, Open&& open, Le
     uint32_t item = bvhItem(bvh.layout.levels - 1, 0);
     for (;;) {
         const int level = static_cast<int>(item >> 28) - 1;
-        const int64_t index = item & 0xfffffffu;
-        bool descended = false;
+        const uint32_t index = item & 0xfffffffu;
         if (level < 0) {
-            leaf(index);
+            leaf(static_cast<int64_t>(index));
         } else {
+            float b[kBvhWidth];
+            bound(bvh.nodes[bvh.layout.first[level] + index], b);
             uint32_t key[kBvhWidth];  // bound with the number of the child in its last two bits
-            bound(bvh.nodes[bvh.layout.first[level] + index], key);
-            for (int k = 0; k < kBvhWidth; ++k) key[k] = (key[k] & ~3u) | static_cast<uint32_t>(k);
+            for (int k = 0; k < kBvhWidth; ++k) key[k] = (floatBits(b[k]) & ~3u) | static_cast<uint32_t>(k);
             sortFour(key);
-            for (int k = kBvhWidth - 1; k > 0; --k) {
-                const float b = bitsFloat(key[k] & ~3u);
-                if (!open(b)) continue;
-                items[top] = bvhItem(level - 1, kBvhWidth * index + (key[k] & 3u));
-                bounds[top++] = b;
+            const uint32_t child = bvhItem(level - 1, kBvhWidth * static_cast<int64_t>(index));
+            for (int k = kBvhWidth - 1; k > 0; --k) {  // the farther ones wait
+                const float far = bitsFloat(key[k] & ~3u);
+                if (!open(far)) continue;
+                items[top] = child + (key[k] & 3u);
+                bounds[top++] = far;
             }
             if (open(bitsFloat(key[0] & ~3u))) {
-                item = bvhItem(level - 1, kBvhWidth * index + (key[0] & 3u));
-                descended = true;
+                item = child + (key[0] & 3u);
+                continue;
             }
         }
-        if (descended) continue;
         do {
             if (top == 0) return;
             --top;
         } while (!open(bounds[top]));
         item = items[top];
+    }
+}
+
+constexpr float kShrink = 1 - 1e-6f;  // more than the rounding of three subtractions, squares and sums
+
+constexpr float kFar = 3e38f;
+
+// Lower bounds for the squared distances of a point, between `down` and `up`, to four boxes.
+OVOXEL_HD inline void boxDistances2(const float (*lo)[kBvhWidth], const float (*hi)[kBvhWidth], const float down[3],
+                                    const float up[3], float d2[kBvhWidth]) {
+#ifdef OVOXEL_BVH_SSE
+    __m128 sum = _mm_setzero_ps();
+    for (int axis = 0; axis < 3; ++axis) {
+        const __m128 below = _mm_sub_ps(_mm_loadu_ps(lo[axis]), _mm_set1_ps(up[axis]));
+        const __m128 above = _mm_sub_ps(_mm_set1_ps(down[axis]), _mm_loadu_ps(hi[axis]));
+        const __m128 d = _mm_max_ps(_mm_max_ps(below, above), _mm_setzero_ps());
+        sum = _mm_add_ps(sum, _mm_mul_ps(d, d));
+    }
+    _mm_storeu_ps(d2, _mm_mul_ps(sum, _mm_set1_ps(kShrink)));
+#else
+    for (int k = 0; k < kBvhWidth; ++k) d2[k] = 0;
+    for (int axis = 0; axis < 3; ++axis)
+        for (int k = 0; k < kBvhWidth; ++k) {
+            const float d = larger(0.0f, larger(lo[axis][k] - up[axis], down[axis] - hi[axis][k]));
+            d2[k] += d * d;
+        }
+    for (int k = 0; k < kBvhWidth; ++k) d2[k] *= kShrink;
+#endif
+}
+
+// The boxes of the four triangles of a leaf.
+OVOXEL_HD inline void triangleBoxes(const float* corners, float lo[3][kBvhWidth], float hi[3][kBvhWidth]) {
+    for (int axis = 0; axis < 3; ++axis) {
+        const float *a = corners + kBvhWidth * axis, *b = a + 3 * kBvhWidth, *c = b + 3 * kBvhWidth;
+#ifdef OVOXEL_BVH_SSE
+        const __m128 va = _mm_loadu_ps(a), vb = _mm_loadu_ps(b), vc = _mm_loadu_ps(c);
+        _mm_storeu_ps(lo[axis], _mm_min_ps(_mm_min_ps(va, vb), vc));
+        _mm_storeu_ps(hi[axis], _mm_max_ps(_mm_max_ps(va, vb), vc));
+#else
+        for (int k = 0; k < kBvhWidth; ++k) {
+            lo[axis][k] = smaller(smaller(a[k], b[k]), c[k]);
+            hi[axis][k] = larger(larger(a[k], b[k]), c[k]);
+        }
+#endif
     }
 }
 
@@ -224,24 +272,17 @@ OVOXEL_HD inline Nearest bvhNearest(const BvhView& bvh, const Vec3& p, const Vec
     float reach = roundUp(limit2);
     const float up[3] = {roundUp(p.x), roundUp(p.y), roundUp(p.z)};
     const float down[3] = {roundDown(p.x), roundDown(p.y), roundDown(p.z)};
-    constexpr float kShrink = 1 - 1e-6f;  // more than the rounding of three subtractions, squares and sums
     auto leaf = [&](int64_t index) {
         const int32_t* ids = bvh.ids + kBvhWidth * index;
-        const float* x = bvh.corners ? bvh.corners + 9 * kBvhWidth * index : nullptr;
+        float box2[kBvhWidth] = {0, 0, 0, 0};
+        if (bvh.corners) {
+            float lo[3][kBvhWidth], hi[3][kBvhWidth];
+            triangleBoxes(bvh.corners + 9 * kBvhWidth * index, lo, hi);
+            boxDistances2(lo, hi, down, up, box2);
+        }
         for (int k = 0; k < kBvhWidth; ++k) {
             const int32_t face = ids[k];
-            if (face < 0) continue;
-            if (x) {  // the triangle's own box
-                float d2 = 0;
-                for (int axis = 0; axis < 3; ++axis) {
-                    const float a = x[kBvhWidth * axis + k], b = x[kBvhWidth * (3 + axis) + k],
-                                c = x[kBvhWidth * (6 + axis) + k];
-                    const float lo = smaller(smaller(a, b), c), hi = larger(larger(a, b), c);
-                    const float d = larger(larger(0.0f, lo - up[axis]), down[axis] - hi);
-                    d2 += d * d;
-                }
-                if (d2 * kShrink > reach) continue;
-            }
+            if (face < 0 || box2[k] > reach) continue;
             const Vec3 a = bvhCorner(bvh, index, k, 0), b = bvhCorner(bvh, index, k, 1), c = bvhCorner(bvh, index, k, 2);
             double v, w;
             const double d2 = triangleDistance2(p, a, b, c, v, w);
@@ -259,15 +300,10 @@ OVOXEL_HD inline Nearest bvhNearest(const BvhView& bvh, const Vec3& p, const Vec
     if (hint >= 0 && bvh.layout.faces > 0) leaf(hint);
     walkBvh(
         bvh,
-        [&](const BvhNode& node, uint32_t key[kBvhWidth]) {
-            float d2[kBvhWidth] = {0, 0, 0, 0};
-            for (int axis = 0; axis < 3; ++axis)
-                for (int k = 0; k < kBvhWidth; ++k) {
-                    const float d = larger(larger(0.0f, node.lo[axis][k] - up[axis]), down[axis] - node.hi[axis][k]);
-                    d2[k] += d * d;
-                }
+        [&](const BvhNode& node, float bound[kBvhWidth]) {
+            boxDistances2(node.lo, node.hi, down, up, bound);
             for (int k = 0; k < kBvhWidth; ++k)
-                key[k] = floatBits(node.lo[0][k] > node.hi[0][k] ? HUGE_VALF : smaller(d2[k] * kShrink, 3e38f));
+                bound[k] = node.lo[0][k] > node.hi[0][k] ? HUGE_VALF : smaller(bound[k], kFar);
         },
         [&](float bound) { return bound <= reach && bound < HUGE_VALF; }, leaf);
     return best;
@@ -322,7 +358,7 @@ OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin
     double limit = HUGE_VAL;
     walkBvh(
         bvh,
-        [&](const BvhNode& node, uint32_t key[kBvhWidth]) {
+        [&](const BvhNode& node, float bound[kBvhWidth]) {
             float t0[kBvhWidth], t1[kBvhWidth];
             for (int k = 0; k < kBvhWidth; ++k) t0[k] = begin, t1[k] = end;
             for (int axis = 0; axis < 3; ++axis) {
@@ -337,7 +373,7 @@ OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin
             }
             for (int k = 0; k < kBvhWidth; ++k) {
                 const bool empty = node.lo[0][k] > node.hi[0][k];
-                key[k] = floatBits(t0[k] <= t1[k] && !empty ? larger(0.0f, t0[k] - begin) : HUGE_VALF);
+                bound[k] = t0[k] <= t1[k] && !empty ? larger(0.0f, t0[k] - begin) : HUGE_VALF;
             }
         },
         [&](float bound) { return bound < HUGE_VALF && begin + bound * (1 - 1e-6f) <= end; },
