@@ -17,7 +17,7 @@ from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
 from o_voxel.mesh.connectivity import build_edges
 from o_voxel.mesh.solid import Solid, label_nodes
 
-__all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces"]
+__all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces", "spread_states"]
 
 UNKNOWN, HIDDEN, SEEN = 0, 1, 2
 SPREAD_ROUNDS = 8  # faces between one without a crossing and the next with one
@@ -100,15 +100,17 @@ def face_views(solid: Solid) -> FaceView:
     """Look at the faces of the labelled mesh; those that no grid edge crosses take after their neighbours."""
     crossings, front, back, both = solid.face_sides().unbind(1)
     state = torch.where(front + back > 0, SEEN, torch.where(crossings > 0, HIDDEN, UNKNOWN))
-    state = _spread(solid.faces.long(), state)
+    state = spread_states(solid.faces.long(), state)
     lost = torch.nonzero(state == UNKNOWN).reshape(-1)
     centre = solid.vertices[solid.faces[lost].long()].mean(1)
     state[lost] = torch.where(_beside_outside(solid, centre), SEEN, HIDDEN)
-    return FaceView(state == SEEN, front - back, (both > 0) & (both * 4 > front + back))
+    is_open = torch.where((both > 0) & (both * 4 > front + back), SEEN, HIDDEN)
+    is_open = spread_states(solid.faces.long(), torch.where(crossings > 0, is_open, UNKNOWN))
+    return FaceView(state == SEEN, front - back, is_open == SEEN)
 
 
-def _spread(faces: Tensor, state: Tensor) -> Tensor:
-    """Give unknown faces the highest state of the faces they share a two-face edge with, in rounds."""
+def spread_states(faces: Tensor, state: Tensor) -> Tensor:
+    """Give faces [F] of state 0 (unknown) the highest state of the faces they share a two-face edge with, in rounds."""
     if not bool((state == UNKNOWN).any()):
         return state
     _, sides = build_edges(faces).manifold_pairs()

@@ -33,7 +33,7 @@ from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums
 from o_voxel.mesh.orient import component_views
 from o_voxel.mesh.remesh_surface import contour
-from o_voxel.mesh.shells import Shells, find_shells
+from o_voxel.mesh.shells import Shells, find_shells, spread_states
 from o_voxel.postprocess.verify import Profile, Verdict, degenerate, verify
 
 __all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "clean_surface", "prepare_surface", "reduce_surface"]
@@ -189,7 +189,7 @@ def _make_sheets(v: Tensor, f: Tensor, shells: Shells | None, grid: SurfaceGrid,
     v, f = repair_non_manifold(v, f, pair_sheets=True)  # divided faces keep their place, their other parts come last
     v, f = unify_face_orientations(v, f, cut_conflicts=True)
     votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
-    is_open = torch.nn.functional.pad(is_open, (0, len(f) - len(is_open)))
+    is_open = spread_states(f, torch.nn.functional.pad(is_open.long() + 1, (0, len(f) - len(is_open)))) == 2
     if shells is not None:
         keep = _large_components(v, f, face_components(f), grid.voxel)
         votes, is_open = votes[keep], is_open[keep]

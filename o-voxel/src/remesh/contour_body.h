@@ -203,8 +203,9 @@ struct CellVerticesBody {
                 double n[3];
                 normalOf(crossingFace(packed), n);
                 const double sign = (n[axis] > 0) == (side == 1) ? 1 : -1;  // towards a
-                const double width = (crossingT(crossings.last[edge]) - crossingT(crossings.first[edge])) * fabs(n[axis]);
-                double beside[3], gap = -fmax(0.0, (options.thickness - width) / 2);
+                // Two walls stay where they are; a single one is left on both sides by half the thickness.
+                const bool single = crossings.first[edge] == crossings.last[edge];
+                double beside[3], gap = single ? -options.thickness / 2 : 0;
                 for (int k = 0; k < 3; ++k) {
                     n[k] *= sign;
                     gap += n[k] * (middle[k] - p[k]);
