@@ -1,6 +1,9 @@
-"""Times each stage of `to_glb` on a bumpy sphere: `python benchmarks/bench_to_glb.py [--faces 81920] [--target 20000]`.
+"""Times each stage of `to_glb`, and writing the file, on a decoded surface.
 
-Prints a table and one JSON line; the first run warms up and does not count.
+    python o-voxel/benchmarks/bench_to_glb.py --resolution 512 --faces 200000 --device cuda --remesh
+
+The surface is that of a wavy sphere (see bench_convert.py) on a dual grid, its attributes a smooth colour with noise.
+Prints a table with seconds and peak memory a run, and one JSON line; the first run warms up and does not count.
 """
 
 from __future__ import annotations
@@ -9,68 +12,119 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import trimesh
+from bench_convert import wavy_sphere
 
+from o_voxel.convert import flexible_dual_grid_to_mesh, mesh_to_flexible_dual_grid
+from o_voxel.grid import box_to_local, resolve_grid
 from o_voxel.postprocess import glb_bytes, to_glb
 
 LAYOUT = {"base_color": slice(0, 3), "metallic": slice(3, 4), "roughness": slice(4, 5), "alpha": slice(5, 6)}
+BOX = [[-0.5] * 3, [0.5] * 3]
+SUBDIVISIONS = 7
 
 
-def make_asset(subdivisions: int, grid: int) -> dict[str, Any]:
-    mesh = trimesh.creation.icosphere(subdivisions=subdivisions)
-    v = np.asarray(mesh.vertices) * 0.38
-    v = v * (1 + 0.15 * np.sin(9 * v[:, :1]) * np.cos(11 * v[:, 1:2]))
-    v += np.random.default_rng(0).normal(size=v.shape) * 0.1 / grid  # decoded surfaces are not smooth
-    f = np.asarray(mesh.faces)
-    points = np.concatenate([v, v[f].mean(1)])
-    coords = np.unique(np.floor((points + 0.5) * grid).astype(np.int32), axis=0)
-    attrs = np.concatenate([coords / grid, np.zeros((len(coords), 1)), np.ones((len(coords), 2))], axis=1)
+def make_asset(resolution: int, device: str) -> dict[str, Any]:
+    """Arguments of `to_glb`: the sphere as it comes back from a dual grid, wound at random."""
+    mesh = wavy_sphere(SUBDIVISIONS)
+    vertices = torch.from_numpy(np.asarray(mesh.vertices, np.float32)).to(device)
+    faces = torch.from_numpy(np.asarray(mesh.faces, np.int32)).to(device)
+    coords, dual, crossed = mesh_to_flexible_dual_grid(vertices, faces, None, resolution, BOX)
+    local = box_to_local(dual, coords, resolve_grid(None, resolution, BOX))
+    v, f = flexible_dual_grid_to_mesh(coords, local, crossed, None, BOX, grid_size=resolution)
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    turn = (torch.rand(len(f), generator=generator) < 0.5).to(device)
+    f = torch.where(turn[:, None], f[:, [0, 2, 1]], f)
+    centre = coords.float() / resolution
+    noise = torch.rand(len(coords), 3, generator=generator).to(device) * 0.1
+    plain = torch.ones(len(coords), 1, device=device)
+    attrs = torch.cat([centre * 0.8 + noise, 0.1 * plain, 0.3 + 0.5 * centre[:, :1], plain], 1)
     return {
-        "vertices": torch.from_numpy(v.astype(np.float32)),
-        "faces": torch.from_numpy(f.astype(np.int32)),
-        "attr_volume": torch.from_numpy(attrs.astype(np.float32)),
-        "coords": torch.from_numpy(coords),
+        "vertices": v,
+        "faces": f.int(),
+        "attr_volume": attrs,
+        "coords": coords,
         "attr_layout": LAYOUT,
-        "aabb": [[-0.5] * 3, [0.5] * 3],
-        "grid_size": grid,
+        "aabb": BOX,
+        "grid_size": resolution,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subdivisions", type=int, default=6, help="of the sphere: 6 gives 81920 faces, 7 327680")
-    parser.add_argument("--grid", type=int, default=128, help="voxels per axis")
-    parser.add_argument("--target", type=int, default=20000, help="faces of the result")
-    parser.add_argument("--texture", type=int, default=1024, help="texels per side")
+    parser.add_argument("--resolution", type=int, default=512, help="cells a side (%(default)s)")
+    parser.add_argument("--faces", type=int, default=200_000, help="faces of the result (%(default)s)")
+    parser.add_argument("--texture", type=int, default=2048, help="texels a side (%(default)s)")
+    parser.add_argument("--profile", choices=("raw", "game", "print"), default="game")
     parser.add_argument("--remesh", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="no normal map and no ambient occlusion")
+    parser.add_argument("--image-format", choices=("png", "jpeg", "webp"), default="webp")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-warm-up", action="store_true", help="count the first run too")
+    parser.add_argument("--json", type=Path, help="append the result to this file")
     arguments = parser.parse_args()
-    asset = make_asset(arguments.subdivisions, arguments.grid)
-    runs, size = [], 0
-    for i in range(arguments.repeats + 1):
+    cuda = arguments.device.startswith("cuda")
+    asset = make_asset(arguments.resolution, arguments.device)
+    options: dict[str, Any] = {"normal_map": False, "ambient_occlusion": False} if arguments.plain else {}
+    runs: list[dict[str, float]] = []
+    peak = held = size = 0
+    for i in range(arguments.repeats + (not arguments.no_warm_up)):
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()
+        start, used = time.perf_counter(), time.process_time()
         result, report = to_glb(
             **asset,
-            decimation_target=arguments.target,
+            decimation_target=arguments.faces,
             texture_size=arguments.texture,
+            profile=arguments.profile,
             remesh=arguments.remesh,
             report=True,
+            **options,
         )
-        size = len(glb_bytes(result))
-        if i:
-            runs.append(report.seconds)
-    seconds = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
-    seconds["total"] = statistics.median(sum(run.values()) for run in runs)
-    for stage, value in seconds.items():
-        print(f"{stage:10s} {value:8.2f} s")
-    use = f"{report.charts} charts, texture use {report.texture_use:.0%}"
-    print(f"{report.input_faces} -> {len(result.faces)} faces, {use}")
-    environment = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-    print(json.dumps({"seconds": seconds, "glb_bytes": size, **vars(arguments), **environment}))
+        seconds = {**report.seconds, "object": time.perf_counter() - start}
+        seconds["object, core seconds"] = time.process_time() - used
+        if cuda:
+            peak = torch.cuda.max_memory_allocated()
+        start = time.perf_counter()
+        size = len(glb_bytes(result, image_format=arguments.image_format))
+        seconds["write"] = time.perf_counter() - start
+        if i or arguments.no_warm_up:
+            runs.append(seconds)
+    table = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
+    for stage, value in table.items():
+        print(f"{stage:22s} {value:8.3f} s")
+    memory = {"host_peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3)}
+    if cuda:
+        memory |= {"device_peak_gb": round(peak / 1e9, 3), "device_input_gb": round(held / 1e9, 3)}
+    print(f"{report.input_faces} -> {len(result.faces)} faces, {report.charts} charts, use {report.texture_use:.0%}")
+    print(f"file {size / 1e6:.1f} MB, memory {memory}, problems: {report.problems or 'none'}")
+    device = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
+    line = {
+        "case": {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items() if k != "json"},
+        "seconds": {k: round(v, 4) for k, v in table.items()},
+        "input_faces": report.input_faces,
+        "faces": len(result.faces),
+        "charts": report.charts,
+        "texture_use": round(report.texture_use, 4),
+        "problems": report.problems,
+        "file_mb": round(size / 1e6, 2),
+        **memory,
+        "machine": {"device": device, "cores": os.cpu_count(), "torch": torch.__version__},
+    }
+    print(json.dumps(line))
+    if arguments.json is not None:
+        with arguments.json.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from o_voxel.postprocess.source import Hit, SourceSurface
 
 __all__ = ["bake_occlusion", "sky_directions", "visibility"]
 
-DIRECTIONS = 96  # over the sphere; about half of them lie above a point
+DIRECTIONS = 64  # over the sphere; half of them lie above a point
 BLOCKS = 512  # blocks along a side of the texture, at most
 MAX_RAYS = 1 << 21  # at a time
 

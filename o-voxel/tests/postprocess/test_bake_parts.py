@@ -141,3 +141,21 @@ def test_volumes_sample_alike_on_a_gpu() -> None:
     cpu = volume_of(coords, feats, 40).sample(points)
     gpu = volume_of(coords.cuda(), feats.cuda(), 40).sample(points.cuda())
     torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-6, rtol=0)  # one float32 rounding of a weighted sum
+
+
+@pytest.mark.gpu
+def test_export_on_a_gpu_looks_like_that_on_the_cpu(make_asset) -> None:
+    from o_voxel.postprocess import to_glb
+
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.4)
+    arguments = make_asset(np.asarray(ball.vertices), np.asarray(ball.faces))
+    on_gpu = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    (one, first), (two, second) = (to_glb(**kind, report=True) for kind in (arguments, on_gpu))
+    again = to_glb(**on_gpu)
+    assert second.output.watertight and second.problems == first.problems == ()
+    assert abs(len(one.faces) - len(two.faces)) <= 2  # the simplifiers may order collapses differently
+    assert one.volume == pytest.approx(two.volume, rel=2e-3)
+    for name in ("baseColorTexture", "metallicRoughnessTexture", "normalTexture"):
+        colours = [np.asarray(getattr(mesh.visual.material, name)).reshape(-1, 3).mean(0) for mesh in (one, two)]
+        np.testing.assert_allclose(*colours, atol=4)  # other charts, the same surface
+        assert np.array_equal(getattr(two.visual.material, name), getattr(again.visual.material, name))
