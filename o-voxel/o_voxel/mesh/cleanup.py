@@ -62,8 +62,11 @@ def merge_close_vertices(vertices: ArrayLike, faces: ArrayLike, tolerance: float
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0, got {tolerance}")
     mesh = enter_tensors(vertices, faces)
-    # + 0.0 turns -0.0 into 0.0
-    key = mesh.vertices + 0.0 if tolerance == 0 else torch.round(mesh.vertices / tolerance) + 0.0
+    # + 0.0 turns -0.0 into 0.0. By a tensor: a GPU would multiply by the reciprocal of a number, which rounds apart.
+    key = mesh.vertices
+    if tolerance > 0:
+        key = (key / torch.full((1,), tolerance, dtype=key.dtype, device=key.device)).round()
+    key = key + 0.0
     f = first_equal(key)[mesh.faces] if len(key) else mesh.faces
     return mesh.leave(*compact(mesh.vertices, f[_distinct_corners(f)])[:2])
 

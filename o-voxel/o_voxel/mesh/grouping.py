@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["dense_labels", "exact_sums", "first_equal", "lexsort", "sum_rows"]
+__all__ = ["dense_labels", "exact_sums", "first_equal", "lexsort", "sum_rows", "to_integers"]
 
 
 def lexsort(columns: Sequence[Tensor]) -> Tensor:
@@ -39,19 +39,26 @@ def dense_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
     return (is_root.cumsum(0) - 1)[labels], is_root.nonzero()[:, 0]
 
 
+def to_integers(values: Tensor) -> tuple[Tensor, float]:
+    """Values [N] >= 0 as int64 multiples of a power of two, so small that their sum fits: -> (integers [N], unit).
+
+    The unit is about 2^-61 N max(values): 1e-12 of the largest one for ten million.
+    """
+    largest = float(values.amax()) if len(values) else 0.0
+    if largest == 0 or not math.isfinite(largest):
+        return torch.zeros_like(values, dtype=torch.int64), 1.0
+    scale = 2.0 ** (61 - math.frexp(largest)[1] - math.ceil(math.log2(len(values))))
+    return (values.double() * scale).round().long(), 1 / scale
+
+
 def exact_sums(values: Tensor, index: Tensor, n: int) -> Tensor:
     """Sums of values [N] >= 0 by group, the same in any order of addition: index [N] in [0, n) -> [n] float64.
 
-    Values are rounded to multiples of 2^-62 N max(values) for that: 2e-12 of the largest one for ten million.
+    Values are rounded as by `to_integers` for that.
     """
-    out = torch.zeros(n, dtype=torch.int64, device=values.device)
-    if len(values) == 0:
-        return out.double()
-    largest = float(values.amax())
-    if largest == 0 or not math.isfinite(largest):
-        return out.double() * largest
-    scale = 2.0 ** (61 - math.frexp(largest)[1] - math.ceil(math.log2(len(values))))
-    return out.index_add_(0, index, (values.double() * scale).round().long()).double() / scale
+    integers, unit = to_integers(values)
+    total = torch.zeros(n, dtype=torch.int64, device=values.device)
+    return total.index_add_(0, index, integers).double() * unit
 
 
 def sum_rows(values: Tensor, index: Tensor, n: int) -> Tensor:
