@@ -6,15 +6,21 @@ Each row is measured four ways: `eager`, plain PyTorch operations and PyTorch's 
 default backends; `cached`, the same with the keys and values of the condition computed before; `run`, as the samplers
 call the model from the third step on: cached, and replayed as a CUDA graph where that pays. TFLOP/s and the share of
 the ceiling are those of `run`. `constant` is a run's call with a condition of equal tokens, as in the unconditional
-branch of guidance. `parts` is the time of the blocks' matrix products and attention alone, each measured by itself in
-the same process under the same load: what no fusion can go below. Prints a table and writes JSON.
+branch of guidance. `first` is one `run` after three seconds of rest, before the power limit lowers the clock, which
+`MHz` gives for `run` (and the largest draw in W is in the JSON). `parts` is the time of the blocks' matrix products
+and attention alone, each measured by itself in the same process under the same load: what no fusion can go below.
+Prints a table and writes JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+import importlib.util
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -57,6 +63,35 @@ def measured_ceiling(device: torch.device, size: int = 8192) -> float:
     """TFLOP/s of a dense bf16 product of random numbers after a second of the same: at the clock of sustained load."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / milliseconds(lambda: a @ b, device, 100, 600) / 1e9
+
+
+def after_rest(run: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds of one call after three seconds without work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        time.sleep(3)
+    return milliseconds(run, device, 1, 0)
+
+
+@contextlib.contextmanager
+def sampled_power(device: torch.device) -> Iterator[list[tuple[int, float]]]:
+    """(clock of the multiprocessors in MHz, power in W), read while the block runs; empty where nothing tells them."""
+    samples: list[tuple[int, float]] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            samples.append((torch.cuda.clock_rate(device), torch.cuda.power_draw(device) / 1e3))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if device.type == "cuda" and importlib.util.find_spec("pynvml") is not None:
+        thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        if thread.ident is not None:
+            thread.join()
 
 
 @torch.no_grad()
@@ -110,7 +145,13 @@ def measure_row(
     values["fused_ms"] = milliseconds(lambda: model(x, t, cond), device, repeats)
     values["cached_ms"] = milliseconds(lambda: model(x, t, prepared), device, repeats)
     session = model.for_sampling()
-    values["run_ms"] = milliseconds(lambda: session(x, t, prepared), device, repeats)
+    session(x, t, prepared)
+    values["first_ms"] = after_rest(lambda: session(x, t, prepared), device)
+    with sampled_power(device) as samples:
+        values["run_ms"] = milliseconds(lambda: session(x, t, prepared), device, repeats)
+    if samples:
+        values["clock_mhz"] = statistics.median(clock for clock, _ in samples)
+        values["power_w"] = max(power for _, power in samples)
     if eager:
         difference = _feats(session(x, t, prepared)) - reference
         values["difference"] = float(difference.norm() / reference.norm())
@@ -140,7 +181,7 @@ def main() -> None:
     ceiling = measured_ceiling(device) if device.type == "cuda" else float("nan")
     print(f"dense bf16 product of 8192³ under load: {ceiling:.0f} TFLOP/s")
     print(f"{'model':>10} {'T':>6} {'L':>5} {'eager':>8} {'fused':>8} {'cached':>8} {'run':>8} {'goal':>6} "
-          f"{'constant':>8} {'parts':>7} "
+          f"{'first':>8} {'MHz':>5} {'constant':>8} {'parts':>7} "
           f"{'TFLOP/s':>8} {'ceiling':>7} {'peak GB':>8} {'diff':>8}")  # fmt: skip
     results, models = [], {}
     for i in options.rows:
@@ -158,6 +199,7 @@ def main() -> None:
         rate = forward_flops(model, tokens, cond_tokens, cached=True) / row["run_ms"] / 1e9
         print(f"{kind:>10} {tokens:>6} {cond_tokens:>5} {row.get('eager_ms', float('nan')):>8.1f} "
               f"{row['fused_ms']:>8.1f} {row['cached_ms']:>8.1f} {row['run_ms']:>8.1f} {goal:>6.0f} "
+              f"{row['first_ms']:>8.1f} {row.get('clock_mhz', float('nan')):>5.0f} "
               f"{row['constant_ms']:>8.1f} {alone:>7.1f} "
               f"{rate:>8.0f} {rate / ceiling:>7.0%} "
               f"{row['peak_gb']:>8.2f} {row.get('difference', float('nan')):>8.1e}", flush=True)  # fmt: skip
