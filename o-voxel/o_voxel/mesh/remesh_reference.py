@@ -118,22 +118,24 @@ def remesh_face_sides(
     vertices: Tensor, faces: Tensor, size: Size, bits: Tensor, before: Tensor, first: Tensor, last: Tensor,
     outside: Tensor, counts: Tensor, launch: Any,
 ) -> None:  # fmt: skip
-    """(crossings, front towards outside, back towards outside, both at once) of every face."""
+    """(crossings, front towards outside, back towards outside, both at once, of thin walls) of every face."""
     v, f = vertices.numpy(), faces.numpy()
     low, high = first.numpy().view(np.uint64), last.numpy().view(np.uint64)
     out = np.pad(unpack(outside.numpy(), size), 1)
-    table = counts.numpy().reshape(-1, 4)
+    table = counts.numpy().reshape(-1, 5)
     table[:] = 0
     normal = np.cross(v[f[:, 1]] - v[f[:, 0]], v[f[:, 2]] - v[f[:, 0]])
     for face, axis, nodes, t in crossings(v, f, size):
         edge = rank(bits.numpy(), before.numpy(), size, nodes, axis)
         end = nodes.copy()
         end[:, axis] += 1
-        at_low = (low[edge] == _packed(t, face)) & out[tuple((nodes + 1).T)]
-        at_high = (high[edge] == _packed(t, face)) & out[tuple((end + 1).T)]
+        open_low, open_high = out[tuple((nodes + 1).T)], out[tuple((end + 1).T)]
+        at_low = (low[edge] == _packed(t, face)) & open_low
+        at_high = (high[edge] == _packed(t, face)) & open_high
+        thin = (at_low != at_high) & open_low & open_high
         up = normal[face, axis] > 0
         front, back = (at_high, at_low) if up else (at_low, at_high)
-        table[face] += [len(nodes), front.sum(), back.sum(), (at_low & at_high).sum()]
+        table[face] += [len(nodes), front.sum(), back.sum(), (at_low & at_high).sum(), thin.sum()]
 
 
 def remesh_mark_segments(vertices: Tensor, segments: Tensor, size: Size, bits: Tensor, launch: Any) -> None:

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from o_voxel._native import Backend
 from o_voxel.mesh._arrays import ArrayLike, enter_tensors
+from o_voxel.mesh.bvh import BVH
 from o_voxel.mesh.solid import Solid, label_nodes
 
-__all__ = ["RemeshResult", "Sheets", "contour", "remesh_solid"]
+__all__ = ["RemeshResult", "Sheets", "contour", "remesh_solid", "round_plates"]
 
 Sheets = Literal["thicken", "pairs", "drop"]  # what becomes of surfaces with the outside on both sides
 
 PULL = 0.05  # of a vertex towards the mean of the crossings around it, against the planes through them
 CELL_MARGIN = 0.02  # voxels; vertices of different cells never coincide
 RELAX_ROUNDS = 20
+MAX_PLATE_MOVE = 6.0  # half thicknesses; what is farther from all sheets belongs to something else
 ON_SURFACE, ON_SHEET, FREE = 0, 1, 2
 
 
@@ -113,6 +115,28 @@ def contour(solid: Solid, sheets: Sheets, thickness: float) -> tuple[Tensor, Ten
         "quads", inside, grid.size, cells.bits, cells.before, sheets, first_vertex, edges.bits, edges.before, v, f
     )  # fmt: skip
     return _relax_free(v, f, kinds), f, kinds
+
+
+def round_plates(
+    vertices: Tensor,  # [V, 3] of the contour, world
+    kinds: Tensor,  # [V] uint8
+    open_vertices: Tensor,  # [V', 3] of the open sheets, world
+    open_faces: Tensor,  # [F', 3]
+    distance: float,
+) -> Tensor:  # [V, 3]
+    """Move the vertices beside open sheets to exactly `distance` from them: even plates with rounded rims."""
+    rows = torch.nonzero(kinds == ON_SHEET).reshape(-1)
+    if len(rows) == 0 or len(open_faces) == 0:
+        return vertices
+    points = vertices[rows]
+    bvh = BVH(open_vertices, open_faces)
+    gap, face, weights = bvh.nearest(points, max_distance=MAX_PLATE_MOVE * distance)
+    near = (gap > 0) & (face >= 0)
+    rows, points, gap = rows[near], points[near], gap[near]
+    at = (open_vertices[open_faces[face[near]].long()] * weights[near, :, None]).sum(1)
+    moved = vertices.clone()
+    moved[rows] = at + (points - at) * (distance / gap)[:, None]
+    return moved
 
 
 def _relax_free(v: Tensor, f: Tensor, kinds: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from o_voxel.mesh.solid import Solid, label_nodes
 __all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces", "spread_states"]
 
 UNKNOWN, HIDDEN, SEEN = 0, 1, 2
+SOLID, THIN, OPEN = 1, 2, 3
 SPREAD_ROUNDS = 8  # faces between one without a crossing and the next with one
 
 
@@ -28,7 +29,8 @@ class FaceView(NamedTuple):
 
     seen: Tensor  # [F] bool
     votes: Tensor  # [F] int32, > 0: the front faces outside, < 0: the back does, 0: both or unknown
-    open: Tensor  # [F] bool, outside on both sides with no other wall near: part of an open sheet
+    open: Tensor  # [F] bool, outside on both sides: part of an open sheet
+    thin: Tensor  # [F] bool, one of two walls with less than a voxel between them
 
 
 class Shells(NamedTuple):
@@ -98,15 +100,17 @@ def remove_hidden_faces(
 
 def face_views(solid: Solid) -> FaceView:
     """Look at the faces of the labelled mesh; those that no grid edge crosses take after their neighbours."""
-    crossings, front, back, both = solid.face_sides().unbind(1)
-    state = torch.where(front + back > 0, SEEN, torch.where(crossings > 0, HIDDEN, UNKNOWN))
-    state = spread_states(solid.faces.long(), state)
+    crossings, front, back, both, thin = solid.face_sides().unbind(1)
+    faces = solid.faces.long()
+    state = spread_states(faces, torch.where(front + back > 0, SEEN, torch.where(crossings > 0, HIDDEN, UNKNOWN)))
     lost = torch.nonzero(state == UNKNOWN).reshape(-1)
-    centre = solid.vertices[solid.faces[lost].long()].mean(1)
+    centre = solid.vertices[faces[lost]].mean(1)
     state[lost] = torch.where(_beside_outside(solid, centre), SEEN, HIDDEN)
-    is_open = torch.where((both > 0) & (both * 4 > front + back), SEEN, HIDDEN)
-    is_open = spread_states(solid.faces.long(), torch.where(crossings > 0, is_open, UNKNOWN))
-    return FaceView(state == SEEN, front - back, is_open == SEEN)
+    # Of the outside crossings of a face, those of open sheets count twice: once for each side.
+    walls = front + back - 2 * both - thin
+    kind = torch.where(both + thin > walls, torch.where(both >= thin, OPEN, THIN), SOLID)
+    kind = spread_states(faces, torch.where(crossings > 0, kind, UNKNOWN))
+    return FaceView(state == SEEN, front - back, kind == OPEN, kind == THIN)
 
 
 def spread_states(faces: Tensor, state: Tensor) -> Tensor:
@@ -146,8 +150,9 @@ def _with_clear_faces(solid: Solid, view: FaceView, vertices: Tensor, faces: Ten
     seen = torch.zeros(len(faces), dtype=torch.bool, device=faces.device)
     votes = torch.zeros(len(faces), dtype=view.votes.dtype, device=faces.device)
     is_open = torch.ones_like(seen)
-    seen[walls], votes[walls], is_open[walls] = view.seen, view.votes, view.open
+    thin = torch.zeros_like(seen)
+    seen[walls], votes[walls], is_open[walls], thin[walls] = view.seen, view.votes, view.open, view.thin
     clear = torch.nonzero(~walls).reshape(-1)
     centre = vertices[faces[clear]].double().mean(1)
     seen[clear] = _beside_outside(solid, (centre - solid.origin) / solid.voxel_size)
-    return FaceView(seen, votes, is_open)
+    return FaceView(seen, votes, is_open, thin)

@@ -45,10 +45,14 @@ class Solid:
         return points * self.voxel_size + self.origin
 
     def face_sides(self) -> Tensor:
-        """Crossings of each face with grid edges: [F, 4] int32, (all, front to outside, back to outside, both)."""
-        counts = torch.empty(len(self.faces) * 4, dtype=torch.int32, device=self.grid.device)
+        """Crossings of each face with grid edges: [F, 5] int32.
+
+        All; those with the front outside; with the back outside; with both; outermost of several faces on an edge with
+        both ends outside.
+        """
+        counts = torch.empty(len(self.faces) * 5, dtype=torch.int32, device=self.grid.device)
         self.grid.call("face_sides", self.vertices, self.faces, self.grid.size, *self.crossings, self.outside, counts)
-        return counts.reshape(-1, 4)
+        return counts.reshape(-1, 5)
 
     @property
     def crossings(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

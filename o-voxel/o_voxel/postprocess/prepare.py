@@ -32,8 +32,8 @@ from o_voxel.mesh.cleanup import compact
 from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums
 from o_voxel.mesh.orient import component_views
-from o_voxel.mesh.remesh_surface import contour
-from o_voxel.mesh.shells import Shells, find_shells, spread_states
+from o_voxel.mesh.remesh_surface import contour, round_plates
+from o_voxel.mesh.shells import Shells, find_shells
 from o_voxel.postprocess.verify import Profile, Verdict, degenerate, verify
 
 __all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "clean_surface", "prepare_surface", "reduce_surface"]
@@ -129,9 +129,9 @@ def prepare_surface(
     with clock.stage("clean"):
         v, f = _remove_defects(v, f)
     shells, hidden = None, 0
+    gap = min(perimeter / (math.pi * grid.voxel), MAX_GAP_VOXELS)
     if profile != "raw":
         with clock.stage("shells"):
-            gap = min(max(perimeter / (math.pi * grid.voxel), 0.0), MAX_GAP_VOXELS)
             clear = None if see_through is None else see_through(v[f].mean(1))
             shells = find_shells(v, f, grid.voxel_size, grid.origin, gap=gap, see_through=clear)
             hidden = int((~shells.view.seen).sum())
@@ -139,9 +139,9 @@ def prepare_surface(
         source = _make_sheets(v, f, shells, grid, perimeter)
         hidden += source.unseen
     v, f = source.vertices, source.faces
-    if shells is not None and (remesh or profile == "print"):
+    if profile == "print" or (remesh and profile == "game"):
         with clock.stage("remesh"):
-            v, f = _remesh(shells, source, grid, profile)
+            v, f = _remesh(source, grid, gap, profile)
     phase = 0
     with clock.stage("simplify") as log:
         if target_faces is not None and len(f) > target_faces:
@@ -172,35 +172,31 @@ class _Sheets(NamedTuple):
 
     vertices: Tensor
     faces: Tensor
-    open: Tensor  # [F] bool, outside on both sides
     unseen: int  # faces of pieces that were dropped because no ray reaches them
 
 
 def _make_sheets(v: Tensor, f: Tensor, shells: Shells | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
     """Split, wind and turn a surface; with `shells` drop what they hide and specks, and fill holes."""
-    votes = torch.zeros(len(f), 3, dtype=torch.float64, device=v.device)
-    is_open = torch.zeros(len(f), dtype=torch.bool, device=v.device)
+    votes = torch.zeros(0, 3, dtype=torch.float64, device=v.device)
     if shells is not None:
         votes = _normals(v, f) * shells.view.votes[:, None]  # vectors: they survive a change of winding
-        is_open, seen = shells.view.open, shells.view.seen
+        seen = shells.view.seen
         if bool(seen.any()):
-            votes, is_open = votes[seen], is_open[seen]
+            votes = votes[seen]
             v, f, _ = compact(v, f[seen])
     v, f = repair_non_manifold(v, f, pair_sheets=True)  # divided faces keep their place, their other parts come last
     v, f = unify_face_orientations(v, f, cut_conflicts=True)
-    votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
-    is_open = spread_states(f, torch.nn.functional.pad(is_open.long() + 1, (0, len(f) - len(is_open)))) == 2
     if shells is not None:
+        votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
         keep = _large_components(v, f, face_components(f), grid.voxel)
-        votes, is_open = votes[keep], is_open[keep]
+        votes = votes[keep]
         v, f, _ = compact(v, f[keep])
         v, f = fill_holes(v, f, perimeter)  # new faces come last
-        is_open = torch.nn.functional.pad(is_open, (0, len(f) - len(is_open)))
     f, keep = _outward(v, f, votes)
     if shells is None or bool(keep.all()):
-        return _Sheets(v, f, is_open, 0)
+        return _Sheets(v, f, 0)
     v, f, _ = compact(v, f[keep])
-    return _Sheets(v, f, is_open[keep], int((~keep).sum()))
+    return _Sheets(v, f, int((~keep).sum()))
 
 
 def _large_components(v: Tensor, f: Tensor, label: Tensor, voxel: float) -> Tensor:
@@ -211,6 +207,17 @@ def _large_components(v: Tensor, f: Tensor, label: Tensor, voxel: float) -> Tens
     if not bool(large.any()):
         large = total == total.max()
     return large[label]
+
+
+def _small_patches(v: Tensor, f: Tensor, mask: Tensor, voxel: float) -> Tensor:
+    """[F] bool: connected faces of `mask` [F] with less surface than that of a voxel."""
+    result = torch.zeros_like(mask)
+    if bool(mask.any()):
+        faces = f[mask]
+        label = face_components(faces)
+        area = exact_sums(_normals(v, faces).norm(dim=1) / 2, label, int(label.max()) + 1)
+        result[mask] = (area < MIN_AREA_VOXELS * voxel**2)[label]
+    return result
 
 
 def _outward(v: Tensor, f: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,14 +243,19 @@ def _normals(v: Tensor, f: Tensor) -> Tensor:
     return torch.linalg.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
 
 
-def _remesh(shells: Shells, source: _Sheets, grid: SurfaceGrid, profile: Profile) -> tuple[Tensor, Tensor]:
+def _remesh(source: _Sheets, grid: SurfaceGrid, gap: float, profile: Profile) -> tuple[Tensor, Tensor]:
     """The outer surface of the volume, and what is open: as plates for printing, else as it was."""
-    points, faces, _ = contour(shells.solid, "thicken" if profile == "print" else "pairs", PLATE_VOXELS)
+    shells = find_shells(source.vertices, source.faces, grid.voxel_size, grid.origin, gap=gap)
+    is_open = shells.view.open | _small_patches(source.vertices, source.faces, shells.view.thin, grid.voxel)
+    points, faces, kinds = contour(shells.solid, "thicken" if profile == "print" else "pairs", PLATE_VOXELS)
     v, f = shells.solid.to_world(points), faces.long()
-    if profile != "print" and bool(source.open.any()):
-        open_v, open_f, _ = compact(source.vertices, source.faces[source.open])
-        v, f = torch.cat([v, open_v]), torch.cat([f, open_f + len(v)])
-        v, f = repair_non_manifold(v, f, pair_sheets=True)  # corners where open pieces only touch
+    if bool(is_open.any()):
+        open_v, open_f, _ = compact(source.vertices, source.faces[is_open])
+        if profile == "print":
+            v = round_plates(v, kinds, open_v, open_f, PLATE_VOXELS / 2 * grid.voxel)
+        else:
+            v, f = torch.cat([v, open_v]), torch.cat([f, open_f + len(v)])
+            v, f = repair_non_manifold(v, f, pair_sheets=True)  # corners where open pieces only touch
     if len(f) == 0:
         return source.vertices, source.faces
     v, f, _ = compact(v, f[_large_components(v, f, face_components(f), grid.voxel)])

@@ -109,7 +109,7 @@ struct Bindings {
         const NodeGrid grid = gridOf(size);
         const Crossings crossings = crossingsOf(grid, bits, before, first, last);
         needWords(grid, outside);
-        need(counts.shape(0) == 4 * faces.shape(0), "counts must have 4 values a face");
+        need(counts.shape(0) == 5 * faces.shape(0), "counts must have 5 values a face");
         Space space(launch);
         const Triangles mesh = trianglesOf(vertices, faces);
         each(space, mesh.count, FaceSidesBody{mesh, grid, crossings, words(outside), counts.data()}, "face sides");

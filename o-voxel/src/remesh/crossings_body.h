@@ -135,17 +135,17 @@ struct DoubledBody {
     }
 };
 
-// What a face borders on, counted over its crossings: [all, front towards outside, back towards outside, both
-// at once].
+// What a face borders on, counted over its crossings: [all, front towards outside, back towards outside, outside on both
+// sides at once, outermost of several faces on an edge with both ends outside].
 struct FaceSidesBody {
     Triangles mesh;
     NodeGrid grid;
     Crossings crossings;
     const Word* outside;
-    int32_t* counts;  // [F, 4]
+    int32_t* counts;  // [F, 5]
     OVOXEL_HD void operator()(int64_t face) const {
         const double *p0 = mesh.corner(face, 0), *p1 = mesh.corner(face, 1), *p2 = mesh.corner(face, 2);
-        int32_t all = 0, front = 0, back = 0, both = 0;
+        int32_t all = 0, front = 0, back = 0, both = 0, thin = 0;
         for (int axis = 0; axis < 3; ++axis) {
             const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
             const bool up = (p1[u] - p0[u]) * (p2[w] - p0[w]) - (p1[w] - p0[w]) * (p2[u] - p0[u]) > 0;
@@ -155,20 +155,23 @@ struct FaceSidesBody {
                 const Word packed = packCrossing(t, face);
                 int64_t end[3] = {n[0], n[1], n[2]};
                 ++end[axis];
-                const bool low = crossings.first[edge] == packed && grid.test(outside, n[0], n[1], n[2]);
-                const bool high = crossings.last[edge] == packed && grid.holds(end[0], end[1], end[2]) &&
-                                  grid.test(outside, end[0], end[1], end[2]);
+                const bool lowOutside = grid.test(outside, n[0], n[1], n[2]);
+                const bool highOutside = grid.holds(end[0], end[1], end[2]) && grid.test(outside, end[0], end[1], end[2]);
+                const bool low = crossings.first[edge] == packed && lowOutside;
+                const bool high = crossings.last[edge] == packed && highOutside;
                 ++all;
                 front += up ? high : low;
                 back += up ? low : high;
                 both += low && high;
+                thin += low != high && lowOutside && highOutside;
             });
         }
-        int32_t* out = counts + 4 * face;
+        int32_t* out = counts + 5 * face;
         out[0] = all;
         out[1] = front;
         out[2] = back;
         out[3] = both;
+        out[4] = thin;
     }
 };
 
