@@ -234,6 +234,22 @@ def _simplification(device: torch.device, backend: Backend, large: bool) -> dict
     return results
 
 
+def _remeshing(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
+    from o_voxel.mesh.remesh_surface import remesh_solid
+    from o_voxel.mesh.shells import find_shells
+
+    vertices, faces = (t.to(device) for t in _surface(large))
+    voxel = 1 / 200 if large else 1 / 8
+    opened = faces[len(faces) // 8 :]  # a torus with a gap, once closed and once as a plate
+    results: dict[str, Tensor] = {}
+    for name, part, gap in (("closed", faces, 0.0), ("plate", opened, 2.0)):
+        remeshed = remesh_solid(vertices.double(), part, voxel, gap=gap, backend=backend)
+        view = find_shells(vertices, part, voxel, gap=gap, backend=backend).view
+        results |= {f"{name}, vertices": remeshed.vertices / voxel, f"{name}, faces": remeshed.faces}
+        results |= {f"{name}, seen": view.seen.int(), f"{name}, votes": view.votes}
+    return results
+
+
 CASES = (
     Case("dual_grid_to_mesh", _dual_grid_to_mesh),
     Case("sampling", _sampling),
@@ -242,6 +258,7 @@ CASES = (
     Case("mesh_to_dual_grid", _mesh_to_dual_grid, tolerance=1e-3, reference_tolerance=5e-2),  # voxels
     Case("volumetric_attributes", _volumetric_attributes, tolerance=1, reference_tolerance=1),  # of 255
     Case("triangle_rasterizing", _triangle_rasterizing, tolerance=1e-4),
+    Case("remeshing", _remeshing, tolerance=1e-6),  # voxels
     Case("mesh_bvh", _mesh_bvh),
     Case("mesh_components", _mesh_components),
     Case("simplify", _simplification, reference_tolerance=5e-3),  # of the area
