@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WeightStream", "block_weights", "stream_units", "streamed"]
+__all__ = ["SwappedModel", "WeightStream", "block_weights", "stream_units", "streamed"]
 
 _log = logging.getLogger(__name__)
 _ALIGNMENT = 256
@@ -152,6 +152,49 @@ class _Unit:
         for slot in self.slots:
             slot.put(slot.view(self.packed))
         self._resident = self._ready = None
+
+
+class SwappedModel:
+    """A model whose weights wait in pinned host memory and visit a CUDA device as a whole.
+
+    Leaving costs nothing: the host copy is still there. Weights must not be changed while the model visits.
+    """
+
+    _make_lane = _Lane
+
+    def __init__(self, model: nn.Module, device: torch.device | str) -> None:
+        self.model = model
+        self.device = torch.device(device)
+        self._unit: _Unit | None = None
+        self._lane = self._make_lane(self.device)
+        self.visits = False
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(tensor.numel() * tensor.element_size() for _, _, tensor in _tensors(self.model))
+
+    def prefetch(self) -> None:
+        """Start copying the weights, beside the work of the current stream."""
+        if self.visits:
+            return
+        if self._unit is None or not self._unit.intact():
+            self._unit = _Unit(self.model)
+        self._unit.fetch(self._lane)
+
+    def enter(self) -> None:
+        """Use the weights on the device."""
+        if not self.visits:
+            self.prefetch()
+            assert self._unit is not None
+            self._unit.enter(self._lane)
+            self.visits = True
+
+    def leave(self) -> None:
+        """Use the host weights again; the device memory is free for work queued after this."""
+        if self._unit is not None and self._unit.on_device:
+            self._unit.leave(self._lane)
+        self.visits = False
 
 
 def stream_units(model: nn.Module) -> list[nn.Module]:

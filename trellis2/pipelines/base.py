@@ -17,18 +17,21 @@ from trellis2.models.quantization import quantize
 from trellis2.modules.utils import require_choice
 from trellis2.samplers import FUSIONS, Fusion, ViewConditions
 from trellis2.utils.image import crop_to_foreground, has_transparency, limit_size, to_8bit
+from trellis2.utils.memory import free_memory, memory_tier
 
 from .errors import PipelineConfigError
 from .files import HubOptions, Source
-from .placement import ModelStore, on_device
+from .placement import ModelStore, Residents, network_of, on_device, working_reserve
 from .progress import Monitor
 
-__all__ = ["MAX_IMAGES", "Pipeline"]
+__all__ = ["MAX_IMAGES", "MEMORY", "Pipeline"]
 
 logger = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="Pipeline")
 #: An image smaller than this on a side holds no object.
 _MIN_IMAGE_SIDE = 8
+#: Ways of using a device's memory: by what is free, as the attributes say, or one of the tiers.
+MEMORY = ("auto", "manual", "resident", "swapped", "streamed", "streamed int8")
 #: Most images of one object.
 MAX_IMAGES = 8
 
@@ -41,11 +44,12 @@ class Pipeline:
     default_config_file: ClassVar[str] = "pipeline.json"
 
     image_cond_model: Any = None
-    low_vram: bool = True
     #: How several images of one object work together (see `trellis2.samplers.multi_view`).
     fusion: Fusion = "average"
-    #: Stream the weights of each network from host memory while it works on a CUDA device; set with `low_vram`.
+    #: Stream the weights of each network from host memory while it works on a CUDA device; needs `low_vram`.
     stream_weights: bool = False
+    #: What `to` does on a CUDA device: one of MEMORY. "manual" goes by `low_vram` and `stream_weights`.
+    memory: str = "auto"
 
     def __init__(self, models: Mapping[str, nn.Module | Callable[[], nn.Module]] | None = None) -> None:
         """Hold `models` in eval mode; values may be loaders, run on first use."""
@@ -55,6 +59,8 @@ class Pipeline:
         self._kept: set[int] = set()
         self._rembg_model: Any = None
         self._pretrained_args: Mapping[str, Any] = {}
+        self._low_vram = True
+        self._residents: Residents | None = None
 
     @classmethod
     def from_pretrained(
@@ -100,17 +106,73 @@ class Pipeline:
                 return parameter.device
         return torch.device("cpu")
 
+    @property
+    def low_vram(self) -> bool:
+        """Networks go to the device while they work only. Setting it makes `memory` "manual"."""
+        return self._low_vram
+
+    @low_vram.setter
+    def low_vram(self, value: bool) -> None:
+        self._low_vram = bool(value)
+        self.memory = "manual"
+
     def to(self, device: torch.device | str) -> None:
-        """Compute on `device`. With `low_vram`, networks go there one at a time, while they work."""
+        """Compute on `device`, with as much of its memory as `memory` says.
+
+        "auto" measures what is free (see `trellis2.utils.memory.memory_tier`): networks stay on the device while there
+        is room, take turns where there is not, and on small devices are streamed block by block. Raises ValueError for
+        a device that is not there or an unknown `memory`.
+        """
         device = torch.device(device)
+        require_choice("memory", self.memory, MEMORY)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device} is not available: PyTorch finds no CUDA device")
+        if self._residents is not None:
+            self._residents.clear()
+            self._residents = None
         self._device = device
-        self.models.place(None if self.low_vram else device)
-        if not self.low_vram:
+        if self.memory != "manual":
+            tier = self._tier(device) if self.memory == "auto" else self.memory
+            self._low_vram = tier != "resident"
+            self.stream_weights = tier.startswith("streamed")
+            if device.type == "cuda" and tier == "swapped":
+                self._residents = Residents(device)
+            logger.info("memory tier on %s: %s", device, tier)
+            if tier == "streamed int8":
+                self._quantize_once()
+        if self._low_vram and device.type == "cuda":
+            self._send_home()
+        self.models.place(None if self._low_vram else device)
+        if not self._low_vram:
             for helper in (self.image_cond_model, self._rembg_model):
                 if helper is not None:
                     helper.to(device)
+
+    @property
+    def memory_tier(self) -> str:
+        """What is in force: a name of MEMORY, but for "auto" and "manual"."""
+        if self.stream_weights and self.low_vram:
+            return "streamed int8" if self.memory == "streamed int8" else "streamed"
+        return "swapped" if self.low_vram else "resident"
+
+    @staticmethod
+    def _tier(device: torch.device) -> str:
+        """The tier for what is free on a device now, counting what this process holds there."""
+        if device.type != "cuda":
+            return "resident"
+        free = (free_memory(device) or 0) + torch.cuda.memory_allocated(device)
+        return "swapped" if memory_tier(free).name in ("resident", "swapped") else "streamed"
+
+    def _send_home(self) -> None:
+        """Move whatever lies on a device to host memory."""
+        helpers = [m for m in (self.image_cond_model, self._rembg_model) if m is not None]
+        for model in (*self.models.loaded().values(), *helpers):
+            if hasattr(model, "to"):
+                model.to(torch.device("cpu"))
+
+    def _quantize_once(self) -> None:
+        if not getattr(self, "_quantized", False):
+            self.quantize("int8")
 
     def cuda(self) -> None:
         self.to(torch.device("cuda"))
@@ -132,12 +194,27 @@ class Pipeline:
 
         with self._lock:
             self.models.change(lower)
+            self._quantized = True
 
     def _use(self, model: Any) -> AbstractContextManager[Any]:
         """`model` on the device for as long as it works."""
         if id(model) in self._kept:
             return nullcontext(model)
+        network = network_of(model)
+        if self._residents is not None and network is not None:
+            return self._resident(model, network)
         return on_device(model, self.device, release=self.low_vram, stream=self.stream_weights and self.low_vram)
+
+    @contextmanager
+    def _resident(self, model: Any, network: nn.Module) -> Iterator[Any]:
+        assert self._residents is not None
+        with self._residents.use(network, working_reserve(self.device)):
+            yield model
+
+    def _prefetch(self, key: str) -> None:
+        """Start bringing a network that the next stage needs, where networks take turns and there is room."""
+        if self._residents is not None and key in self.models:
+            self._residents.prefetch(self.models[key], working_reserve(self.device) // 2)
 
     @contextmanager
     def _keep(self, model: Any) -> Iterator[Any]:

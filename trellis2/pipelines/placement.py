@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from trellis2.modules.streaming import streamed
+from trellis2.modules.streaming import SwappedModel, streamed
+from trellis2.utils.memory import device_limit, free_memory
 
-__all__ = ["ModelStore", "on_device"]
+__all__ = ["ModelStore", "Residents", "network_of", "on_device", "working_reserve"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,12 @@ class ModelStore(MutableMapping[str, nn.Module]):
                 model.to(device)
 
 
+def network_of(model: Any) -> nn.Module | None:
+    """The network in a model: itself, or what a feature extractor or a remover holds."""
+    network = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    return network if isinstance(network, nn.Module) else None
+
+
 @contextmanager
 def on_device(model: Any, device: torch.device, release: bool, stream: bool = False) -> Iterator[Any]:
     """`model` on `device`; with `release`, back on the CPU afterwards.
@@ -79,8 +86,8 @@ def on_device(model: Any, device: torch.device, release: bool, stream: bool = Fa
     stream: on a CUDA device, keep the weights of its blocks in host memory and copy them ahead one by one: the same
     results with a fraction of the memory.
     """
-    network = model if isinstance(model, nn.Module) else getattr(model, "model", None)
-    if stream and device.type == "cuda" and isinstance(network, nn.Module):
+    network = network_of(model)
+    if stream and device.type == "cuda" and network is not None:
         with streamed(network, device, release=release):
             yield model
         return
@@ -90,3 +97,71 @@ def on_device(model: Any, device: torch.device, release: bool, stream: bool = Fa
     finally:
         if release and device.type != "cpu":
             model.to(torch.device("cpu"))
+
+
+class Residents:
+    """Networks that take turns on a CUDA device and stay there for as long as there is room.
+
+    Host copies of the weights stay in pinned memory, so that a network that makes room for another is just let go.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._models: dict[int, SwappedModel] = {}  # least recently used first
+        self._working: set[int] = set()
+
+    @contextmanager
+    def use(self, network: nn.Module, reserve: int, keep: bool = True) -> Iterator[None]:
+        """`network` on the device, with `reserve` bytes beside it for its work as far as others can make room.
+
+        keep: let it stay afterwards, until its memory is needed.
+        """
+        entry = self._entry(network)
+        key = id(network)
+        nested = key in self._working
+        if not entry.visits:
+            self.make_room(entry.num_bytes + reserve, but=key)
+        else:
+            self.make_room(reserve, but=key)
+        entry.enter()
+        self._working.add(key)
+        try:
+            yield
+        finally:
+            if not nested:
+                self._working.discard(key)
+                if not keep:
+                    entry.leave()
+
+    def prefetch(self, network: nn.Module, reserve: int) -> None:
+        """Start bringing a network that is needed next, if it and `reserve` bytes fit without sending others away."""
+        entry = self._entry(network)
+        if not entry.visits and (free_memory(self.device) or 0) >= entry.num_bytes + reserve:
+            entry.prefetch()
+
+    def make_room(self, num_bytes: int, but: int | None = None) -> None:
+        """Send idle networks away, the least recently used first, until so many bytes are free."""
+        for key, entry in list(self._models.items()):
+            if (free_memory(self.device) or 0) >= num_bytes:
+                return
+            if key not in self._working and key != but:
+                entry.leave()
+
+    def clear(self) -> None:
+        """Send all networks away."""
+        for entry in self._models.values():
+            entry.leave()
+        self._models.clear()
+
+    def _entry(self, network: nn.Module) -> SwappedModel:
+        entry = self._models.pop(id(network), None)
+        if entry is None or entry.model is not network:
+            entry = SwappedModel(network, self.device)
+        self._models[id(network)] = entry
+        return entry
+
+
+def working_reserve(device: torch.device) -> int:
+    """Bytes kept free for the work of a stage: 9 GB where the device has them, at most half of it."""
+    limit = device_limit(device) or 0
+    return min(9 * 10**9, limit // 2)

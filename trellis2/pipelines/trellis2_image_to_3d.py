@@ -70,7 +70,8 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         self.tex_slat_normalization = tex_slat_normalization
         self.image_cond_model = image_cond_model
         self.rembg_model = rembg_model
-        self.low_vram = low_vram
+        self._low_vram = low_vram
+        self.memory = "auto" if low_vram else "resident"
         self.pipeline_types = dict(PUBLISHED_TYPES if pipeline_types is None else pipeline_types)
         self.default_pipeline_type = default_pipeline_type
         self.pbr_attr_layout = dict(PBR_ATTR_LAYOUT)
@@ -374,6 +375,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         first, last = chosen.shape_stages[0], chosen.shape_stages[-1]
         cond = conds[chosen.ss_cond_resolution]
         with self._keep(self._model("sparse_structure_flow_model")):
+            self._prefetch(first.model)
             structures = [
                 self.sample_sparse_structure(cond, chosen.ss_resolution, 1, params[0], noise=noise, **common)
                 for noise in sources
@@ -384,6 +386,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
             if not chosen.is_cascade and coords.shape[0] > max_num_tokens:
                 logger.warning("%d tokens pass the limit of %d; memory may run out", coords.shape[0], max_num_tokens)
         with self._keep(flow):
+            self._prefetch(last.model if chosen.is_cascade else chosen.tex_model)
             shapes = [
                 self.sample_shape_slat(
                     cond, flow, coords, params[1], noise=noise, low_resolution=chosen.is_cascade, **common
@@ -399,6 +402,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
             ]
         flow, cond = self._model(last.model), conds[last.cond_resolution]
         with self._keep(flow):
+            self._prefetch(chosen.tex_model)
             return [
                 (self.sample_shape_slat(cond, flow, cells, params[1], noise=noise, **common), resolution)
                 for (cells, resolution), noise in zip(finer, sources, strict=True)

@@ -66,7 +66,8 @@ class Trellis2TexturingPipeline(TextureStage):
         self.tex_slat_normalization = tex_slat_normalization
         self.image_cond_model = image_cond_model
         self.rembg_model = rembg_model
-        self.low_vram = low_vram
+        self._low_vram = low_vram
+        self.memory = "auto" if low_vram else "resident"
         self.texture_types = dict(PUBLISHED_TEXTURE_TYPES if texture_types is None else texture_types)
         self.default_resolution = default_resolution
         self.pbr_attr_layout = dict(PBR_ATTR_LAYOUT)

@@ -64,5 +64,5 @@ class MultiViewModel:
         total = None
         for one in cond.conditions:
             v = self.model(x, t, one, **extra)
-            total = v * 1.0 if total is None else total + v  # a recorded network returns the same memory every time
-        return total * (1 / len(cond))
+            total = v if total is None else total + v
+        return total * (1 / len(cond))  # type: ignore[operator]
