@@ -46,7 +46,7 @@ def test_sparse_tensor_operations(vectors):
     assert torch.equal(mask, file["out.varlen_mask"].bool())
 
 
-@pytest.mark.parametrize("backend", ["torch", "reference"])
+@pytest.mark.parametrize("backend", ["auto", "torch", "reference"])
 @pytest.mark.parametrize("case", ["k333", "k333_dil212", "k315"])
 def test_sparse_conv(vectors, case, backend):
     file = vectors("sparse_conv3d")
