@@ -174,7 +174,7 @@ def create_app(
     async def file(job_id: str, name: str) -> FileResponse:
         """A result file."""
         job = job_of(job_id)
-        if name not in _results(store, job):
+        if name not in store.results(job.id):
             raise HTTPException(404, "the job has no such file")
         return FileResponse(store.path(job.id) / name, filename=name)
 
@@ -193,19 +193,8 @@ def create_app(
     return app
 
 
-def _results(store: JobStore, job: Job) -> list[str]:
-    """Names of the files a finished job offers, as its runner listed them in results.json."""
-    if job.state != "done":
-        return []
-    try:
-        names = json.loads((store.path(job.id) / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [str(name) for name in names]
-
-
 def _describe(store: JobStore, job: Job) -> dict[str, Any]:
-    files = {name: f"/v1/jobs/{job.id}/files/{name}" for name in _results(store, job)}
+    files = {name: f"/v1/jobs/{job.id}/files/{name}" for name in store.results(job.id)}
     return {**job.describe(), "position": store.position(job.id), "files": files}
 
 

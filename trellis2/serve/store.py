@@ -160,6 +160,16 @@ class JobStore:
         """Folder of a known job."""
         return self.folder / "jobs" / self.get(job_id).id
 
+    def results(self, job_id: str) -> list[str]:
+        """Names of the files that a job offers, as its runner lists them in results.json; none once it failed."""
+        if self.get(job_id).state not in ("running", "done"):
+            return []
+        try:
+            names = json.loads((self.path(job_id) / "results.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return [str(name) for name in names]
+
     def position(self, job_id: str) -> int | None:
         """Jobs that will start before this one; None once it has started."""
         query = (

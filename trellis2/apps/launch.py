@@ -1,0 +1,108 @@
+"""Starting the web pages: the job server with pages on top, in one process beside its workers."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+__all__ = ["launch"]
+
+ROOT = Path(__file__).resolve().parents[2]
+STATIC = Path(__file__).resolve().parent / "static"
+logger = logging.getLogger(__name__)
+
+
+def launch(page: str, argv: Sequence[str] | None = None) -> int:
+    """Serve the page "image" or "texturing" until stopped; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        import gradio as gr
+        import uvicorn
+
+        from trellis2.serve.api import create_app
+        from trellis2.serve.options import add_server_options, make_pool, make_settings
+        from trellis2.serve.requests import CHECKS
+    except ImportError as error:
+        sys.stderr.write(f"error: the web pages need the extra 'app' (pip install '.[app]'): {error}\n")
+        return 1
+    parser = argparse.ArgumentParser(description=f"The {page} page of TRELLIS.2 in a browser.")
+    add_server_options(parser, port=7860, data="app-data")
+    parser.add_argument("--share", action="store_true", help="a public link through gradio's relay (off by default)")
+    arguments = parser.parse_args(argv)
+    if arguments.token_file is not None:
+        sys.stderr.write("error: --token-file is for the server without pages; put a proxy with a login in front\n")
+        return 1
+    try:
+        settings = make_settings(arguments)
+        store, pool = make_pool(arguments)
+        blocks = _build(page, arguments, store)
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    app = create_app(store, pool, CHECKS, settings)
+    app = gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        allowed_paths=[str((store.folder / "jobs").resolve())],
+        blocked_paths=[str(path.resolve()) for path in store.folder.glob("jobs.sqlite*")],
+        max_file_size=settings.max_body,
+        show_error=True,
+        footer_links=[],
+        css_paths=STATIC / "app.css",
+        head=f"<script>{(STATIC / 'viewer.js').read_text(encoding='utf-8')}</script>",
+        theme=gr.themes.Soft(),
+    )
+    threading.Thread(target=_warm_up, daemon=True).start()
+    if arguments.share:
+        _share(arguments.port)
+    logger.info("open http://%s:%d", arguments.host, arguments.port)
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=5)
+    return 0
+
+
+def _build(page: str, arguments: argparse.Namespace, store: object) -> object:
+    import gradio as gr
+
+    from .pipeline_info import read_pipeline_info
+    from .session import Session
+
+    builders: dict[str, tuple[str, str, Callable[..., None]]] = {}
+    from .image_page import build_image_page
+
+    builders["image"] = ("Image to 3D", "pipeline.json", build_image_page)
+    title, config_file, build = builders[page]
+    info = read_pipeline_info(arguments.pipeline, config_file)
+    examples = sorted((ROOT / "assets" / "example_image").glob("*.png"))
+    with gr.Blocks(title=f"TRELLIS.2: {title}", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
+        gr.Markdown(f"# {title}\nNothing leaves this computer. Pipeline: **{info.name}**.")
+        owner = gr.BrowserState("", storage_key="trellis2-owner", secret=_browser_secret(Path(arguments.data)))
+        build(Session(store), info, owner, examples, "Voxels a side of the finished object.")  # type: ignore[arg-type]
+    return blocks
+
+
+def _browser_secret(folder: Path) -> str:
+    """Key with which browsers keep their identity; it stays the same when the server is started again."""
+    path = folder / "browser.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def _warm_up() -> None:
+    """Load what the first request needs, after the page can be seen."""
+    import trellis2.pipelines.job_options  # noqa: F401
+
+
+def _share(port: int) -> None:
+    from gradio.networking import setup_tunnel
+
+    logger.warning("sharing: anyone with the link can use this computer")
+    link = setup_tunnel("127.0.0.1", port, secrets.token_urlsafe(32), None, None)
+    logger.info("public link: %s", link)
