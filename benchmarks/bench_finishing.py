@@ -16,17 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import trimesh
+from o_voxel.postprocess import save_glb, to_glb
+from o_voxel.rasterize import rasterize, triangle_index
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -52,6 +55,7 @@ PROFILES = ("raw", "game", "print")
 CONFIGS = [(profile, remesh) for profile in PROFILES for remesh in (False, True)]
 SAMPLES = 40_000
 VIEWS, VIEW_SIZE = 64, 512
+FORK = multiprocessing.get_context("fork")  # the children find everything imported
 TEXTURE = {64: 512, 128: 1024, 256: 1024}
 
 
@@ -95,8 +99,6 @@ def compare(raw: Raw, vertices: np.ndarray, faces: np.ndarray) -> dict[str, floa
 
 def seen_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Faces [F] bool that show in one of 64 orthographic views from all around."""
-    from o_voxel.rasterize import rasterize, triangle_index
-
     seen = np.zeros(len(faces), dtype=bool)
     tri = torch.from_numpy(np.ascontiguousarray(faces, dtype=np.int32))
     golden = np.pi * (3 - np.sqrt(5))
@@ -139,9 +141,6 @@ def z_up(points: np.ndarray) -> np.ndarray:
 
 def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path, device: str) -> dict[str, Any]:
     """Run one configuration on a device and check the file it wrote."""
-    import trimesh
-    from o_voxel.postprocess import save_glb, to_glb
-
     asked, size = budget(asset), TEXTURE[asset.grid]
     row: dict[str, Any] = {"asked": asked, "texture": size}
     begin, cpu = time.perf_counter(), time.process_time()
@@ -183,7 +182,6 @@ def stem_of(name: str, profile: str, remesh: bool) -> str:
 
 def work_on(name: str, configs: list[tuple[str, bool]], folder: Path, data_dir: Path | None, device: str) -> None:
     """Worker: the given configurations of one asset, each row written as soon as it is known."""
-    torch.set_num_threads(1)
     path = folder / "assets" / f"{name}.npz"
     if not path.exists():
         save_asset(make_asset(name, data_dir), path)
@@ -204,35 +202,58 @@ def work_on(name: str, configs: list[tuple[str, bool]], folder: Path, data_dir: 
         write_results(folder / "rows" / f"{stem}.json", row)
 
 
-def run_asset(name: str, configs: list[tuple[str, bool]], args: argparse.Namespace) -> None:
-    """Run a worker for what is missing; when it overstays, record that and go on with the rest."""
-    rows = args.work / "rows"
+class Runs:
+    """The runs of one asset in a child process; when one overstays or kills it, a new child takes the rest."""
 
-    def missing() -> list[tuple[str, bool]]:
-        return [(p, r) for p, r in configs if not (rows / f"{stem_of(name, p, r)}.json").exists()]
+    def __init__(self, name: str, configs: list[tuple[str, bool]], args: argparse.Namespace) -> None:
+        self.name, self._args = name, args
+        self._rows = args.work / "rows"
+        self._todo = [(p, r) for p, r in configs if not self._path(p, r).exists()]
+        self._child: Any = None
+        self._start()
 
-    todo = missing()
-    while todo:
-        codes = [f"{p}:{int(r)}" for p, r in todo]
-        command = [sys.executable, __file__, "--work", str(args.work), "--device", args.device]
-        command += ["--data-dir", str(args.data_dir)] if args.data_dir else []
-        child = subprocess.Popen([*command, "--worker", name, *codes])
-        last, left, late = time.monotonic(), len(todo), False
-        while child.poll() is None and not late:
-            time.sleep(0.2)
-            if len(missing()) < left:
-                last, left = time.monotonic(), len(missing())
-            late = time.monotonic() - last > args.limit
+    def _path(self, profile: str, remesh: bool) -> Path:
+        return self._rows / f"{stem_of(self.name, profile, remesh)}.json"
+
+    def _start(self) -> None:
+        if self._todo:
+            given = self.name, self._todo, self._args.work, self._args.data_dir, self._args.device
+            self._child = FORK.Process(target=work_on, args=given)
+            self._child.start()
+            self._last = time.monotonic()
+
+    def ended(self) -> bool:
+        """Whether nothing is left to do; looks after the child."""
+        if not self._todo:
+            return True
+        left = [(p, r) for p, r in self._todo if not self._path(p, r).exists()]
+        if len(left) < len(self._todo):
+            self._last, self._todo = time.monotonic(), left
+        late = time.monotonic() - self._last > self._args.limit
         if late:
-            child.kill()
-            child.wait()
-        todo = missing()
-        if todo:  # the first of them hung or brought the process down: not again
-            profile, remesh = todo[0]
-            why = f"no result after {args.limit:.0f} s" if late else f"process ended with {child.returncode}"
-            row = {"asset": name, "profile": profile, "remesh": remesh, "status": "killed" if late else "crashed"}
-            write_results(rows / f"{stem_of(name, profile, remesh)}.json", row | {"error": why})
-            todo = todo[1:]
+            self._child.kill()
+        if late or not self._child.is_alive():
+            self._child.join()
+            self._todo = [(p, r) for p, r in self._todo if not self._path(p, r).exists()]
+            if self._todo:  # the first of them hung or brought the process down: not again
+                (profile, remesh), self._todo = self._todo[0], self._todo[1:]
+                why = f"no result after {self._args.limit:.0f} s" if late else f"exit status {self._child.exitcode}"
+                row = {"asset": self.name, "profile": profile, "remesh": remesh, "error": why}
+                write_results(self._path(profile, remesh), row | {"status": "killed" if late else "crashed"})
+            self._start()
+        return not self._todo
+
+
+def run_all(names: list[str], configs: list[tuple[str, bool]], args: argparse.Namespace) -> None:
+    """All assets, `--jobs` at a time."""
+    waiting, active = list(names), []
+    while waiting or active:
+        while waiting and len(active) < args.jobs:
+            active.append(Runs(waiting.pop(0), configs, args))
+        time.sleep(0.1)
+        for one in [a for a in active if a.ended()]:
+            active.remove(one)
+            print(one.name, flush=True)
 
 
 def validate(folder: Path, package: Path, names: list[str]) -> None:
@@ -269,17 +290,13 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for one run")
     parser.add_argument("--validator", type=Path, help="folder of the npm package gltf-validator")
     parser.add_argument("--output", help="name of the result files in benchmarks/results")
-    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    torch.set_num_threads(1)
     for part in ("assets", "rows", "glb"):
         (args.work / part).mkdir(parents=True, exist_ok=True)
     if args.data_dir is None and "TRELLIS2_SHARED_DIR" in os.environ:
         folder = Path(os.environ["TRELLIS2_SHARED_DIR"]) / "data"
         args.data_dir = folder if folder.is_dir() else None
-    if args.worker:
-        name, *codes = args.worker
-        work_on(name, [(c.split(":")[0], c.endswith(":1")) for c in codes], args.work, args.data_dir, args.device)
-        return 0
     known = asset_names(args.data_dir)
     names = args.assets or [n for n in known if not args.quick or n in QUICK]
     wanted = {"off": (False,), "on": (True,), "both": (False, True)}[args.remesh]
@@ -287,9 +304,7 @@ def main() -> int:
     for name in names if args.fresh else []:
         for profile, remesh in configs:
             (args.work / "rows" / f"{stem_of(name, profile, remesh)}.json").unlink(missing_ok=True)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for name, _ in zip(names, pool.map(lambda name: run_asset(name, configs, args), names)):
-            print(name, flush=True)
+    run_all(names, configs, args)
     if args.validator:
         validate(args.work, args.validator, names)
     rows = [json.loads(p.read_text()) for p in sorted((args.work / "rows").glob("*.json"))]
