@@ -321,6 +321,14 @@ def test_kernel_pairs_join_every_row_with_its_neighbours():
     assert bounds == list(pairs.starts)
 
 
+@pytest.mark.parametrize(("rows", "channels"), [(0, 5), (1, 1), (130, 7), (1100, 300)])
+def test_kernel_sums_columns(rows, channels):
+    from trellis2.ops.triton_conv import column_sums
+
+    x = torch.randn(rows, channels, generator=torch.Generator().manual_seed(16)).to(DEVICE, torch.float16)
+    torch.testing.assert_close(column_sums(x).double(), x.double().sum(0), rtol=1e-6, atol=1e-4)
+
+
 def test_kernel_is_the_choice_for_the_device():
     assert backends.backends("sparse_conv")[0].name == "triton"
     assert backends.backends("sparse_conv")[0].reason(torch.device(DEVICE)) is None

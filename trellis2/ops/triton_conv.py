@@ -17,11 +17,11 @@ from .conv_hopper import hopper_possible, launch_hopper, launch_weight_grad_hopp
 from .conv_tuning import choose_conv, choose_weight_grad
 from .neighborhood import Arrangement, Neighborhood
 from .triton_kernels.conv_gemm import conv_gemm_kernel, reduce_slices_kernel
-from .triton_kernels.conv_weight_grad import reduce_taps_kernel, weight_grad_kernel
+from .triton_kernels.conv_weight_grad import column_sums_kernel, reduce_taps_kernel, weight_grad_kernel
 from .triton_neighbors import arrange_children
 from .triton_support import capability_of, interpreting, on_device
 
-__all__ = ["SUPPORTED_DTYPES", "conv_children", "conv_rows", "triton_conv", "weight_gradient"]
+__all__ = ["SUPPORTED_DTYPES", "column_sums", "conv_children", "conv_rows", "triton_conv", "weight_gradient"]
 
 SUPPORTED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -235,6 +235,19 @@ def weight_gradient(
     return out
 
 
+def column_sums(x: Tensor) -> Tensor:
+    """[N, C] contiguous -> [C] float32; blocks of rows are added in their order."""
+    num_rows, channels = x.shape
+    block = min(256, triton.next_power_of_2(channels))
+    rows, steps = max(1, 8192 // block), 16
+    blocks = triton.cdiv(num_rows, rows * steps)
+    partial = torch.empty((blocks, channels), dtype=torch.float32, device=x.device)
+    if partial.numel():
+        grid = (blocks, triton.cdiv(channels, block))
+        column_sums_kernel[grid](x, partial, num_rows, channels, ROWS=rows, STEPS=steps, BLOCK_C=block, num_warps=8)
+    return partial.sum(0)
+
+
 class _TritonConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, feats: Tensor, weight: Tensor, bias: Tensor | None, hood: Neighborhood) -> Tensor:
@@ -253,7 +266,7 @@ class _TritonConv(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(grad, feats, ctx.hood).view(weight.shape)
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            grad_bias = grad.sum(0, dtype=torch.promote_types(grad.dtype, torch.float32)).to(weight.dtype)
+            grad_bias = column_sums(grad).to(weight.dtype)
         return grad_feats, grad_weight, grad_bias, None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["reduce_taps_kernel", "weight_grad_kernel"]
+__all__ = ["column_sums_kernel", "reduce_taps_kernel", "weight_grad_kernel"]
 
 
 @triton.jit
@@ -77,3 +77,25 @@ def reduce_taps_kernel(
         total += tl.load(partial + tl.cast(item, tl.int64) * area + at, mask=keep, other=0.0)
     to = (at // ci) * V * ci + tap * ci + at % ci
     tl.store(out + to, total.to(out.dtype.element_ty), mask=keep)
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def column_sums_kernel(
+    x,  # [N, C]
+    partial,  # [blocks, C] float32 out
+    num_rows,
+    c,
+    ROWS: tl.constexpr,
+    STEPS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    """Sums over ROWS·STEPS rows of every column."""
+    first = tl.program_id(0).to(tl.int64) * (ROWS * STEPS)
+    col = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    total = tl.zeros((ROWS, BLOCK_C), dtype=tl.float32)
+    for step in range(STEPS):
+        row = first + step * ROWS + tl.arange(0, ROWS)
+        keep = (row < num_rows)[:, None] & (col < c)[None, :]
+        total += tl.load(x + row[:, None] * c + col[None, :], mask=keep, other=0.0).to(tl.float32)
+    at = tl.program_id(0).to(tl.int64) * c + col
+    tl.store(partial + at, tl.sum(total, axis=0), mask=col < c)
