@@ -536,11 +536,24 @@ def mesh_simplify(
     boundary_weight: float,
     regularization: float,
     max_normal_angle_cos: float,
-    must_reach_target: bool,
+    last_phase: int,
     quadrics: Annotated[NDArray[numpy.float64], "shape (None, 10)"] | None = None,
     held: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None = None,
 ) -> tuple:
     """positions in the unit box -> (positions [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)"""
+
+def mesh_simplify_with_seams(
+    positions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    wedges: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    uvs: Annotated[NDArray[numpy.float64], "shape (None, 2)"],
+    target: int,
+    boundary_weight: float,
+    regularization: float,
+    max_normal_angle_cos: float,
+    last_phase: int,
+) -> tuple:
+    """-> (positions [W',3] f64, uvs [W',2] f64, faces [F',3] i32, source [W'] i32, phase)"""
 
 def mesh_collapse(
     positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
@@ -580,6 +593,18 @@ def mesh_parity_components(
 
 def mesh_edges(faces: Annotated[NDArray[numpy.int64], "shape (None, 3)"]) -> tuple:
     """-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64"""
+
+def mesh_boundary_loops(
+    start: Annotated[NDArray[numpy.int64], "shape (None,)"], end: Annotated[NDArray[numpy.int64], "shape (None,)"]
+) -> tuple:
+    """Boundary sides -> (vertices of all loops, offsets [K + 1]), i64"""
+
+def mesh_close_loops(
+    positions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    offsets: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    chords: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
+) -> tuple:
+    """-> (faces [T,3] i64 of places in the list of positions, beyond it: centres; centres [C,3] f64)"""
 
 def mesh_components_cuda(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"], launch: tuple) -> object:
     """mesh_components on a GPU; pairs must lie in [0, n), which is not checked."""

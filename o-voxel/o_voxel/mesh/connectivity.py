@@ -1,4 +1,4 @@
-"""Edges, boundaries, components and loops of a triangle mesh.
+"""Edges, boundaries and components of a triangle mesh.
 
 V vertices, F faces, E edges. An edge is an unordered vertex pair; it is a boundary edge if one face uses it, manifold
 if two do, non-manifold if more do. Edges ascend by (smaller, larger) index; face side k of a face runs from corner k
@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from o_voxel._native import Backend, native_module, resolve_backend
-from o_voxel.mesh._arrays import ArrayLike, as_numpy, as_tensor, enter_tensors, like
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
 from o_voxel.mesh.components import connected_components, parity_components
 from o_voxel.mesh.grouping import dense_labels
 
 __all__ = [
     "EdgeTable",
     "MeshStats",
-    "boundary_loops",
     "build_edges",
     "connected_components",
     "face_components",
@@ -80,46 +78,6 @@ def face_components(faces: ArrayLike, table: EdgeTable | None = None) -> ArrayLi
     _, sides = table.manifold_pairs()
     labels = connected_components(len(faces), as_tensor(sides, "sides") // 3)
     return like(dense_labels(labels)[0], faces)
-
-
-def boundary_loops(faces: ArrayLike, table: EdgeTable | None = None) -> list[np.ndarray]:
-    """Closed boundary loops as vertex cycles, along the direction in which most adjacent faces run.
-
-    Only loops through vertices with exactly two boundary edges are returned: elsewhere the surface is pinched and the
-    loop is not unique. Faces need not be consistently oriented. Loops start at their smallest vertex and ascend by it.
-    """
-    faces = as_numpy(faces, "faces")
-    table = build_edges(faces) if table is None else table
-    side = as_numpy(table.boundary_sides(), "sides")
-    start = faces.reshape(-1)[side]
-    end = faces[:, [1, 2, 0]].reshape(-1)[side]
-    num = int(faces.max()) + 1 if faces.size else 0
-    ends = np.concatenate([start, end])
-    order = np.argsort(ends, kind="stable")
-    count = np.bincount(ends, minlength=num)
-    regular = count == 2
-    first = np.cumsum(count) - count
-    edge_of = order % max(len(side), 1)  # boundary edges grouped by vertex
-    loops, seen = [], np.zeros(num, dtype=bool)
-    for origin in np.flatnonzero(regular).tolist():
-        if seen[origin]:
-            continue
-        loop, forward, v, edge = [], 0, origin, int(edge_of[first[origin]])
-        while regular[v] and not seen[v]:
-            seen[v] = True
-            loop.append(v)
-            along = int(start[edge]) == v
-            forward += 1 if along else -1
-            v = int(end[edge] if along else start[edge])
-            if regular[v]:
-                one, two = int(edge_of[first[v]]), int(edge_of[first[v] + 1])
-                edge = two if edge == one else one
-        if v != origin or len(loop) < 3:
-            continue
-        if forward < 0:
-            loop = loop[:1] + loop[:0:-1]
-        loops.append(np.array(loop, dtype=np.int64))
-    return loops
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,53 @@
-"""Filling of small boundary loops."""
+"""Boundary loops, and closing the small ones."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from o_voxel.mesh._arrays import ArrayLike, enter
-from o_voxel.mesh.connectivity import EdgeTable, boundary_loops, build_edges, connected_components
+from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel.mesh import holes_reference
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
+from o_voxel.mesh.components import connected_components
+from o_voxel.mesh.connectivity import EdgeTable, build_edges
 
-__all__ = ["fill_holes"]
+__all__ = ["boundary_loops", "fill_holes"]
 
-MAX_TRIANGULATED = 24  # longer loops get a centre vertex; the triangulation below is cubic
+
+def boundary_loops(
+    faces: ArrayLike, table: EdgeTable | None = None, *, backend: Backend = "auto"
+) -> list[ArrayLike]:  # each [L] int64
+    """Closed boundary loops as vertex cycles, along the direction in which most adjacent faces run.
+
+    Only loops through vertices with exactly two boundary edges are returned: elsewhere the surface is pinched and the
+    loop is not unique. Faces need not be consistently oriented. Loops start at their smallest vertex and ascend by it.
+    """
+    f = as_tensor(faces, "faces").long()
+    found = _find_loops(f, build_edges(f) if table is None else table, backend)
+    vertices = like(found.vertices, faces)
+    return [vertices[a:b] for a, b in zip(found.offsets[:-1].tolist(), found.offsets[1:].tolist())]
+
+
+class _Loops(NamedTuple):
+    vertices: Tensor  # [L] int64, CPU: of all loops, in cyclic order
+    offsets: Tensor  # [K + 1] int64, CPU
+
+    def select(self, keep: Tensor) -> _Loops:  # [K] bool
+        size = self.offsets.diff()
+        kept = self.vertices[torch.repeat_interleave(keep, size)]
+        return _Loops(kept, torch.nn.functional.pad(size[keep].cumsum(0), (1, 0)))
+
+
+def _find_loops(f: Tensor, table: EdgeTable, backend: Backend) -> _Loops:
+    side = as_tensor(table.boundary_sides(), "sides")
+    start, end = f.reshape(-1)[side], f[:, [1, 2, 0]].reshape(-1)[side]
+    native = native_module() if resolve_backend(backend) == "native" else None
+    search = holes_reference.boundary_loops if native is None else native.mesh_boundary_loops
+    vertices, offsets = search(start.cpu().numpy(), end.cpu().numpy())
+    return _Loops(torch.from_numpy(vertices), torch.from_numpy(offsets))
 
 
 def fill_holes(
@@ -21,13 +57,15 @@ def fill_holes(
     *,
     relative: bool = False,
     quirks: Literal["published"] | None = None,
+    backend: Backend = "auto",
 ) -> tuple[ArrayLike, ArrayLike]:
     """Close boundary loops whose perimeter is below `max_hole_perimeter` (strictly).
 
-    Patches take the winding of the faces around the hole, add no edge that exists already, and are minimum-area
-    triangulations of short loops and fans around a centre vertex (mean of the edge midpoints) for long ones. New
-    vertices and faces follow the old ones, in loop order. With `relative`, the limit is a fraction of the diagonal of
-    the bounding box.
+    Patches take the winding of the faces around the hole and add no edge that exists already, so no edge gets more
+    than two faces by them. Short loops get the triangulation of least area, longer ones (above 40 edges) have ears cut
+    off, shortest first, in O(n log n); a centre vertex (mean of the edge midpoints) joins what could not be closed
+    otherwise. New vertices and faces follow the old ones, in loop order. With `relative`, the limit is a fraction of
+    the diagonal of the bounding box.
 
     `quirks="published"` gives the published patches: always a fan, with faces (larger index, smaller index, centre)
     whatever the winding around them.
@@ -36,116 +74,90 @@ def fill_holes(
         raise ValueError(f"max_hole_perimeter must be >= 0, got {max_hole_perimeter}")
     if quirks not in (None, "published"):
         raise ValueError(f"quirks must be None or 'published', got {quirks!r}")
-    mesh = enter(vertices, faces)
+    mesh = enter_tensors(vertices, faces)
     v, f = mesh.vertices, mesh.faces
     if len(f) == 0:
         return mesh.leave(v, f)
     limit = max_hole_perimeter
     if relative:
-        used = v[f.reshape(-1)].astype(np.float64)
-        limit *= float(np.linalg.norm(used.max(0) - used.min(0)))
-    table = build_edges(f)
-    if quirks == "published":
-        new_vertices, new_faces = _published_patches(v, f, table, limit)
-    else:
-        new_vertices, new_faces = _patches(v, f, table, limit)
-    if not new_faces:
-        return mesh.leave(v, f)
-    if new_vertices:
-        v = np.concatenate([v, np.array(new_vertices, dtype=v.dtype)])
-    return mesh.leave(v, np.concatenate([f, np.array(new_faces, dtype=np.int64)]))
+        low, high = torch.aminmax(v[f.reshape(-1)].double(), dim=0)
+        limit *= float((high - low).square().sum().sqrt())
+    make = _published_patches if quirks == "published" else _patches
+    new_vertices, new_faces = make(v, f, build_edges(f), limit, backend)
+    return mesh.leave(torch.cat([v, new_vertices.to(v)]), torch.cat([f, new_faces.to(f)]))
 
 
-def _patches(v: np.ndarray, f: np.ndarray, table: EdgeTable, limit: float) -> tuple[list, list]:
-    new_vertices: list[np.ndarray] = []
-    new_faces: list[tuple[int, int, int]] = []
-    num = len(v)
-    keys = table.edges[:, 0] * num + table.edges[:, 1]  # ascending
-    alone = np.flatnonzero(np.bincount(table.boundary_sides() // 3, minlength=len(f)) == 3)
-    single_faces = {tuple(sorted(face)) for face in f[alone].tolist()}
-    for loop in boundary_loops(f, table):
-        if len(loop) == 3 and tuple(sorted(loop.tolist())) in single_faces:
-            continue  # a triangle on its own is not a hole
-        p = v[loop].astype(np.float64)
-        if not np.linalg.norm(p - np.roll(p, -1, axis=0), axis=1).sum() < limit:
-            continue
-        # The faces beside the hole run along the loop, so the patch has to run against it.
-        ring = loop[::-1]
-        triangles = _triangulate(p[::-1], _allowed_diagonals(ring, keys, num)) if len(ring) <= MAX_TRIANGULATED else []
-        if triangles:
-            new_faces += [(int(ring[a]), int(ring[b]), int(ring[c])) for a, b, c in triangles]
-            continue
-        centre = num + len(new_vertices)
-        new_vertices.append(p.mean(axis=0))
-        new_faces += [(int(a), int(b), centre) for a, b in zip(ring, np.roll(ring, -1))]
-    return new_vertices, new_faces
+def _patches(v: Tensor, f: Tensor, table: EdgeTable, limit: float, backend: Backend) -> tuple[Tensor, Tensor]:
+    """(new vertices, new faces), on the CPU; holes are few and short beside the mesh."""
+    loops = _find_loops(f, table, backend)
+    loops = loops.select(~_lone_triangles(f, table, loops))
+    loops = loops.select(_perimeters(v, loops) < limit)
+    if len(loops.vertices) == 0:
+        return v[:0], f[:0]
+    positions = v[loops.vertices.to(v.device)].double().cpu().numpy()
+    chords = _chords(table, loops, len(v)).cpu().numpy()
+    native = native_module() if resolve_backend(backend) == "native" else None
+    close = holes_reference.close_loops if native is None else native.mesh_close_loops
+    triangles, centres = (torch.from_numpy(a) for a in close(positions, loops.offsets.numpy(), chords))
+    index = torch.cat([loops.vertices, len(v) + torch.arange(len(centres))])
+    return centres, index[triangles]
 
 
-def _allowed_diagonals(ring: np.ndarray, keys: np.ndarray, num: int) -> np.ndarray:
-    """[n, n] bool: vertices i and j of the loop are not joined by an edge of the mesh (loop sides are allowed)."""
-    low, high = np.minimum(ring[:, None], ring[None]), np.maximum(ring[:, None], ring[None])
-    key = low * num + high
-    at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-    allowed = keys[at] != key
-    n = len(ring)
-    i = np.arange(n)
-    allowed[i, (i + 1) % n] = allowed[(i + 1) % n, i] = True
-    return allowed
+def _perimeters(v: Tensor, loops: _Loops) -> Tensor:
+    """[K] float64, CPU"""
+    p = v[loops.vertices.to(v.device)].double().cpu()
+    following = torch.arange(1, len(p) + 1)
+    following[loops.offsets[1:] - 1] = loops.offsets[:-1]
+    length = (p[following] - p).square().sum(1).sqrt()
+    total = torch.nn.functional.pad(length.cumsum(0), (1, 0))
+    return total[loops.offsets[1:]] - total[loops.offsets[:-1]]
 
 
-def _triangulate(p: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int, int]]:
-    """Minimum-area triangulation of a closed polygon by dynamic programming; empty if none is allowed.
-
-    G. Barequet and M. Sharir, Filling gaps in the boundary of a polyhedron, 1995 (area weight).
-    """
-    n = len(p)
-    cost = np.full((n, n), np.inf)
-    split = np.full((n, n), -1, dtype=np.int64)
-    i = np.arange(n - 1)
-    cost[i, i + 1] = 0
-    for gap in range(2, n):
-        for a in range(n - gap):
-            b = a + gap
-            if not allowed[a, b] and not (a == 0 and b == n - 1):
-                continue
-            middle = np.arange(a + 1, b)
-            area = np.linalg.norm(np.cross(p[middle] - p[a], p[b] - p[a]), axis=1) / 2
-            total = cost[a, middle] + cost[middle, b] + area
-            best = int(np.argmin(total))
-            cost[a, b], split[a, b] = total[best], middle[best]
-    if not np.isfinite(cost[0, n - 1]):
-        return []
-    triangles, todo = [], [(0, n - 1)]
-    while todo:
-        a, b = todo.pop()
-        if b - a < 2:
-            continue
-        k = int(split[a, b])
-        triangles.append((a, k, b))
-        todo += [(k, b), (a, k)]
-    return triangles
+def _lone_triangles(f: Tensor, table: EdgeTable, loops: _Loops) -> Tensor:
+    """[K] bool: the loop is the outline of a single face, which is no hole."""
+    alone = torch.bincount(table.boundary_sides() // 3, minlength=len(f)) == 3
+    # Its vertices are on no other boundary, so the face with a loop's first vertex is the one.
+    corner = torch.zeros(int(f.amax()) + 1, dtype=torch.bool, device=f.device)
+    corner[f[alone].reshape(-1)] = True
+    first = loops.offsets[:-1]
+    triple = loops.vertices[first[:, None] + torch.arange(3)].to(f.device) if len(first) else f[:0]
+    return (corner[triple].all(dim=1).cpu()) & (loops.offsets.diff() == 3)
 
 
-def _published_patches(v: np.ndarray, f: np.ndarray, table: EdgeTable, limit: float) -> tuple[list, list]:
-    boundary = np.flatnonzero(table.counts == 1)
-    edges = table.edges[boundary]  # (smaller, larger), ascending
+def _chords(table: EdgeTable, loops: _Loops, num: int) -> Tensor:
+    """Edges of the mesh between vertices of one loop that do not follow each other in it: ascending places [C, 2]."""
+    device = table.edges.device
+    vertices, offsets = loops.vertices.to(device), loops.offsets.to(device)
+    loop = torch.repeat_interleave(offsets.diff())
+    place = torch.full((num,), -1, dtype=torch.int64, device=device)
+    place[vertices] = torch.arange(len(vertices), device=device)
+    at = place[table.edges]
+    at = at[(at >= 0).all(dim=1)].sort(dim=1).values
+    gap, size = at[:, 1] - at[:, 0], offsets.diff()[loop[at[:, 0]]]
+    at = at[(loop[at[:, 0]] == loop[at[:, 1]]) & (gap > 1) & (gap < size - 1)]
+    return at[(at[:, 0] * len(vertices) + at[:, 1]).sort().indices]
+
+
+def _published_patches(v: Tensor, f: Tensor, table: EdgeTable, limit: float, backend: Backend) -> tuple[Tensor, Tensor]:
+    boundary = (table.counts == 1).nonzero()[:, 0]
+    edges = table.edges[boundary].cpu().numpy()  # (smaller, larger), ascending
+    crowded = table.edges[table.counts > 2].cpu().numpy()
     degree = np.bincount(edges.reshape(-1), minlength=len(v))
-    non_manifold = np.bincount(table.edges[table.counts > 2].reshape(-1), minlength=len(v)) > 0
-    regular = (degree <= 2) & ~non_manifold
+    regular = (degree <= 2) & (np.bincount(crowded.reshape(-1), minlength=len(v)) == 0)
     order = np.argsort(edges.reshape(-1), kind="stable")
     ends = edges.reshape(-1)[order]
     meet = np.flatnonzero((ends[1:] == ends[:-1]) & regular[ends[1:]])
     pairs = np.stack([order[meet] // 2, order[meet + 1] // 2], axis=1)
-    label = connected_components(len(edges), pairs)
+    label = connected_components(len(edges), pairs, backend=backend)
     linked = np.bincount(pairs.reshape(-1), minlength=len(edges)) == 2
-    length = np.linalg.norm(v[edges[:, 0]].astype(np.float64) - v[edges[:, 1]], axis=1)
-    new_vertices: list[np.ndarray] = []
-    new_faces: list[tuple[int, int, int]] = []
+    ends_at = v[torch.from_numpy(edges).to(v.device)].double().cpu().numpy()  # [B, 2, 3]
+    length = np.linalg.norm(ends_at[:, 0] - ends_at[:, 1], axis=1)
+    new_vertices, new_faces = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)]
     for root in np.unique(label):
         members = np.flatnonzero(label == root)
         if not linked[members].all() or not length[members].sum() < limit:
             continue
-        centre = len(v) + len(new_vertices)
-        new_vertices.append(v[edges[members]].astype(np.float64).mean(axis=1).mean(axis=0))
-        new_faces += [(int(b), int(a), centre) for a, b in edges[members]]
-    return new_vertices, new_faces
+        centre = np.full(len(members), len(v) + len(new_vertices) - 1)
+        new_vertices.append(ends_at[members].mean(axis=1).mean(axis=0, keepdims=True))
+        new_faces.append(np.stack([edges[members, 1], edges[members, 0], centre], axis=1))
+    return torch.from_numpy(np.concatenate(new_vertices)), torch.from_numpy(np.concatenate(new_faces))

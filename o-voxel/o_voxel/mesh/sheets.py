@@ -85,4 +85,4 @@ def _openness(bvh: BVH, ends: Tensor, bisector: Tensor, num_rays: int) -> Tensor
     hits = bvh.count_hits(
         origin[..., None, :].expand_as(rays).reshape(-1, 3).contiguous(), rays.reshape(-1, 3), max_hits=1
     )
-    return (hits == 0).reshape(rays.shape[:-1]).sum(-1).double() / num_rays
+    return (hits == 0).reshape(rays.shape[:-1]).sum(-1).double() * (1 / num_rays)

@@ -1,4 +1,4 @@
-// Bindings of the integer core: edges and components. Host arguments are checked again here: a wrong index must never
+// Bindings of the integer core: edges, components, holes. Host arguments are checked again here: a wrong index must never
 // reach the loops.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -9,6 +9,7 @@
 #include "common/host_workspace.h"
 #include "mesh/components.h"
 #include "mesh/edge_table.h"
+#include "mesh/holes.h"
 #ifdef OVOXEL_WITH_CUDA
 #include "common/tensor_workspace.h"
 #endif
@@ -71,6 +72,38 @@ nb::tuple edges(HostArray<int64_t, nb::shape<-1, 3>> faces) {
                           toNumpy(std::move(table.sides), {numSides}), toNumpy(std::move(table.offsets), {numEdges + 1}));
 }
 
+using Indices = HostArray<int64_t, nb::shape<-1>>;
+
+nb::tuple boundaryLoops(Indices start, Indices end) {
+    if (start.shape(0) != end.shape(0)) throw nb::value_error("start and end must have one length");
+    mesh::BoundaryLoops loops;
+    {
+        const nb::gil_scoped_release release;
+        loops = mesh::boundaryLoops(start.data(), end.data(), static_cast<int64_t>(start.shape(0)));
+    }
+    const size_t numVertices = loops.vertices.size(), numOffsets = loops.offsets.size();
+    return nb::make_tuple(toNumpy(std::move(loops.vertices), {numVertices}), toNumpy(std::move(loops.offsets), {numOffsets}));
+}
+
+nb::tuple closeLoops(HostArray<double, nb::shape<-1, 3>> positions, Indices offsets, Pairs<nb::device::cpu> chords) {
+    const auto numVertices = static_cast<int64_t>(positions.shape(0));
+    if (offsets.shape(0) == 0 || offsets(0) != 0 || offsets(offsets.shape(0) - 1) != numVertices)
+        throw nb::value_error("offsets must run from 0 to the number of positions");
+    for (size_t i = 1; i < offsets.shape(0); ++i)
+        if (offsets(i) < offsets(i - 1) + 3 || offsets(i) - offsets(i - 1) > kMaxNodes / 2)
+            throw nb::value_error("loops must have at least three vertices");
+    checkInside(chords.data(), 2 * chords.shape(0), numVertices, "chords must lie in the list of positions");
+    mesh::LoopPatches patches;
+    {
+        const nb::gil_scoped_release release;
+        patches = mesh::closeLoops(positions.data(), offsets.data(), static_cast<int64_t>(offsets.shape(0)) - 1,
+                                   chords.data(), static_cast<int64_t>(chords.shape(0)));
+    }
+    const size_t numFaces = patches.faces.size() / 3, numCentres = patches.centres.size() / 3;
+    return nb::make_tuple(toNumpy(std::move(patches.faces), {numFaces, 3}),
+                          toNumpy(std::move(patches.centres), {numCentres, 3}));
+}
+
 #ifdef OVOXEL_WITH_CUDA
 nb::object componentsCuda(int64_t n, Pairs<nb::device::cuda> pairs, nb::tuple launch) {
     checkNodes(n);
@@ -94,6 +127,10 @@ void bindMeshTopology(nb::module_& m) {
           "-> (labels [n] i64, parity [n] u8, conflicts [m] u8)");
     m.def("mesh_edges", &edges, "faces"_a.noconvert(),
           "-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64");
+    m.def("mesh_boundary_loops", &boundaryLoops, "start"_a.noconvert(), "end"_a.noconvert(),
+          "Boundary sides -> (vertices of all loops, offsets [K + 1]), i64");
+    m.def("mesh_close_loops", &closeLoops, "positions"_a.noconvert(), "offsets"_a.noconvert(), "chords"_a.noconvert(),
+          "-> (faces [T,3] i64 of places in the list of positions, beyond it: centres; centres [C,3] f64)");
 #ifdef OVOXEL_WITH_CUDA
     m.def("mesh_components_cuda", &componentsCuda, "n"_a, "pairs"_a.noconvert(), "launch"_a,
           "mesh_components on a GPU; pairs must lie in [0, n), which is not checked.");
