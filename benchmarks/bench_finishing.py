@@ -156,7 +156,12 @@ def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path, de
     save_glb(result, glb)
     row["status"] = "done"
     row["stages"] = dict(report.seconds)
-    row["report_watertight"] = bool(report.output.watertight)
+    row["reported"] = {
+        "problems": list(report.problems), "charts": report.charts, "thin_chart_share": report.thin_chart_share,
+        "thin_area_share": report.thin_area_share, "stretch": report.stretch, "padding": report.padding,
+        "texels_per_unit": report.texels_per_unit, "chamfer_voxels": report.chamfer_voxels,
+        "hausdorff_voxels": report.hausdorff_voxels, "volume": report.volume, "hidden_faces": report.hidden_faces,
+    }  # fmt: skip
     row["alpha_mode"], row["double_sided"] = report.alpha_mode, report.double_sided
     loaded = trimesh.load(glb, process=False, force="mesh")
     uv = np.asarray(loaded.visual.uv)

@@ -54,6 +54,8 @@ def violations(row: Row) -> list[str]:
         need(row["two_manifold"], f"not 2-manifold: {row['non_manifold_edges']} edges, "
              f"{row['non_manifold_vertices']} vertices")  # fmt: skip
         need(row["volume"] > 0, f"volume {row['volume']:.3g}")
+        solid = row["two_manifold"] and row["volume"] > 0
+        need(solid or row["reported"]["problems"], "not a solid, and the report does not say so")
     return list(dict.fromkeys(out))
 
 
@@ -109,6 +111,7 @@ def summary(rows: list[Row]) -> dict[str, Row]:
                 "no_hidden_shell": sum(r["hidden_shells"] == 0 for r in done),
                 "watertight": sum(r["watertight"] for r in done),
                 "two_manifold": sum(r["two_manifold"] for r in done),
+                "reported_faults": sum(bool(r["reported"]["problems"]) for r in done),
                 "positive_volume": sum(r["volume"] > 0 for r in done),
                 "chamfer_within_half": sum(r["chamfer"] <= CHAMFER for r in done),
                 "chamfer_median": sorted(r["chamfer"] for r in done)[len(done) // 2],
