@@ -137,6 +137,7 @@ def build_image_page(
 
     async def follow(secret: str, job_id: str) -> AsyncIterator[tuple[Any, ...]]:
         """Status, viewer, buttons until the job has ended."""
+        yield (gr.skip(),) * 7  # a generator without results would empty its outputs
         shown: tuple[str, ...] = ()
         async for now in session.follow(job_id, secret):
             picture = gr.skip()

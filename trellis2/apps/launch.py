@@ -69,14 +69,16 @@ def launch(page: str, argv: Sequence[str] | None = None) -> int:
 def _build(page: str, arguments: argparse.Namespace, store: object) -> object:
     import gradio as gr
 
+    from .image_page import build_image_page
     from .pipeline_info import read_pipeline_info
     from .session import Session
+    from .texturing_page import build_texturing_page
 
-    builders: dict[str, tuple[str, str, Callable[..., None]]] = {}
-    from .image_page import build_image_page
-
-    builders["image"] = ("Image to 3D", "pipeline.json", build_image_page)
-    title, config_file, build = builders[page]
+    pages: dict[str, tuple[str, str, Callable[..., None]]] = {
+        "image": ("Image to 3D", "pipeline.json", build_image_page),
+        "texturing": ("Texture a mesh", "texturing_pipeline.json", build_texturing_page),
+    }
+    title, config_file, build = pages[page]
     info = read_pipeline_info(arguments.pipeline, config_file)
     examples = sorted((ROOT / "assets" / "example_image").glob("*.png"))
     with gr.Blocks(title=f"TRELLIS.2: {title}", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:

@@ -17,6 +17,7 @@ STAGES = {
     "tex_slat_sampler": "Colours and materials",
 }
 _PUBLISHED_TYPES = {"512": 512, "1024": 1024, "1024_cascade": 1024, "1536_cascade": 1536}
+_PUBLISHED_TEXTURE_SIZES = (512, 1024, 1536)
 LARGE_GRID = 256  # above it the published export settings apply
 
 
@@ -66,12 +67,22 @@ def read_pipeline_info(path: str, config_file: str = "pipeline.json") -> Pipelin
     file = Source(path).config_file(config_file)
     try:
         args = json.loads(Path(file).read_text(encoding="utf-8"))["args"]
-        types = args.get("pipeline_types")
-        sizes = {key: int(value["resolution"]) for key, value in types.items()} if types else dict(_PUBLISHED_TYPES)
+        sizes = _sizes(args)
         samplers = {name: SamplerDefaults.of(args[name].get("params", {})) for name in STAGES if name in args}
-        default = args.get("default_pipeline_type") or (
-            "1024_cascade" if "1024_cascade" in sizes else next(iter(sizes))
-        )
+        default = str(args.get("default_pipeline_type") or args.get("default_resolution") or "")
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} is no pipeline file: {type(error).__name__}: {error}") from None
+    if default not in sizes:
+        default = "1024_cascade" if "1024_cascade" in sizes else next(iter(sizes))
     return PipelineInfo(Path(path).name or path, sizes, default, samplers)
+
+
+def _sizes(args: Mapping[str, Any]) -> dict[str, int]:
+    """Voxels a side of everything that the pipeline can make, by name."""
+    if "pipeline_types" in args:
+        return {key: int(value["resolution"]) for key, value in args["pipeline_types"].items()}
+    if "texture_types" in args:
+        return {key: int(key) for key in args["texture_types"]}
+    if "shape_slat_encoder" in args["models"]:
+        return {str(size): size for size in _PUBLISHED_TEXTURE_SIZES}
+    return dict(_PUBLISHED_TYPES)

@@ -18,7 +18,7 @@ from .preview_names import ENVIRONMENTS, MAPS, NUM_VIEWS, picture_name
 
 __all__ = ["render_preview"]
 
-_YAW, _PITCH = math.radians(-16), math.radians(20)  # of the first view; the views go once around
+_YAW, _PITCH = math.radians(180 - 16), math.radians(20)  # of the first view, a little beside the front (-Y)
 _LAYERS = 4  # of transparency
 
 

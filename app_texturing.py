@@ -1,0 +1,10 @@
+"""Materials for a mesh in a browser: `python app_texturing.py`, then open http://127.0.0.1:7860."""
+
+from __future__ import annotations
+
+import sys
+
+from trellis2.apps.launch import launch
+
+if __name__ == "__main__":
+    sys.exit(launch("texturing"))
