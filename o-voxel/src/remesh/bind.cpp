@@ -1,59 +1,34 @@
 // Bindings of the remeshing topic. Results are written into arrays of the caller; bit sets cross as int64 words.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
-#include <nanobind/stl/optional.h>
 
 #include <array>
-#include <optional>
-#include <stdexcept>
 #include <string>
 
-#include "remesh/remesh.h"
-#ifdef OVOXEL_WITH_CUDA
-#include "common/tensor_workspace.h"
-#endif
+#include "remesh/spaces.h"
 
 namespace nb = nanobind;
 
 namespace ovoxel {
+
+void bindSmooth(nb::module_& m);
+
 namespace {
 
 using namespace remesh;
-using Launch = std::optional<nb::tuple>;  // what o_voxel._device.launch() gives; none on the CPU
-
-struct HostSpace {
-    using Device = nb::device::cpu;
-    explicit HostSpace(const Launch&) {}
-    HostRun run() { return {}; }
-};
-
-#ifdef OVOXEL_WITH_CUDA
-struct CudaSpace {
-    using Device = nb::device::cuda;
-    explicit CudaSpace(const Launch& launch) : workspace(launch.value()) {}
-    DeviceRun run() { return {&workspace}; }
-    TensorWorkspace workspace;
-};
-#endif
-
 using Size = std::array<int64_t, 3>;
 
 template <class Space>
 struct Bindings {
     template <class T>
-    using Column = nb::ndarray<T, nb::shape<-1>, nb::c_contig, typename Space::Device>;
+    using Column = ColumnOf<Space, T>;
     template <class T>
-    using Rows3 = nb::ndarray<T, nb::shape<-1, 3>, nb::c_contig, typename Space::Device>;
+    using Rows3 = RowsOf<Space, T, 3>;
     using Bits = Column<int64_t>;
     using MaybeBits = std::optional<Bits>;
 
     static Word* words(const Bits& bits) { return reinterpret_cast<Word*>(bits.data()); }
     static Word* words(const MaybeBits& bits) { return bits ? words(*bits) : nullptr; }
 
-    static void need(bool holds, const char* what) {
-        if (!holds) throw nb::value_error(what);
-    }
     static NodeGrid gridOf(const Size& size) {
         for (const int64_t n : size) need(n >= 2 && n <= (int64_t{1} << 20), "size must lie in [2, 2^20]");
         return {{size[0], size[1], size[2]}};
@@ -74,19 +49,12 @@ struct Bindings {
         return {words(bits), before.data(), words(first), words(last)};
     }
 
-    template <class Body>
-    static void each(Space& space, int64_t n, const Body& body, const char* what) {
-        const auto run = space.run();
-        const nb::gil_scoped_release release;
-        runEach(run, n, body, what);
-    }
-
     static void markCrossings(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits, Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, bits, 3);
         Space space(launch);
         const Triangles mesh = trianglesOf(vertices, faces);
-        each(space, mesh.count, MarkCrossingsBody{mesh, grid, words(bits)}, "mark crossings");
+        eachIn(space, mesh.count, MarkCrossingsBody{mesh, grid, words(bits)}, "mark crossings");
     }
     static void recordCrossings(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits,
                                 Column<int32_t> before, Bits first, Bits last, Launch launch) {
@@ -94,7 +62,7 @@ struct Bindings {
         const Crossings crossings = crossingsOf(grid, bits, before, first, last);
         Space space(launch);
         const Triangles mesh = trianglesOf(vertices, faces);
-        each(space, mesh.count, RecordCrossingsBody{mesh, grid, crossings, words(first), words(last)},
+        eachIn(space, mesh.count, RecordCrossingsBody{mesh, grid, crossings, words(first), words(last)},
              "record crossings");
     }
     static void doubled(Size size, Bits bits, Column<int32_t> before, Bits first, Bits last, Bits out, Launch launch) {
@@ -102,7 +70,7 @@ struct Bindings {
         const Crossings crossings = crossingsOf(grid, bits, before, first, last);
         needWords(grid, out, 3);
         Space space(launch);
-        each(space, 3 * grid.words(), DoubledBody{crossings, words(out)}, "doubled crossings");
+        eachIn(space, 3 * grid.words(), DoubledBody{crossings, words(out)}, "doubled crossings");
     }
     static void faceSides(Rows3<double> vertices, Rows3<int32_t> faces, Size size, Bits bits, Column<int32_t> before,
                           Bits first, Bits last, Bits outside, Column<int32_t> counts, Launch launch) {
@@ -112,14 +80,13 @@ struct Bindings {
         need(counts.shape(0) == 5 * faces.shape(0), "counts must have 5 values a face");
         Space space(launch);
         const Triangles mesh = trianglesOf(vertices, faces);
-        each(space, mesh.count, FaceSidesBody{mesh, grid, crossings, words(outside), counts.data()}, "face sides");
+        eachIn(space, mesh.count, FaceSidesBody{mesh, grid, crossings, words(outside), counts.data()}, "face sides");
     }
-    static void markSegments(Rows3<double> vertices, nb::ndarray<int32_t, nb::shape<-1, 2>, nb::c_contig,
-                             typename Space::Device> segments, Size size, Bits bits, Launch launch) {
+    static void markSegments(Rows3<double> vertices, RowsOf<Space, int32_t, 2> segments, Size size, Bits bits, Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, bits);
         Space space(launch);
-        each(space, static_cast<int64_t>(segments.shape(0)),
+        eachIn(space, static_cast<int64_t>(segments.shape(0)),
              MarkSegmentsBody{vertices.data(), segments.data(), grid, words(bits)}, "mark segments");
     }
     static FloodField fieldOf(const NodeGrid& grid, const Bits& walls, const MaybeBits& closed,
@@ -143,7 +110,7 @@ struct Bindings {
         needWords(grid, out);
         const FloodField field = fieldOf(grid, walls, closed, other);
         Space space(launch);
-        each(space, grid.words(), StepBody{field, words(labels), words(out)}, "flood step");
+        eachIn(space, grid.words(), StepBody{field, words(labels), words(out)}, "flood step");
     }
     template <class Body>
     static void overWords(Bits bits, Size size, Bits out, int64_t sets, Launch launch, const char* what) {
@@ -151,7 +118,7 @@ struct Bindings {
         needWords(grid, bits);
         needWords(grid, out, sets);
         Space space(launch);
-        each(space, sets * grid.words(), Body{grid, words(bits), words(out)}, what);
+        eachIn(space, sets * grid.words(), Body{grid, words(bits), words(out)}, what);
     }
     static void dilate(Bits bits, Size size, Bits out, Launch launch) {
         overWords<DilateBody>(bits, size, out, 1, launch, "dilate");
@@ -168,17 +135,17 @@ struct Bindings {
         needWords(grid, outside);
         needWords(grid, out);
         Space space(launch);
-        each(space, grid.words(), SheetNodesBody{grid, words(crossed), words(outside), words(out)}, "sheet nodes");
+        eachIn(space, grid.words(), SheetNodesBody{grid, words(crossed), words(outside), words(out)}, "sheet nodes");
     }
     static void countBits(Bits bits, Column<int32_t> out, Launch launch) {
         need(bits.shape(0) == out.shape(0), "out must have one count a word");
         Space space(launch);
-        each(space, static_cast<int64_t>(bits.shape(0)), PopcountBody{words(bits), out.data()}, "count bits");
+        eachIn(space, static_cast<int64_t>(bits.shape(0)), PopcountBody{words(bits), out.data()}, "count bits");
     }
     static void listBits(Bits bits, Column<int32_t> before, Bits out, Launch launch) {
         need(bits.shape(0) == before.shape(0), "before must have one count a word");
         Space space(launch);
-        each(space, static_cast<int64_t>(bits.shape(0)), ListBitsBody{words(bits), before.data(), out.data()},
+        eachIn(space, static_cast<int64_t>(bits.shape(0)), ListBitsBody{words(bits), before.data(), out.data()},
              "list bits");
     }
     static void cellSheets(Bits inside, Size size, Bits places, Bits sheets, Column<int32_t> counts,
@@ -188,7 +155,7 @@ struct Bindings {
         need(places.shape(0) == sheets.shape(0) && places.shape(0) == counts.shape(0), "cells differ in number");
         Space space(launch);
         const CaseTable* table = placeTable(space.run());
-        each(space, static_cast<int64_t>(places.shape(0)),
+        eachIn(space, static_cast<int64_t>(places.shape(0)),
              CellSheetsBody{grid, words(inside), table, places.data(), words(sheets), counts.data()}, "cell sheets");
     }
     static Cells cellsOf(const NodeGrid& grid, const Bits& bits, const Column<int32_t>& before, const Bits& sheets,
@@ -211,7 +178,7 @@ struct Bindings {
         Space space(launch);
         const CellVerticesBody body{trianglesOf(vertices, faces), crossings, cells, words(inside), words(sheetNodes),
                                     {options[0], options[1], options[2]}, places.data(), out.data(), kinds.data()};
-        each(space, static_cast<int64_t>(places.shape(0)), body, "cell vertices");
+        eachIn(space, static_cast<int64_t>(places.shape(0)), body, "cell vertices");
     }
     static void quads(Bits inside, Size size, Bits cellBits, Column<int32_t> cellBefore, Bits sheets, Bits firstVertex,
                       Bits edges, Column<int32_t> edgesBefore, Rows3<double> vertices, Rows3<int32_t> faces,
@@ -222,7 +189,7 @@ struct Bindings {
         needWords(grid, edges, 3);
         need(edges.shape(0) == edgesBefore.shape(0), "edges differ in number");
         Space space(launch);
-        each(space, 3 * grid.words(),
+        eachIn(space, 3 * grid.words(),
              QuadsBody{cells, words(inside), words(edges), edgesBefore.data(), vertices.data(), faces.data()}, "quads");
     }
 
@@ -263,6 +230,7 @@ void bindRemesh(nb::module_& m) {
 #ifdef OVOXEL_WITH_CUDA
     Bindings<CudaSpace>::bind(m, "_cuda");
 #endif
+    bindSmooth(m);
 }
 
 }  // namespace ovoxel

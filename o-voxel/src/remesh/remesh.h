@@ -4,6 +4,7 @@
 #include "common/device.h"
 #include "remesh/contour_body.h"
 #include "remesh/flood_body.h"
+#include "remesh/smooth_body.h"
 
 namespace ovoxel::remesh {
 
