@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["fill_background", "nearest_rim", "push_pull"]
 
-RIM = 4  # texels
+RIM = 8  # texels
 
 
 def fill_background(image: Tensor, covered: Tensor, rim: int = RIM) -> Tensor:
@@ -39,30 +39,31 @@ def fill_background(image: Tensor, covered: Tensor, rim: int = RIM) -> Tensor:
 def nearest_rim(covered: Tensor, rim: int) -> tuple[Tensor, Tensor]:
     """Uncovered texels within `rim` of a covered one and the nearest covered texel of each: flat indices [R], [R].
 
-    Distances are Euclidean. Of equally near texels the first in the order of `_disc` is taken.
+    Distances are Euclidean; of equally near texels the one with the nearer row counts, then the upper, then the left.
+    Looks along rows for the nearest covered texel first, then along columns. (P. F. Felzenszwalb and
+    D. P. Huttenlocher, Distance Transforms of Sampled Functions, 2012, section 2.1.)
     """
     height, width = covered.shape
-    flat = covered.reshape(-1)
-    padded = torch.nn.functional.pad(covered, (1, 1, 1, 1), value=True)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    edge = (covered & ~inner).reshape(-1).nonzero()[:, 0]  # every nearest covered texel has an empty neighbour
-    y, x = edge // width, edge % width
-    owner = torch.full((height * width,), -1, dtype=torch.int64, device=covered.device)
-    for dy, dx in _disc(rim):
-        there = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-        source = edge[there]
-        target = source + dy * width + dx
-        free = ~flat[target] & (owner[target] < 0)
-        owner[target[free]] = source[free]  # one source a target: offsets do not collide
-    target = (owner >= 0).nonzero()[:, 0]
-    return target, owner[target]
-
-
-def _disc(radius: int) -> list[tuple[int, int]]:
-    """Offsets (dy, dx) other than zero within `radius`, nearest first."""
-    span = range(-radius, radius + 1)
-    offsets = [(dy, dx) for dy in span for dx in span if 0 < dy * dy + dx * dx <= radius * radius]
-    return sorted(offsets, key=lambda o: (o[0] ** 2 + o[1] ** 2, o))
+    device = covered.device
+    far = 2 * max(height, width) + rim + 2
+    column = torch.arange(width, dtype=torch.int32, device=device).expand(height, width)
+    left = torch.cummax(torch.where(covered, column, -far), 1).values
+    right = torch.where(covered, column, far).flip(1).cummin(1).values.flip(1)
+    offset = torch.where(column - left <= right - column, left - column, right - column).reshape(-1)  # [H * W]
+    target = (~covered).reshape(-1).nonzero()[:, 0]
+    y = target // width
+    best = torch.full_like(target, rim * rim + 1, dtype=torch.int32)
+    source = torch.zeros_like(target)
+    for dy in sorted(range(-rim, rim + 1), key=lambda d: (abs(d), d)):
+        beside = target + dy * width
+        there = (y + dy >= 0) & (y + dy < height)
+        along = offset[torch.where(there, beside, target)]
+        distance = torch.where(there & (along.abs() <= rim), along * along + dy * dy, rim * rim + 1)
+        better = distance < best
+        best = torch.where(better, distance, best)
+        source = torch.where(better, beside + along, source)
+    found = (best <= rim * rim).nonzero()[:, 0]
+    return target[found], source[found]
 
 
 def push_pull(image: Tensor, known: Tensor) -> Tensor:

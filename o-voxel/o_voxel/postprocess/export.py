@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from o_voxel import __version__
 from o_voxel.mesh import UnwrapResult
 from o_voxel.mesh._arrays import ArrayLike, enter
 from o_voxel.postprocess import stages
 from o_voxel.postprocess.bake import bake
 from o_voxel.postprocess.detail import bake_normals
 from o_voxel.postprocess.material import AlphaMode, TextureSet, make_textures
+from o_voxel.postprocess.measure import surface_distance
 from o_voxel.postprocess.occlusion import bake_occlusion
 from o_voxel.postprocess.options import ExportOptions, UnwrapMethod
-from o_voxel.postprocess.prepare import Profile
+from o_voxel.postprocess.prepare import PreparedSurface, Profile
 from o_voxel.postprocess.report import ExportReport, Progress, StageClock
 from o_voxel.postprocess.source import SourceSurface
 from o_voxel.postprocess.tangents import vertex_tangents
@@ -129,18 +131,32 @@ def to_glb(  # type: ignore[misc]
     if len(f) == 0 or len(v) == 0:
         raise ValueError(f"the mesh must not be empty, got {len(v)} vertices and {len(f)} faces")
     volume = make_volume(attr_volume, coords, attr_layout, aabb, voxel_size, grid_size, device)
-    result = ExportReport(profile, len(f), int(decimation_target))
+    result = ExportReport(profile, len(f), options.decimation_target)
     clock = StageClock(
-        result.seconds, options.num_stages, verbose=verbose, use_tqdm=use_tqdm, device=device, progress=progress
+        result.seconds,
+        options.num_stages + bool(report),
+        verbose=verbose,
+        use_tqdm=use_tqdm,
+        device=device,
+        progress=progress,
     )
     with torch.no_grad(), clock:
-        asset = _finish(v, f, volume, options, result, clock)
+        asset, prepared = _finish(v, f, volume, options, result, clock)
+        if report:
+            with clock.stage("measure"):
+                distance = surface_distance(
+                    SourceSurface(prepared.vertices, prepared.faces),
+                    raw=SourceSurface(v, f),
+                    kept=SourceSurface(prepared.source_vertices, prepared.source_faces),
+                )
+                result.chamfer_voxels = distance.chamfer / volume.voxel
+                result.hausdorff_voxels = distance.hausdorff / volume.voxel
     return (asset, result) if report else asset
 
 
 def _finish(
     v: Tensor, f: Tensor, volume: AttributeVolume, options: ExportOptions, result: ExportReport, clock: StageClock
-) -> trimesh.Trimesh:
+) -> tuple[trimesh.Trimesh, PreparedSurface]:
     """All stages, one after the other; fills in `result`."""
     prepared = stages.prepare(v, f, volume, options, clock)
     result.add_surface(prepared)
@@ -171,17 +187,22 @@ def _finish(
         result.alpha_mode = textures.alpha_mode
         sided = options.double_sided
         result.double_sided = prepared.two_sided if sided is None else bool(sided)
-        return _to_trimesh(charts, normals, tangents, textures, result.double_sided)
+        return _to_trimesh(charts, normals, tangents, textures, options, result), prepared
 
 
 def _to_trimesh(
-    charts: UnwrapResult, normals: Tensor, tangents: Tensor | None, textures: TextureSet, double_sided: bool
+    charts: UnwrapResult,
+    normals: Tensor,
+    tangents: Tensor | None,
+    textures: TextureSet,
+    options: ExportOptions,
+    result: ExportReport,
 ) -> trimesh.Trimesh:
     import trimesh
 
     uv = charts.uvs.cpu().numpy()
     uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)  # trimesh keeps v up and flips it on export
-    material = textures.material(double_sided=double_sided)
+    material = textures.material(double_sided=result.double_sided)
     extra: dict[str, Any] = {}
     if tangents is not None:
         rows = tangents.cpu().numpy()
@@ -192,6 +213,7 @@ def _to_trimesh(
         vertex_normals=_y_up(normals.cpu().numpy()),
         visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
         vertex_attributes=extra,
+        metadata={"asset_extras": {"version": __version__, "settings": options.to_dict(), "unit": "metre"}},
         process=False,
     )
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["write_files"]
+__all__ = ["beside", "write_files"]
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A file beside `path` that it can refer to: its stem in letters that no reader misreads, and `ending`."""
+    return path.with_name(re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem) + ending)
 
 
 def write_files(files: Mapping[Path, bytes | bytearray | memoryview]) -> None:

@@ -77,6 +77,8 @@ def save_asset(
         size = meshes[0].positions.max(0) - meshes[0].positions.min(0)
         scale = metres / (float(size.max()) or 1.0)
         meshes = [replace(mesh, positions=mesh.positions * scale) for mesh in meshes]
+    notes = {key: value for key, value in (("metres", metres), ("licence", licence)) if value is not None}
+    meshes = [replace(mesh, extras={**mesh.extras, **notes}) for mesh in meshes]
     together = lod_layout == "msft" or len(meshes) == 1
     groups = [meshes] if together else [[mesh] for mesh in meshes]
     paths = [target, *(target.with_name(f"{target.stem}_lod{i}{target.suffix}") for i in range(1, len(groups)))]

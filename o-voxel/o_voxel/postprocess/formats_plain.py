@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from o_voxel.postprocess.files import beside
 from o_voxel.postprocess.gltf_document import GENERATOR
 from o_voxel.postprocess.images import ImageFormat, encode_images
 from o_voxel.postprocess.textured import TexturedMesh
@@ -49,10 +50,10 @@ def obj_files(
     files: dict[Path, bytes] = {}
     lines = [f"# {GENERATOR}", "newmtl material", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "d 1", "illum 2", "Pr 1", "Pm 1"]
     for key, image in encode_images(images, image_format, quality).items():
-        target = path.with_name(f"{path.stem}_{key.removesuffix('Texture')}{image.suffix}")
+        target = beside(path, f"_{key.removesuffix('Texture')}{image.suffix}")
         files[target] = image.data
         lines += [f"{statement} {target.name}" for statement in statements[key]]
-    material = path.with_name(f"{path.stem}.mtl")
+    material = beside(path, ".mtl")
     files[material] = ("\n".join(lines) + "\n").encode()
     uv = np.stack([mesh.uvs[:, 0], 1.0 - mesh.uvs[:, 1]], axis=1)
     out = io.BytesIO()

@@ -93,7 +93,7 @@ def Xform "Asset" (kind = "component")
 
 
 def _quoted(text: str) -> str:
-    plain = " ".join(text.split()).replace("\\\\", "\\\\\\\\").replace('"', '\\\\"')
+    plain = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{plain}"'
 
 

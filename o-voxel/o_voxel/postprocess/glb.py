@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from o_voxel.postprocess.draco import draco_encoder
-from o_voxel.postprocess.files import write_files
+from o_voxel.postprocess.files import beside, write_files
 from o_voxel.postprocess.gltf_document import GltfParts, build_gltf
 from o_voxel.postprocess.images import EncodedImage, ImageFormat, encode_images
 from o_voxel.postprocess.textured import TexturedMesh, textured_mesh
@@ -33,9 +33,20 @@ def glb_payload(
     licence: str | None = None,
 ) -> bytes:
     """A GLB of an asset and its coarser levels (MSFT_lod). Raises ValueError from 4 GiB on."""
-    images = [encode_images(level.images, image_format, quality) for level in levels]
-    parts = build_gltf(levels, images, name=name, draco=draco_encoder() if draco else None, copyright=licence)
+    encoder = draco_encoder() if draco else None
+    parts = build_gltf(levels, _images(levels, image_format, quality), name=name, draco=encoder, copyright=licence)
     return _container(parts)
+
+
+def _images(levels: Sequence[TexturedMesh], image_format: ImageFormat, quality: int) -> dict[int, EncodedImage]:
+    """Every image of the levels once, by the id of its object."""
+    unique: dict[int, tuple[str, Any]] = {}
+    for level in levels:
+        for key, image in level.images.items():
+            unique.setdefault(id(image), (key, image))
+    named = {f"{i}/{key}": image for i, (key, image) in enumerate(unique.values())}
+    encoded = encode_images(named, image_format, quality)
+    return dict(zip(unique, encoded.values()))
 
 
 def _json(document: dict[str, Any]) -> bytes:
@@ -72,24 +83,18 @@ def gltf_files(
     files: dict[Path, bytes] = {}
 
     def sink(title: str, image: EncodedImage) -> dict[str, Any]:
-        target = path.with_name(f"{title}{image.suffix}")
+        target = beside(path, f"_{title.removeprefix(path.stem).strip('_')}{image.suffix}")
         files[target] = image.data
-        return {"name": title, "mimeType": image.mime, "uri": _uri(target.name)}
+        return {"name": title, "mimeType": image.mime, "uri": target.name}
 
-    images = [encode_images(level.images, image_format, quality) for level in levels]
+    images = _images(levels, image_format, quality)
     encoder = draco_encoder() if draco else None
     parts = build_gltf(levels, images, name=path.stem, draco=encoder, image_sink=sink, copyright=licence)
-    buffer = path.with_suffix(".bin")
-    parts.document["buffers"][0]["uri"] = _uri(buffer.name)
+    buffer = beside(path, ".bin")
+    parts.document["buffers"][0]["uri"] = buffer.name
     files[buffer] = bytes(parts.data)
     files[path] = _json(parts.document)
     return files
-
-
-def _uri(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name)
 
 
 def glb_bytes(

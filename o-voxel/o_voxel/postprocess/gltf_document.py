@@ -77,7 +77,7 @@ def _accessor_entry(array: np.ndarray, component: int, kind: str, bounds: bool) 
 
 def build_gltf(
     levels: Sequence[TexturedMesh],  # the asset, then its levels of detail
-    images: Sequence[Mapping[str, EncodedImage]],  # for each level, by texture name
+    images: Mapping[int, EncodedImage],  # by the id of each image object of the levels
     *,
     name: str,
     draco: DracoEncoder | None = None,
@@ -95,10 +95,15 @@ def build_gltf(
     if levels[0].extras:
         asset["extras"] = dict(levels[0].extras)
     parts = GltfParts({"asset": asset, "scene": 0, "scenes": [{"nodes": [0]}]})
-    for i, (mesh, encoded) in enumerate(zip(levels, images)):
+    textures: dict[int, int] = {}
+    for i, mesh in enumerate(levels):
         title = name if i == 0 else f"{name}_lod{i}"
         primitive = _geometry(parts, mesh, draco)
-        primitive["material"] = _material(parts, mesh, encoded, image_sink or parts.image_in_buffer, title)
+        for key, image in mesh.images.items():
+            if id(image) not in textures:
+                entry = (image_sink or parts.image_in_buffer)(f"{title}_{key}", images[id(image)])
+                textures[id(image)] = _texture(parts, entry)
+        primitive["material"] = _material(parts, mesh, textures)
         index = parts.add("meshes", {"name": title, "primitives": [primitive]})
         parts.add("nodes", {"name": title, "mesh": index})
     if len(levels) > 1:
@@ -139,24 +144,20 @@ def _geometry(parts: GltfParts, mesh: TexturedMesh, draco: DracoEncoder | None) 
             key: parts.add("accessors", _accessor_entry(array, FLOAT, kind, key == "POSITION"))
             for key, (array, kind) in arrays.items()
         },
-        "indices": parts.add("accessors", _accessor_entry(index, component, "SCALAR", False)),
+        "indices": parts.add("accessors", _accessor_entry(index, component, "SCALAR", bounds=False)),
         "extensions": {"KHR_draco_mesh_compression": {"bufferView": parts.view(packed.data), "attributes": packed.ids}},
     }
 
 
-def _material(
-    parts: GltfParts, mesh: TexturedMesh, images: Mapping[str, EncodedImage], sink: ImageSink, title: str
-) -> int:
+def _material(parts: GltfParts, mesh: TexturedMesh, textures: Mapping[int, int]) -> int:
+    """Index of the mesh's material, the same for levels that agree in it; `textures` are indices by image object."""
     pbr: dict[str, Any] = {"metallicFactor": mesh.metallic_factor, "roughnessFactor": mesh.roughness_factor}
     if any(value != 1.0 for value in mesh.base_color_factor):
         pbr["baseColorFactor"] = list(mesh.base_color_factor)
     entry: dict[str, Any] = {"name": "material", "pbrMetallicRoughness": pbr}
-    where: dict[int, int] = {}  # textures by the image they show
     for key, image in mesh.images.items():
-        if id(image) not in where:
-            where[id(image)] = _texture(parts, sink(f"{title}_{key}", images[key]))
         target = pbr if key in ("baseColorTexture", "metallicRoughnessTexture") else entry
-        target[key] = {"index": where[id(image)]}
+        target[key] = {"index": textures[id(image)]}
     if mesh.emissive_factor is not None:
         entry["emissiveFactor"] = list(mesh.emissive_factor)
     if mesh.alpha_mode != "OPAQUE":
@@ -165,7 +166,8 @@ def _material(
         entry["alphaCutoff"] = mesh.alpha_cutoff
     if mesh.double_sided:
         entry["doubleSided"] = True
-    return parts.add("materials", entry)
+    known = parts.list("materials")
+    return known.index(entry) if entry in known else parts.add("materials", entry)
 
 
 def _texture(parts: GltfParts, image: dict[str, Any]) -> int:

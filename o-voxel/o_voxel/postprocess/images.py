@@ -17,7 +17,7 @@ __all__ = ["EncodedImage", "ImageFormat", "check_image_format", "encode_images"]
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 
-_COLOUR = ("baseColorTexture", "emissiveTexture")  # seen as colour: may be lossy with shared chroma
+_COLOUR = ("baseColorTexture", "emissiveTexture")  # seen as colour: halved chroma does not show
 
 
 class EncodedImage(NamedTuple):
@@ -43,7 +43,7 @@ def check_image_format(image_format: str, quality: int) -> None:
 def encode_images(
     images: Mapping[str, Image.Image], image_format: ImageFormat, quality: int
 ) -> dict[str, EncodedImage]:
-    """Compress images by their glTF texture names.
+    """Compress images by names that end in their glTF texture names.
 
     "png" is lossless. "jpeg" keeps full chroma, and images with alpha stay PNG. "webp" is lossy for colour only: its
     halved chroma would mix the channels of normals and of occlusion, roughness and metal, which are kept lossless.
@@ -53,7 +53,7 @@ def encode_images(
         jobs: dict[int, Future[EncodedImage]] = {}  # by the image: one may serve two textures
         for name, image in images.items():
             if id(image) not in jobs:
-                jobs[id(image)] = whole.submit(_encode, image, image_format, quality, name in _COLOUR, stripes)
+                jobs[id(image)] = whole.submit(_encode, image, image_format, quality, name.endswith(_COLOUR), stripes)
         return {name: jobs[id(image)].result() for name, image in images.items()}
 
 

@@ -17,7 +17,8 @@ from o_voxel.postprocess.source import Hit, SourceSurface
 __all__ = ["bake_occlusion", "sky_directions", "visibility"]
 
 DIRECTIONS = 64  # over the sphere; half of them lie above a point
-BLOCKS = 512  # blocks along a side of the texture, at most
+LARGE = 1024  # texels a side from which blocks are at least 4 wide, below 2
+BLOCKS = 512  # along a side of the texture, at most
 MAX_RAYS = 1 << 21  # at a time
 
 
@@ -66,7 +67,7 @@ def bake_occlusion(
     if hit is None or len(texels.row) == 0:
         return torch.ones(len(texels.row), device=texels.row.device)
     chart = charts[texels.face]
-    block = max(2, -(-texels.size // BLOCKS))
+    block = max(4 if texels.size >= LARGE else 2, -(-texels.size // BLOCKS))
     across = -(-texels.size // block)
     y, x = texels.row // texels.size, texels.row % texels.size
     key = (chart * (across + 2) + y // block + 1) * (across + 2) + x // block + 1

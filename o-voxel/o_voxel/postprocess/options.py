@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from o_voxel.mesh.unwrap import texture_padding
 from o_voxel.postprocess.material import AlphaMode, check_alpha_mode
 from o_voxel.postprocess.prepare import Profile
 
@@ -16,7 +17,6 @@ __all__ = ["ExportOptions"]
 UnwrapMethod = Literal["auto", "charts", "xatlas"]
 
 MAX_CHART_ANGLE = 50.0  # degrees; more would stretch texels by over 1 / cos(50 deg) = 1.6
-PADDING = {256: 1, 1024: 2, 2048: 3}  # texels around a chart by texture size; 4 above
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,17 @@ class ExportOptions:
     normal_map: bool | None = None
     ambient_occlusion: bool | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The choices as plain values for JSON, with what None stood for."""
+        names = ("profile", "decimation_target", "texture_size", "remesh", "unwrap_method", "hole_perimeter")
+        plain = {name: getattr(self, name) for name in names}
+        return plain | {"normal_map": self.bakes_normals, "ambient_occlusion": self.bakes_occlusion}
+
     def __post_init__(self) -> None:
         _check_int("decimation_target", self.decimation_target, 1, 2**31 - 1)
         _check_int("texture_size", self.texture_size, 1, 16384)
+        object.__setattr__(self, "decimation_target", int(self.decimation_target))
+        object.__setattr__(self, "texture_size", int(self.texture_size))
         _check_choice("profile", self.profile, Profile)
         _check_choice("unwrap_method", self.unwrap_method, UnwrapMethod)
         check_alpha_mode(self.alpha_mode)
@@ -73,8 +81,8 @@ class ExportOptions:
 
     @property
     def padding(self) -> int:
-        """Texels between charts."""
-        return next((p for size, p in PADDING.items() if self.texture_size <= size), 4)
+        """Texels around each chart that take its colour."""
+        return texture_padding(self.texture_size)
 
     @property
     def chart_angle(self) -> float:

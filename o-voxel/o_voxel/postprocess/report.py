@@ -36,12 +36,23 @@ class ExportReport:
     simplify_phase: int = 0  # 0: by strict tests; 1: flips up to 90 degrees; 2: topology was changed
     hidden_faces: int = 0  # dropped because nothing sees them
     charts: int = 0
+    thin_chart_share: float = 0.0  # charts with a mean width below three texels
+    thin_area_share: float = 0.0  # of the surface that lies in them
+    stretch: float = 1.0  # L2 stretch of the unwrapping: 1 is an isometry
     texels_per_unit: float = 0.0
     texture_use: float = 0.0  # share of texels that lie on a chart
+    padding: int = 0  # texels kept around each chart
     bake_distance: float = 0.0  # mean distance from texels of the simplified to the source surface
+    chamfer_voxels: float | None = None  # between the result and the raw surface; see `surface_distance`
+    hausdorff_voxels: float | None = None
     alpha_mode: str = "OPAQUE"
     double_sided: bool = False
     seconds: dict[str, float] = field(default_factory=dict)  # per stage
+
+    @property
+    def kept(self) -> bool:
+        """Whether all promises of the profile are kept."""
+        return not self.problems
 
     def add_surface(self, prepared: PreparedSurface) -> None:
         """Note the final surface and what its profile promised."""
@@ -53,6 +64,8 @@ class ExportReport:
     def add_charts(self, charts: UnwrapResult) -> None:
         """Note the unwrapping."""
         self.charts, self.texels_per_unit = charts.num_charts, charts.texels_per_unit
+        self.thin_chart_share, self.thin_area_share = charts.thin_chart_share, charts.thin_area_share
+        self.stretch, self.padding = charts.stretch, charts.padding
 
     def add_bake(self, baked: BakedTexels) -> None:
         """Note how much of the atlas is used and how far texels were moved."""
@@ -63,7 +76,33 @@ class ExportReport:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "problems": list(self.problems), "kept": self.kept}
+
+    def to_text(self) -> str:
+        """A page to read."""
+        out = self.output
+        if out is None:
+            return "nothing was exported"
+        sign = "positive" if self.volume > 0 else "negative" if self.volume < 0 else "zero"
+        phases = ("strict tests only", "flips up to 90 degrees", "topology was changed")
+        rows = {
+            f"profile {self.profile}": "all promises kept" if self.kept else "NOT KEPT: " + "; ".join(self.problems),
+            "faces": f"{out.num_faces} of {self.asked_faces} asked, from {self.input_faces} "
+            f"({phases[self.simplify_phase]})",
+            "components": f"{out.num_components}, {'watertight' if out.watertight else 'open'}, volume {sign}",
+            "edges": f"{out.boundary_edges} boundary, {out.non_manifold_edges} non-manifold, "
+            f"{out.winding_conflicts} conflicting",
+            "hidden": f"{self.hidden_faces} faces dropped that nothing sees",
+            "charts": f"{self.charts}, {self.thin_chart_share:.0%} thin ({self.thin_area_share:.1%} of the surface), "
+            f"stretch {self.stretch:.3f}",
+            "texture": f"{self.texture_use:.0%} used, {self.texels_per_unit:.0f} texels a unit, {self.padding} texels "
+            f"around charts, {self.alpha_mode}{', double-sided' if self.double_sided else ''}",
+        }
+        if self.chamfer_voxels is not None:
+            rows["distance"] = f"Chamfer {self.chamfer_voxels:.3f}, Hausdorff {self.hausdorff_voxels:.2f} voxels"
+        times = ", ".join(f"{name} {value:.2f}" for name, value in self.seconds.items())
+        rows["seconds"] = f"{sum(self.seconds.values()):.2f}: {times}"
+        return "\n".join(f"{name:14s} {text}" for name, text in rows.items())
 
 
 class StageClock:

@@ -25,7 +25,7 @@ def prepare(
         vertices,
         faces,
         SurfaceGrid(origin, voxel, volume.grid_size),  # type: ignore[arg-type]
-        target_faces=int(options.decimation_target),
+        target_faces=options.decimation_target,
         profile=options.profile,
         remesh=options.remesh,
         hole_perimeter=options.hole_perimeter,
