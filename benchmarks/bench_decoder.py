@@ -2,7 +2,8 @@
 
     python benchmarks/bench_decoder.py --output benchmarks/results/decoder_h200.json
 
-Sizes: 3,898 latent tokens that grow to 1.11 M voxels, and 16,842 that grow to 4.45 M. --profile prints where the time
+Sizes: 3,898 latent tokens that grow to 1.11 M voxels, and 16,842 that grow to 4.45 M. Useful TFLOP/s count neighbours
+and children that are there; GB/s the features that every operation must read and write. --profile prints where the time
 goes. `TRELLIS2_BACKEND_<OP>=reference` gives the figures of the plain PyTorch path.
 """
 
@@ -21,6 +22,7 @@ from surface_voxels import coarsen, guides, surface_coords
 from trellis2.models import SparseUnetVaeDecoder
 from trellis2.modules.sparse import SparseTensor
 from trellis2.ops.conv_tuning import autotuning
+from trellis2.ops.neighbor_map import find_neighbors, pack_coords
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "scvae" / "tex_vae_next_dc_f16c32_fp16.json"
 
@@ -53,6 +55,30 @@ def latent(coords: torch.Tensor, levels: int = 4) -> tuple[SparseTensor, list[Sp
     return x, subs
 
 
+def decoder_work(model: SparseUnetVaeDecoder, fine: torch.Tensor) -> tuple[float, float]:
+    """Floating-point operations and bytes of features moved that decoding to the voxels `fine` [T, 4] cannot avoid."""
+    chain = [fine]
+    while len(chain) < len(model.model_channels):
+        chain.append(coarsen(chain[-1]))
+    chain.reverse()
+    counts = [(find_neighbors(level, (3, 3, 3)).table < len(level)).sum(1) for level in chain]
+    flop, values = 0.0, 0.0
+    for i, (level, width, blocks) in enumerate(zip(chain, model.model_channels, model.num_blocks)):
+        pairs = float(counts[i].sum())
+        # ConvNeXt: convolution, MLP to 4·C and back; reads and writes of the convolution, then input, residual, output.
+        flop += blocks * 2 * (pairs * width**2 + len(level) * 8 * width**2)
+        values += blocks * 5 * len(level) * width
+        if i + 1 < len(chain):
+            children, narrow = chain[i + 1], model.model_channels[i + 1]
+            parents = children.clone()
+            parents[:, 1:] >>= 1
+            row = torch.searchsorted(pack_coords(level), pack_coords(parents))
+            flop += 2 * narrow * (float(counts[i][row].sum()) * width + float(counts[i + 1].sum()) * narrow)
+            # Norm, first convolution and skip read the parents; the children pass twice through norm, product and skip.
+            values += 4 * len(level) * width + 7 * len(children) * narrow
+    return flop, 2 * values
+
+
 def run(model: SparseUnetVaeDecoder, x: SparseTensor, subs: list[SparseTensor]) -> SparseTensor:
     """One decode from scratch: nothing derived from the coordinates is kept from call to call."""
     fresh = SparseTensor(x.feats, x.coords, x.shape)
@@ -72,7 +98,7 @@ def main() -> None:
     model = build_decoder(device)
     coords = surface_coords(options.resolution).to(device)
     rows = []
-    print(f"{'tokens':>8} {'voxels':>9} {'ms':>8} {'peak GB':>8}")
+    print(f"{'tokens':>8} {'voxels':>9} {'ms':>8} {'peak GB':>8} {'TFLOP/s':>8} {'GB/s':>8}")
     for fine in (coarsen(coords), coords):
         x, subs = latent(fine)
         out = run(model, x, subs)
@@ -86,10 +112,13 @@ def main() -> None:
             peak = torch.cuda.max_memory_allocated(device) / 1e9
         ms = milliseconds(partial(run, model, x, subs), device, options.repeats, 1)
         row = {"tokens": x.feats.shape[0], "voxels": out.feats.shape[0], "ms": ms, "peak_gb": peak}
+        flop, moved = decoder_work(model, fine)
+        row |= {"useful_tflops": flop / ms / 1e9, "minimum_gbs": moved / ms / 1e6}
         if device.type == "cuda":
             row["resident_gb"] = base / 1e9
         rows.append(row)
-        print(f"{row['tokens']:>8} {row['voxels']:>9} {ms:>8.2f} {peak or 0:>8.2f}", flush=True)
+        rates = f"{row['useful_tflops']:>8.0f} {row['minimum_gbs']:>8.0f}"
+        print(f"{row['tokens']:>8} {row['voxels']:>9} {ms:>8.2f} {peak or 0:>8.2f} {rates}", flush=True)
         if not torch.isfinite(out.feats).all():
             print("NOT FINITE")
         if options.profile:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from flow_models import forward_flops, random_model, shell_latent, structure_latent
+from flow_models import forward_bytes, forward_flops, random_model, shell_latent, structure_latent
 from measure import machine, milliseconds, peak_gigabytes, write_results
 
 from trellis2.models import quantize
@@ -182,7 +182,7 @@ def main() -> None:
     print(f"dense bf16 product of 8192³ under load: {ceiling:.0f} TFLOP/s")
     print(f"{'model':>10} {'T':>6} {'L':>5} {'eager':>8} {'fused':>8} {'cached':>8} {'run':>8} {'goal':>6} "
           f"{'first':>8} {'MHz':>5} {'constant':>8} {'parts':>7} "
-          f"{'TFLOP/s':>8} {'ceiling':>7} {'peak GB':>8} {'diff':>8}")  # fmt: skip
+          f"{'TFLOP/s':>8} {'ceiling':>7} {'GB/s':>6} {'peak GB':>8} {'diff':>8}")  # fmt: skip
     results, models = [], {}
     for i in options.rows:
         kind, tokens, cond_tokens, goal, published = ROWS[i]
@@ -197,11 +197,12 @@ def main() -> None:
             row["parts_ms"] = parts(model, tokens, cond_tokens, device, options.repeats)
         alone = sum(row.get("parts_ms", {"": float("nan")}).values())
         rate = forward_flops(model, tokens, cond_tokens, cached=True) / row["run_ms"] / 1e9
+        row["minimum_gbs"] = forward_bytes(model, tokens, cond_tokens) / row["run_ms"] / 1e6
         print(f"{kind:>10} {tokens:>6} {cond_tokens:>5} {row.get('eager_ms', float('nan')):>8.1f} "
               f"{row['fused_ms']:>8.1f} {row['cached_ms']:>8.1f} {row['run_ms']:>8.1f} {goal:>6.0f} "
               f"{row['first_ms']:>8.1f} {row.get('clock_mhz', float('nan')):>5.0f} "
               f"{row['constant_ms']:>8.1f} {alone:>7.1f} "
-              f"{rate:>8.0f} {rate / ceiling:>7.0%} "
+              f"{rate:>8.0f} {rate / ceiling:>7.0%} {row['minimum_gbs']:>6.0f} "
               f"{row['peak_gb']:>8.2f} {row.get('difference', float('nan')):>8.1e}", flush=True)  # fmt: skip
         results.append({"model": kind, "tokens": tokens, "cond_tokens": cond_tokens, "goal_ms": goal,
                         "published_ms": published, "tflops": rate, **row})  # fmt: skip

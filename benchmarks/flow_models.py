@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from trellis2.models import build_model
 from trellis2.modules.sparse import SparseTensor
 
-__all__ = ["COND_TOKENS", "CONFIGS", "forward_flops", "random_model", "shell_latent", "structure_latent"]
+__all__ = [
+    "COND_TOKENS",
+    "CONFIGS",
+    "forward_bytes",
+    "forward_flops",
+    "random_model",
+    "shell_latent",
+    "structure_latent",
+]
 
 REPO = Path(__file__).resolve().parent.parent
 CONFIGS = {
@@ -75,3 +83,15 @@ def forward_flops(model: Any, tokens: int, cond_tokens: int, cached: bool) -> fl
     attention = 2 * width * tokens * (tokens + cond_tokens)
     keys = 0 if cached else cond_tokens * cond * 2 * width
     return 2.0 * model.num_blocks * (tokens * per_token + attention + keys)
+
+
+def forward_bytes(model: Any, tokens: int, cond_tokens: int) -> float:
+    """Bytes that one forward of one sample moves at least: the blocks' weights, and every operation's rows in and out.
+
+    The keys and values of the condition are at hand. Tiles that are read again are not counted.
+    """
+    norms, packed, turned, own, cross = 2 + 4 + 4 + 3, 1 + 3, 4, 4 + 2, (2 + 2) + (2 + 2)
+    per_token = model.model_channels * (norms + packed + turned + own + cross + 2 + 2 * model.mlp_ratio)
+    keys = 2 * cond_tokens * model.model_channels
+    weights = sum(p.numel() * p.element_size() for p in model.blocks.parameters())
+    return model.num_blocks * (tokens * per_token + keys) * model.dtype.itemsize + weights
