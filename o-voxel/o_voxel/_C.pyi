@@ -463,6 +463,7 @@ def mesh_bvh_trace(
     origins: Annotated[NDArray, "shape (None, 3)"],
     directions: Annotated[NDArray, "shape (None, 3)"],
     t_min: float,
+    t_max: float,
 ) -> tuple:
     """-> bytes of (depth [N], of the width of the origins, face [N] int64, -1 = miss)."""
 
@@ -475,6 +476,7 @@ def mesh_bvh_count_hits(
     origins: Annotated[NDArray, "shape (None, 3)"],
     directions: Annotated[NDArray, "shape (None, 3)"],
     t_min: float,
+    t_max: float,
     max_hits: int,
 ) -> object:
     """-> bytes of hits [N] int64, at most max_hits."""
@@ -511,6 +513,7 @@ def mesh_bvh_trace_cuda(
     origins: Annotated[NDArray, "shape (None, 3)"],
     directions: Annotated[NDArray, "shape (None, 3)"],
     t_min: float,
+    t_max: float,
     launch: tuple,
 ) -> tuple:
     """-> bytes of (depth [N], of the width of the origins, face [N] int64, -1 = miss)."""
@@ -524,6 +527,7 @@ def mesh_bvh_count_hits_cuda(
     origins: Annotated[NDArray, "shape (None, 3)"],
     directions: Annotated[NDArray, "shape (None, 3)"],
     t_min: float,
+    t_max: float,
     max_hits: int,
     launch: tuple,
 ) -> object:
@@ -540,7 +544,10 @@ def mesh_simplify(
     quadrics: Annotated[NDArray[numpy.float64], "shape (None, 10)"] | None = None,
     held: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None = None,
 ) -> tuple:
-    """positions in the unit box -> (positions [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase)"""
+    """
+    positions in the unit box -> (positions [V',3] f64, faces [F',3] i32, vertex_source [V'] i32, phase,
+    quadrics [V',10] f64, held [V'] u8)
+    """
 
 def mesh_simplify_with_seams(
     positions: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
@@ -552,8 +559,10 @@ def mesh_simplify_with_seams(
     regularization: float,
     max_normal_angle_cos: float,
     last_phase: int,
+    quadrics: Annotated[NDArray[numpy.float64], "shape (None, 10)"] | None = None,
+    held: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None = None,
 ) -> tuple:
-    """-> (positions [W',3] f64, uvs [W',2] f64, faces [F',3] i32, source [W'] i32, phase)"""
+    """-> (what mesh_simplify gives, wedges [F',3] i32, uvs [W',2] f64, wedge_source [W'] i32)"""
 
 def mesh_collapse(
     positions: Annotated[NDArray[numpy.float32], "shape (None, 3)"],
@@ -563,6 +572,8 @@ def mesh_collapse(
     regularization: float,
     max_normal_angle_cos: float,
     share: float,
+    quadrics: Annotated[NDArray[numpy.float32], "shape (None, 10)"] | None = None,
+    held: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None = None,
 ) -> tuple:
     """
     positions in the unit box -> (V', F', rounds, positions [V',3] f32, faces [F',3] i32, source [V'] i32,
@@ -578,6 +589,8 @@ def mesh_collapse_cuda(
     max_normal_angle_cos: float,
     share: float,
     launch: tuple,
+    quadrics: Annotated[NDArray[numpy.float32], "shape (None, 10)"] | None = None,
+    held: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None = None,
 ) -> tuple:
     """`mesh_collapse` on tensors of a GPU"""
 
@@ -1017,3 +1030,81 @@ def remesh_quads_cuda(
     (inside, size, cell_bits, cell_before, sheets, first_vertex, edges, before, vertices, faces, launch): two
     faces around every crossed grid edge.
     """
+
+def smooth_face_normals(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, starts, ring, out, launch): unit normal and area of every face."""
+
+def smooth_filter_normals(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg5: float,
+    arg6: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg7: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, starts, ring, normals, limit2, out, launch): normals averaged over similar ones."""
+
+def smooth_move_vertices(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg5: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg6: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg7: float,
+    arg8: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg9: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, starts, ring, normals, original, fixed, limit, out, launch): vertices moved to them."""
+
+def smooth_face_normals_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, starts, ring, out, launch): unit normal and area of every face."""
+
+def smooth_filter_normals_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg5: float,
+    arg6: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg7: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, starts, ring, normals, limit2, out, launch): normals averaged over similar ones."""
+
+def smooth_move_vertices_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg3: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    arg4: Annotated[NDArray[numpy.float64], "shape (None, 4)"],
+    arg5: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg6: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg7: float,
+    arg8: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg9: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, starts, ring, normals, original, fixed, limit, out, launch): vertices moved to them."""

@@ -103,17 +103,23 @@ class BVH:
         return like((corners * weights[:, :, None]).sum(1), uvw)
 
     def count_hits(
-        self, origins: ArrayLike, directions: ArrayLike, *, t_min: float = 0.0, max_hits: int = 1 << 62
+        self,
+        origins: ArrayLike,  # [N, 3]
+        directions: ArrayLike,  # [N, 3]
+        *,
+        t_min: float = 0.0,
+        t_max: float = float("inf"),
+        max_hits: int = 1 << 62,
     ) -> ArrayLike:
-        """Number of faces that each ray [N, 3] meets at t >= t_min, up to `max_hits`: [N] int64.
+        """Number of faces that each ray meets at t_min <= t <= t_max along its direction, up to `max_hits`: [N] int64.
 
         An edge hit counts for both faces. With `max_hits=1` the search ends at the first hit found.
         """
         o, d = self._points(origins, "origins"), self._points(directions, "directions")
         if self._tree is None:
-            hits = bvh_reference.ray_hits(*self._arrays(), o.numpy(), d.numpy(), t_min)[2]
+            hits = bvh_reference.ray_hits(*self._arrays(), o.numpy(), d.numpy(), t_min, t_max)[2]
             return like(np.minimum(hits, max_hits), origins)
-        memory = self._core("mesh_bvh_count_hits", *self._tree, o, d.to(o.dtype), float(t_min), max_hits)
+        memory = self._core("mesh_bvh_count_hits", *self._tree, o, d.to(o.dtype), float(t_min), float(t_max), max_hits)
         return like(_device.as_tensor(memory, torch.int64, (len(o),)), origins)
 
     def unsigned_distance(self, points: ArrayLike, return_uvw: bool = False) -> DistanceResult:
@@ -181,7 +187,7 @@ class BVH:
             found = bvh_reference.ray_hits(*self._arrays(), o.numpy(), d.numpy(), 0.0)
             depth, face = (torch.from_numpy(a) for a in found[:2])
         else:
-            memory = self._core("mesh_bvh_trace", *self._tree, o, d.to(o.dtype), 0.0)
+            memory = self._core("mesh_bvh_trace", *self._tree, o, d.to(o.dtype), 0.0, float("inf"))
             depth = _device.as_tensor(memory[0], o.dtype, (len(o),))
             face = _device.as_tensor(memory[1], torch.int64, (len(o),))
         position = torch.where((face >= 0)[:, None], o + depth[:, None] * d, torch.inf)

@@ -78,7 +78,12 @@ def nearest(
 
 
 def ray_hits(
-    vertices: np.ndarray, faces: np.ndarray, origins: np.ndarray, directions: np.ndarray, t_min: float
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    origins: np.ndarray,
+    directions: np.ndarray,
+    t_min: float,
+    t_max: float = float("inf"),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> (depth of the first hit [N], face [N], number of hits [N]) by the signed volumes of ray and edges."""
     n = len(origins)
@@ -99,7 +104,7 @@ def ray_hits(
         safe = np.where(det == 0, 1.0, det)
         point = (u[..., None] * a + v[..., None] * b + w[..., None] * c) / safe[..., None]
         t = (point * d).sum(-1) / (d * d).sum(-1)
-        t = np.where(hit & (t >= t_min), t, np.inf)
+        t = np.where(hit & (t >= t_min) & (t <= t_max), t, np.inf)
         best = np.argmin(t, axis=1)
         first = t[np.arange(len(best)), best]
         depth[rows], face[rows] = first, np.where(np.isfinite(first), best, -1)

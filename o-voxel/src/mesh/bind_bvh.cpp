@@ -111,9 +111,9 @@ int64_t checkRays(const Array& origins, const Array& directions) {
 
 template <class Space, class Device, class Run>
 nb::tuple trace(Space& workspace, const BvhView& bvh, const Rows<Device>& origins, const Rows<Device>& directions,
-                double tMin, Run run) {
+                double tMin, double tMax, Run run) {
     const int64_t n = checkRays(origins, directions);
-    BvhTraceBody body{bvh, reals(origins, "origins"), reals(directions, "directions"), tMin, {}, nullptr};
+    BvhTraceBody body{bvh, reals(origins, "origins"), reals(directions, "directions"), tMin, tMax, {}, nullptr};
     body.depth = allocateReals(workspace, body.origins.wide != nullptr, n);
     body.face = workspace.template allocate<int64_t>(n);
     {
@@ -125,9 +125,9 @@ nb::tuple trace(Space& workspace, const BvhView& bvh, const Rows<Device>& origin
 
 template <class Space, class Device, class Run>
 nb::object countHits(Space& workspace, const BvhView& bvh, const Rows<Device>& origins, const Rows<Device>& directions,
-                     double tMin, int64_t maxHits, Run run) {
+                     double tMin, double tMax, int64_t maxHits, Run run) {
     const int64_t n = checkRays(origins, directions);
-    BvhCountBody body{bvh, reals(origins, "origins"), reals(directions, "directions"), tMin, maxHits, nullptr};
+    BvhCountBody body{bvh, reals(origins, "origins"), reals(directions, "directions"), tMin, tMax, maxHits, nullptr};
     body.hits = workspace.template allocate<int64_t>(n);
     {
         const nb::gil_scoped_release release;
@@ -188,24 +188,24 @@ void bindOn(nb::module_& m, const std::string& suffix, const Extra&... extraArgu
           "-> bytes of (distance [N], face [N] int64, uvw [N, 3] or None), floats of the width of the points.");
     m.def(("mesh_bvh_trace" + suffix).c_str(),
           [](int64_t numFaces, bool wide, Held nodes, Held corners, Held ids, Points origins, Points directions,
-             double tMin, typename Extra::Type... extra) {
+             double tMin, double tMax, typename Extra::Type... extra) {
               Run on(extra...);
               return trace<decltype(on.workspace), Device>(on.workspace, view<Device>(numFaces, wide, nodes, corners, ids),
-                                                           origins, directions, tMin, Run::trace);
+                                                           origins, directions, tMin, tMax, Run::trace);
           },
           "num_faces"_a, "wide"_a, "nodes"_a, "corners"_a, "ids"_a, "origins"_a.noconvert(),
-          "directions"_a.noconvert(), "t_min"_a, extraArguments.argument...,
+          "directions"_a.noconvert(), "t_min"_a, "t_max"_a, extraArguments.argument...,
           "-> bytes of (depth [N], of the width of the origins, face [N] int64, -1 = miss).");
     m.def(("mesh_bvh_count_hits" + suffix).c_str(),
           [](int64_t numFaces, bool wide, Held nodes, Held corners, Held ids, Points origins, Points directions,
-             double tMin, int64_t maxHits, typename Extra::Type... extra) {
+             double tMin, double tMax, int64_t maxHits, typename Extra::Type... extra) {
               Run on(extra...);
               return countHits<decltype(on.workspace), Device>(on.workspace,
                                                                view<Device>(numFaces, wide, nodes, corners, ids), origins,
-                                                               directions, tMin, maxHits, Run::count);
+                                                               directions, tMin, tMax, maxHits, Run::count);
           },
           "num_faces"_a, "wide"_a, "nodes"_a, "corners"_a, "ids"_a, "origins"_a.noconvert(),
-          "directions"_a.noconvert(), "t_min"_a, "max_hits"_a, extraArguments.argument...,
+          "directions"_a.noconvert(), "t_min"_a, "t_max"_a, "max_hits"_a, extraArguments.argument...,
           "-> bytes of hits [N] int64, at most max_hits.");
 }
 

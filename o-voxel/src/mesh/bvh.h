@@ -119,11 +119,11 @@ struct BvhNearestBody {
 struct BvhTraceBody {
     BvhView bvh;
     Reals origins, directions;  // [N, 3]
-    double tMin;
+    double tMin, tMax;
     RealsOut depth;  // [N]
     int64_t* face;   // [N]
     OVOXEL_HD void operator()(int64_t i) const {
-        const RayHit hit = bvhTrace(bvh, BvhRay(origins.row(i), directions.row(i)), tMin);
+        const RayHit hit = bvhTrace(bvh, BvhRay(origins.row(i), directions.row(i)), tMin, tMax);
         depth.set(i, hit.t);
         face[i] = hit.face;
     }
@@ -132,11 +132,11 @@ struct BvhTraceBody {
 struct BvhCountBody {
     BvhView bvh;
     Reals origins, directions;  // [N, 3]
-    double tMin;
+    double tMin, tMax;
     int64_t maxHits;
     int64_t* hits;  // [N]
     OVOXEL_HD void operator()(int64_t i) const {
-        hits[i] = bvhCountHits(bvh, BvhRay(origins.row(i), directions.row(i)), tMin, maxHits);
+        hits[i] = bvhCountHits(bvh, BvhRay(origins.row(i), directions.row(i)), tMin, tMax, maxHits);
     }
 };
 

@@ -347,35 +347,59 @@ OVOXEL_HD inline bool intersectTriangle(const BvhRay& ray, const Vec3& a, const 
     return true;
 }
 
-// Calls visit(face, t) for hits with t >= tMin, nearer boxes first; it returns the largest t that still matters (no more
-// than before), or a number below tMin to stop.
+// Lower bounds, above `begin`, for the scaled parameters at which a ray enters four boxes; infinite for boxes that it
+// misses between `begin` and `end`.
+OVOXEL_HD inline void enterBoxes(const BvhNode& node, const BvhRay& ray, float begin, float end, float bound[kBvhWidth]) {
+    constexpr float kLess = 1 - 1e-6f, kMore = 1 + 1e-6f;  // parameters have a relative error of a few 2^-24
+#ifdef OVOXEL_BVH_SSE
+    __m128 t0 = _mm_set1_ps(begin), t1 = _mm_set1_ps(end);
+    const __m128 less = _mm_set1_ps(kLess), more = _mm_set1_ps(kMore);
+    for (int axis = 0; axis < 3; ++axis) {
+        const bool backward = ray.inverse[axis] < 0;
+        const __m128 inverse = _mm_set1_ps(ray.inverse[axis]);
+        const __m128 low = _mm_mul_ps(_mm_sub_ps(_mm_load_ps(node.lo[axis]), _mm_set1_ps(ray.up[axis])), inverse);
+        const __m128 high = _mm_mul_ps(_mm_sub_ps(_mm_load_ps(node.hi[axis]), _mm_set1_ps(ray.down[axis])), inverse);
+        const __m128 near = backward ? high : low, far = backward ? low : high;
+        t0 = _mm_max_ps(_mm_min_ps(_mm_mul_ps(near, less), _mm_mul_ps(near, more)), t0);  // the latter if not a number
+        t1 = _mm_min_ps(_mm_max_ps(_mm_mul_ps(far, less), _mm_mul_ps(far, more)), t1);
+    }
+    const __m128 hit = _mm_and_ps(_mm_cmple_ps(t0, t1), _mm_cmple_ps(_mm_load_ps(node.lo[0]), _mm_load_ps(node.hi[0])));
+    const __m128 after = _mm_max_ps(_mm_sub_ps(t0, _mm_set1_ps(begin)), _mm_setzero_ps());
+    _mm_storeu_ps(bound, _mm_or_ps(_mm_and_ps(hit, after), _mm_andnot_ps(hit, _mm_set1_ps(HUGE_VALF))));
+#else
+    float t0[kBvhWidth], t1[kBvhWidth];
+    for (int k = 0; k < kBvhWidth; ++k) t0[k] = begin, t1[k] = end;
+    for (int axis = 0; axis < 3; ++axis) {
+        const bool backward = ray.inverse[axis] < 0;
+        for (int k = 0; k < kBvhWidth; ++k) {
+            const float low = (node.lo[axis][k] - ray.up[axis]) * ray.inverse[axis];
+            const float high = (node.hi[axis][k] - ray.down[axis]) * ray.inverse[axis];
+            const float near = backward ? high : low, far = backward ? low : high;
+            t0[k] = larger(t0[k], smaller(near * kLess, near * kMore));
+            t1[k] = smaller(t1[k], larger(far * kLess, far * kMore));
+        }
+    }
+    for (int k = 0; k < kBvhWidth; ++k) {
+        const bool hit = t0[k] <= t1[k] && node.lo[0][k] <= node.hi[0][k];
+        bound[k] = hit ? larger(0.0f, t0[k] - begin) : HUGE_VALF;
+    }
+#endif
+}
+
+// Calls visit(face, t) for hits with tMin <= t <= tMax, nearer boxes first; it returns the largest t that still matters
+// (no more than before), or a number below tMin to stop.
 template <class Visit>
-OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin, Visit&& visit) {
-    constexpr float kLess = 1 - 1e-6f, kMore = 1 + 1e-6f;  // parameters have a relative error of a few 2^-24 in float
+OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin, double tMax, Visit&& visit) {
     const double start = tMin * ray.scale;
     const float begin = roundDown(start - 2e-6 * fabs(start));
-    float end = HUGE_VALF;
-    double limit = HUGE_VAL;
+    double limit = tMax;
+    auto scaledEnd = [&] {
+        const double scaled = limit * ray.scale;
+        return limit >= tMin ? roundUp(scaled + 2e-6 * fabs(scaled)) : -HUGE_VALF;
+    };
+    float end = scaledEnd();
     walkBvh(
-        bvh,
-        [&](const BvhNode& node, float bound[kBvhWidth]) {
-            float t0[kBvhWidth], t1[kBvhWidth];
-            for (int k = 0; k < kBvhWidth; ++k) t0[k] = begin, t1[k] = end;
-            for (int axis = 0; axis < 3; ++axis) {
-                const bool backward = ray.direction[axis] < 0;
-                for (int k = 0; k < kBvhWidth; ++k) {
-                    const float low = (node.lo[axis][k] - ray.up[axis]) * ray.inverse[axis];
-                    const float high = (node.hi[axis][k] - ray.down[axis]) * ray.inverse[axis];
-                    const float near = backward ? high : low, far = backward ? low : high;
-                    t0[k] = larger(t0[k], near * (near > 0 ? kLess : kMore));
-                    t1[k] = smaller(t1[k], far * (far > 0 ? kMore : kLess));
-                }
-            }
-            for (int k = 0; k < kBvhWidth; ++k) {
-                const bool empty = node.lo[0][k] > node.hi[0][k];
-                bound[k] = t0[k] <= t1[k] && !empty ? larger(0.0f, t0[k] - begin) : HUGE_VALF;
-            }
-        },
+        bvh, [&](const BvhNode& node, float bound[kBvhWidth]) { enterBoxes(node, ray, begin, end, bound); },
         [&](float bound) { return bound < HUGE_VALF && begin + bound * (1 - 1e-6f) <= end; },
         [&](int64_t index) {
             for (int k = 0; k < kBvhWidth; ++k) {
@@ -387,8 +411,7 @@ OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin
                     !(t >= tMin) || t > limit)
                     continue;
                 limit = visit(face, t);
-                const double scaled = limit * ray.scale;
-                end = limit >= tMin ? roundUp(scaled + 2e-6 * fabs(scaled)) : -HUGE_VALF;
+                end = scaledEnd();
             }
         });
 }
@@ -396,21 +419,22 @@ OVOXEL_HD inline void walkRay(const BvhView& bvh, const BvhRay& ray, double tMin
 struct RayHit {
     double t;      // along the direction as given; infinite for a miss
     int32_t face;  // -1: miss
-    double v, w;
 };
 
-OVOXEL_HD inline RayHit bvhTrace(const BvhView& bvh, const BvhRay& ray, double tMin) {
-    RayHit best{HUGE_VAL, -1, 0, 0};
-    walkRay(bvh, ray, tMin, [&](int32_t face, double t) {
-        if (t < best.t || (t == best.t && (best.face < 0 || face < best.face))) best.t = t, best.face = face;
+OVOXEL_HD inline RayHit bvhTrace(const BvhView& bvh, const BvhRay& ray, double tMin, double tMax) {
+    RayHit best{HUGE_VAL, -1};
+    walkRay(bvh, ray, tMin, tMax, [&](int32_t face, double t) {
+        if (t < best.t || (t == best.t && (best.face < 0 || face < best.face))) best = {t, face};
         return best.t;
     });
     return best;
 }
 
-OVOXEL_HD inline int64_t bvhCountHits(const BvhView& bvh, const BvhRay& ray, double tMin, int64_t maxHits) {
+OVOXEL_HD inline int64_t bvhCountHits(const BvhView& bvh, const BvhRay& ray, double tMin, double tMax,
+                                      int64_t maxHits) {
     int64_t hits = 0;
-    if (maxHits > 0) walkRay(bvh, ray, tMin, [&](int32_t, double) { return ++hits < maxHits ? HUGE_VAL : -HUGE_VAL; });
+    if (maxHits > 0)
+        walkRay(bvh, ray, tMin, tMax, [&](int32_t, double) { return ++hits < maxHits ? tMax : -HUGE_VAL; });
     return hits;
 }
 
