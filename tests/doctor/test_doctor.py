@@ -79,13 +79,18 @@ def test_the_report_is_json_and_text(healthy):
     assert max(len(line) for line in text.splitlines()) < 240
 
 
-def test_a_broken_kernel_is_reported_and_not_used(no_core):
-    with selftest.broken("sparse_conv", "torch"):
-        found = report.collect([CPU], quick=True)
+@pytest.mark.parametrize(
+    ("device", "kernel", "instead"),
+    [("cpu", "torch", "reference"), pytest.param("cuda", "triton", "torch", marks=pytest.mark.gpu)],
+)
+def test_a_broken_kernel_is_reported_and_not_used(no_core, monkeypatch, device, kernel, instead):
+    monkeypatch.setenv("TRELLIS2_SELFTEST", "1")
+    with selftest.broken("sparse_conv", kernel):
+        found = report.collect([torch.device(device)], quick=True)
         row = next(r for r in found["operations"] if r["operation"] == "sparse_conv")
-        assert row["selected"] == "reference"
+        assert row["selected"] == instead
         assert "relative error" in row["problem"]
-        assert any("sparse_conv on cpu: torch" in line for line in found["problems"])
+        assert any(f"sparse_conv on {device}: {kernel}" in line for line in found["problems"])
         assert "broken" in report.as_text(found) and "No problems found" not in report.as_text(found)
 
 
