@@ -607,6 +607,9 @@ def mesh_parity_components(
 def mesh_edges(faces: Annotated[NDArray[numpy.int64], "shape (None, 3)"]) -> tuple:
     """-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64"""
 
+def mesh_first_equal(words: Annotated[NDArray[numpy.int32], "shape (None, None)"]) -> object:
+    """Rows [N, K] -> the first row that is equal to each [N] i64"""
+
 def mesh_boundary_loops(
     start: Annotated[NDArray[numpy.int64], "shape (None,)"], end: Annotated[NDArray[numpy.int64], "shape (None,)"]
 ) -> tuple:

@@ -17,6 +17,7 @@ from o_voxel.mesh.cleanup import (
 )
 from o_voxel.mesh.connectivity import MeshStats, mesh_stats
 from o_voxel.mesh.holes import fill_holes
+from o_voxel.mesh.lod import Lod, lod_chain
 from o_voxel.mesh.normals import face_areas, face_normals, vertex_normals
 from o_voxel.mesh.orient import orient_outward, unify_face_orientations
 from o_voxel.mesh.remesh import remesh_narrow_band_dc
@@ -26,6 +27,7 @@ from o_voxel.mesh.unwrap import UnwrapResult, unwrap
 __all__ = [
     "BVH",
     "DistanceResult",
+    "Lod",
     "MeshStats",
     "RayResult",
     "SimplifyResult",
@@ -33,6 +35,7 @@ __all__ = [
     "face_areas",
     "face_normals",
     "fill_holes",
+    "lod_chain",
     "merge_close_vertices",
     "mesh_stats",
     "orient_outward",

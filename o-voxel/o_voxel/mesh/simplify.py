@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from o_voxel._device import cuda_core
-from o_voxel._native import Backend, native_module, resolve_backend
+from o_voxel._native import Backend, resolve_backend
 from o_voxel.mesh._arrays import ArrayLike, enter, enter_tensors
-from o_voxel.mesh.collapse_rounds import Collapsed, UnitBox, collapse_rounds
 from o_voxel.mesh.parallel_collapse import parallel_simplify
-from o_voxel.mesh.simplify_reference import simplify_reference
+from o_voxel.mesh.quadric_surface import Limits, Method, QuadricSurface, UnitBox, reduce_to
 
-__all__ = ["Method", "SimplifyResult", "simplify"]
+__all__ = ["SimplifyResult", "check_target", "shortfall", "simplify"]
 
 logger = logging.getLogger(__name__)
-
-Method = Literal["auto", "rounds", "one_by_one"]
-
-#: From this many faces on edges are collapsed one at a time, in exact order of cost.
-FEW_FACES = 20_000
 
 
 class SimplifyResult(NamedTuple):
@@ -33,7 +24,13 @@ class SimplifyResult(NamedTuple):
     faces: ArrayLike  # [F', 3]
     vertex_source: ArrayLike  # [V'] int64, the input vertex that each one grew from
     phase: int  # 0: every collapse passed the strict tests; 1: flips up to 90 degrees; 2: topology was changed
-    shortfall: str | None = None  # why there are not `target_faces` faces; None if there are
+    shortfall: str | None = None  # why there are not `target_faces` faces; None if there are, or fewer came in
+
+
+def check_target(target_faces: object) -> int:
+    if isinstance(target_faces, bool) or not isinstance(target_faces, (int, np.integer)) or target_faces < 1:
+        raise ValueError(f"target_faces must be a positive int, got {target_faces!r}")
+    return int(target_faces)
 
 
 def simplify(
@@ -68,14 +65,8 @@ def simplify(
     Raises ValueError if `target_faces` is not a positive int or another argument is out of range.
     Based on: M. Garland and P. S. Heckbert, Surface Simplification Using Quadric Error Metrics, 1997.
     """
-    if isinstance(target_faces, bool) or not isinstance(target_faces, (int, np.integer)) or target_faces < 1:
-        raise ValueError(f"target_faces must be a positive int, got {target_faces!r}")
-    if not 0 < max_normal_angle <= 90:
-        raise ValueError(f"max_normal_angle must lie in (0, 90] degrees, got {max_normal_angle}")
-    if not (0 <= boundary_weight < math.inf and 0 <= regularization < math.inf):
-        raise ValueError(
-            f"boundary_weight and regularization must be >= 0 and finite, got {boundary_weight}, {regularization}"
-        )
+    target = check_target(target_faces)
+    limits = Limits.checked(boundary_weight, regularization, max_normal_angle)
     if method not in ("auto", "rounds", "one_by_one"):
         raise ValueError(f"method must be 'auto', 'rounds' or 'one_by_one', got {method!r}")
     if quirks not in (None, "published"):
@@ -83,82 +74,34 @@ def simplify(
     unknown = set(options or {}) - {"thresh", "lambda_edge_length", "lambda_skinny"}
     if unknown:
         raise ValueError(f"options must be thresh, lambda_edge_length and lambda_skinny, got {sorted(unknown)}")
-    target = int(target_faces)
     if quirks == "published":
         border = enter(vertices, faces)
         v, f, kept = parallel_simplify(border.vertices, border.faces, target, **(options or {}))
-        return SimplifyResult(*border.leave(v, f), border.leave_index(kept), 2, _shortfall(len(f), target, 2))
-    mesh = enter_tensors(vertices, faces)
+        return SimplifyResult(
+            *border.leave(v, f), border.leave_index(kept), 2, shortfall(len(f), target, len(border.faces))
+        )
     native = resolve_backend(backend) == "native"
     if method == "rounds" and not native:
         raise ValueError("method='rounds' needs the compiled core, but backend='reference' or it was not built")
+    mesh = enter_tensors(vertices, faces)
     box = UnitBox.around(mesh.vertices, mesh.faces)
-    positions, corners = box.enter(mesh.vertices), mesh.faces.int()
-    limits = (float(boundary_weight), float(regularization), math.cos(math.radians(max_normal_angle)))
-    start: Collapsed | None = None
-    stop = max(target, FEW_FACES) if method == "auto" else target
-    if native and method != "one_by_one" and (method == "rounds" or len(corners) > stop):
-        start = _rounds(positions.float(), corners, stop, limits)
-    phase = 0
-    if start is not None:
-        positions = positions.float().double()
-    if start is None:
-        done, out_faces, source, phase = _one_by_one(positions, corners, target, limits, must_reach_target, native)
-    elif len(start.faces) > target:
-        done, out_faces, source, phase = _one_by_one(
-            start.positions.double(), start.faces, target, limits, must_reach_target, native, start
-        )
-        source = start.source.long()[source]
-    else:
-        done, out_faces, source = start.positions.double(), start.faces, start.source.long()
-    moved = (done != positions[source]).any(1, keepdim=True)
-    new_vertices = torch.where(moved, box.leave(done), mesh.vertices[source].double())
-    shortfall = _shortfall(len(out_faces), target, phase)
-    if shortfall:
-        logger.info("simplify: %s", shortfall)
-    return SimplifyResult(*mesh.leave(new_vertices, out_faces), mesh.leave_index(source), phase, shortfall)
+    before = QuadricSurface.start(box.enter(mesh.vertices), mesh.faces)
+    after, phase = reduce_to(before, target, limits, method, must_reach_target, native)
+    old = before.positions[after.source]
+    stays = ((after.positions == old) | (after.positions == old.float().double())).all(1, keepdim=True)
+    new_vertices = torch.where(stays, mesh.vertices[after.source].double(), box.leave(after.positions))
+    why = shortfall(len(after.faces), target, len(mesh.faces))
+    if why:
+        logger.info("simplify: %s", why)
+    return SimplifyResult(*mesh.leave(new_vertices, after.faces), mesh.leave_index(after.source), phase, why)
 
 
-Limits = tuple[float, float, float]  # boundary weight, regularization, cosine of the largest turn of a face
-
-
-def _rounds(positions: Tensor, faces: Tensor, target: int, limits: Limits) -> Collapsed:
-    """In rounds on the device of the mesh, or on the CPU where that has no kernels."""
-    device = positions.device
-    if device.type == "cpu" or (positions.is_cuda and cuda_core("simplify", device) is not None):
-        return collapse_rounds(positions, faces, target, *limits)
-    result = collapse_rounds(positions.cpu(), faces.cpu(), target, *limits)
-    return result.to(device)
-
-
-def _one_by_one(
-    positions: Tensor,  # [V, 3] float64
-    faces: Tensor,
-    target: int,
-    limits: Limits,
-    must_reach_target: bool,
-    native: bool,
-    start: Collapsed | None = None,
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    """The serial heap on the CPU: positions [V', 3] float64, faces [F', 3] int32, source [V'] int64, phase."""
-    device = positions.device
-    p, corners = positions.cpu().numpy(), faces.cpu().numpy()
-    core = native_module() if native else None
-    if core is None:
-        v, f, source, phase = simplify_reference(p, corners, target, *limits, must_reach_target)
-    else:
-        quadrics = None if start is None else start.quadrics.double().cpu().numpy()
-        held = None if start is None else start.held.to(torch.uint8).cpu().numpy()
-        v, f, source, phase = core.mesh_simplify(p, corners, target, *limits, must_reach_target, quadrics, held)
-    arrays = (torch.from_numpy(v), torch.from_numpy(f).int(), torch.from_numpy(source).long())
-    return arrays[0].to(device), arrays[1].to(device), arrays[2].to(device), int(phase)
-
-
-def _shortfall(got: int, target: int, phase: int) -> str | None:
-    if got == target or (phase == 0 and got < target - 1):  # had fewer faces to begin with
+def shortfall(got: int, target: int, had: int) -> str | None:
+    """Why `had` faces became `got` and not `target`, in words; None if they did, or were fewer to begin with."""
+    if got == target or had < target:
         return None
     if got == target - 1:
         return f"{got} faces instead of {target}: a collapse takes two faces away, and no open edge could give one"
     if got < target:
-        return f"{got} faces instead of {target}: topology had to change, which takes several faces at once"
-    return f"{got} faces instead of {target}: no further collapse keeps the topology and the orientation of faces"
+        return f"{got} faces instead of {target}: the topology had to change, which takes several faces at once"
+    return f"{got} faces instead of {target}: nothing more can go without a change of the topology, folds or slivers"

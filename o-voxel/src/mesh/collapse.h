@@ -25,6 +25,8 @@ struct CollapseInput {
     const float* positions;  // [numVertices, 3], in a box of edge 1 about the origin
     const int32_t* faces;    // [numFaces, 3], in range; degenerate ones are dropped
     int64_t numVertices, numFaces;
+    const Quadric<float>* quadrics = nullptr;  // [numVertices] of an earlier part of the work
+    const uint8_t* held = nullptr;             // [numVertices] with them
 };
 
 // The arrays are memory of the workspace. More than targetFaces are left if no edge passes the tests any more.

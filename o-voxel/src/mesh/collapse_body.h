@@ -86,7 +86,6 @@ struct InitialQuadricBody {
         quadric.a[2] = static_cast<float>(a.xz), quadric.a[3] = static_cast<float>(a.yy);
         quadric.a[4] = static_cast<float>(a.yz), quadric.a[5] = static_cast<float>(a.zz);
         mesh.quadrics[v] = quadric;
-        mesh.source[v] = static_cast<int32_t>(v);
     }
 
 private:

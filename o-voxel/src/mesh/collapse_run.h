@@ -23,7 +23,13 @@ public:
         mesh_ = allocateMesh(n_);
         numFaces_ = exec_.rows(input, mesh_);  // sets offsets and links
         exec_.copy(mesh_.positions, input.positions, 3 * n_);
-        exec_.forEach(n_, InitialQuadricBody{mesh_, options.boundaryWeight, options.regularization}, "first quadrics");
+        exec_.forEach(n_, IdentityBody{mesh_.source}, "sources");
+        if (input.quadrics) {
+            exec_.copy(mesh_.quadrics, input.quadrics, n_);
+            exec_.copy(mesh_.held, input.held, n_);
+        } else {
+            exec_.forEach(n_, InitialQuadricBody{mesh_, options.boundaryWeight, options.regularization}, "quadrics");
+        }
         other_ = allocateMesh(n_);
         other_.links = w.allocate<Link>(3 * numFaces_);
         cost_ = w.allocate<float>(n_);
