@@ -56,10 +56,11 @@ def chain(v: Tensor, f: Tensor, hole_perimeter: float) -> tuple[Tensor, Tensor]:
     v, f = M.merge_close_vertices(v, f)
     v, f = M.remove_degenerate_faces(v, f)
     v, f = M.remove_duplicate_faces(v, f)
-    v, f = M.repair_non_manifold(v, f, pair_sheets=True)
-    v, f = M.unify_face_orientations(v, f, cut_conflicts=True)
+    bvh = M.BVH(v, f)  # of the surface, which all later steps share
+    v, f = M.repair_non_manifold(v, f, pair_sheets=True, bvh=bvh)
+    v, f = M.unify_face_orientations(v, f, cut_conflicts=True, bvh=bvh)
     v, f = M.fill_holes(v, f, hole_perimeter)
-    return v, M.orient_outward(v, f)
+    return v, M.orient_outward(v, f, bvh=bvh)
 
 
 def tool_cases(v: Tensor, f: Tensor, grid_size: int) -> Iterator[Case]:

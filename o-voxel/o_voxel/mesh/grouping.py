@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from o_voxel._native import Backend, native_module, resolve_backend
+
 __all__ = ["dense_labels", "exact_sums", "first_equal", "lexsort", "sum_rows", "to_integers"]
 
 
@@ -19,8 +21,11 @@ def lexsort(columns: Sequence[Tensor]) -> Tensor:
     return order
 
 
-def first_equal(rows: Tensor) -> Tensor:
-    """For every row the first row that is equal to it: [N, K] -> [N] int64."""
+def first_equal(rows: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """For every row the first row that is equal to it, bit by bit: [N, K] of 32 or 64 bits -> [N] int64."""
+    native = native_module() if resolve_backend(backend) == "native" and not rows.is_cuda else None
+    if native is not None and len(rows):
+        return torch.from_numpy(native.mesh_first_equal(rows.contiguous().view(torch.int32).numpy()))
     order = lexsort(rows.unbind(1))
     ordered = rows[order]
     changes = torch.ones(len(rows), dtype=torch.bool, device=rows.device)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from o_voxel.mesh._arrays import ArrayLike, enter_tensors
+from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
 from o_voxel.mesh.bvh import BVH
 from o_voxel.mesh.components import parity_components
 from o_voxel.mesh.connectivity import build_edges
-from o_voxel.mesh.grouping import dense_labels
-from o_voxel.mesh.normals import dot, face_crosses, normalize
+from o_voxel.mesh.grouping import dense_labels, exact_sums
+from o_voxel.mesh.normals import areas, dot, face_crosses, normalize
 from o_voxel.mesh.split import split_non_manifold
 from o_voxel.mesh.views import ComponentView, component_views
 
@@ -23,19 +23,31 @@ CLEAR_SCORE = 0.05  # share of the possible votes from which on a patch has a pr
 
 
 def unify_face_orientations(
-    vertices: ArrayLike, faces: ArrayLike, *, cut_conflicts: bool = False, bvh: BVH | None = None
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    *,
+    cut_conflicts: bool = False,
+    votes: ArrayLike | None = None,
+    bvh: BVH | None = None,
 ) -> tuple[ArrayLike, ArrayLike]:
     """Give all faces of a component (over manifold edges) one winding: that of its first face.
 
-    Exchanging the 2nd and 3rd corner flips a face. Relations are honoured from the flattest edge to the sharpest, so
-    on non-orientable pieces the contradictions end up on few sharp edges.
+    Exchanging the 2nd and 3rd corner flips a face; the order of faces stays. Relations are honoured from the flattest
+    edge to the sharpest, so on non-orientable pieces the contradictions end up on few sharp edges.
 
     With `cut_conflicts`, contradictions are opened by splitting vertices, and in components that have any, relations
     between flat patches that agree with what their sides see come first: the cuts go where a seen surface meets one
-    that is wound the other way. Vertex order is kept without cuts. `bvh` over the same triangles saves building one.
+    that is wound the other way. Vertex order is kept without cuts. `bvh` over the same surface saves building one.
+
+    `votes` [F] (> 0: the winding of this face is right, < 0: wrong, 0: unknown) say more than rays do: where there are
+    contradictions, relations that agree with them come first, and every component takes the winding that its votes,
+    weighted by area, prefer. Raises ValueError if their number is not that of the faces.
     """
     mesh = enter_tensors(vertices, faces)
     v, f = mesh.vertices, mesh.faces
+    known = None if votes is None else as_tensor(votes, "votes").to(f.device).double().sign()
+    if known is not None and known.shape != (len(f),):
+        raise ValueError(f"votes must have shape [{len(f)}], got {list(known.shape)}")
     relations = _relations(f)
     label, parity, conflict = parity_components(len(f), relations.pair, relations.differ)
     if bool(conflict.any()):
@@ -45,17 +57,28 @@ def unify_face_orientations(
         relations = relations.select(twisted[label[relations.pair[:, 0]]])
         cosine = _cosines(v, f, relations)
         order = cosine.sort(descending=True, stable=True).indices
-        if cut_conflicts:
-            order = _order_by_view(v, f, relations, cosine, order, bvh)
+        if known is not None:
+            order = _agreeing_first(known, relations, order)
+        elif cut_conflicts:
+            order = _agreeing_first(_seen_sides(v, f, relations, cosine, order, bvh), relations, order)
         relations = relations.select(order)
         _, again, conflict = parity_components(len(f), relations.pair, relations.differ)
         parity = torch.where(twisted[label], again, parity)
+    if known is not None:
+        parity = parity ^ _outvoted(v, f, label, torch.where(parity, -known, known))
     f = torch.where(parity[:, None], f[:, [0, 2, 1]], f)
     if cut_conflicts and bool(conflict.any()):
         weld = torch.ones(relations.num_edges, dtype=torch.bool, device=f.device)
         weld[relations.edge[conflict]] = False
         v, f, _ = split_non_manifold(v, f, weld)
     return mesh.leave(v, f)
+
+
+def _outvoted(v: Tensor, f: Tensor, label: Tensor, votes: Tensor) -> Tensor:
+    """[F] bool: most of the area that votes in this component is against its winding."""
+    area = areas(v, f)
+    against, favour = (exact_sums(torch.where(votes == s, area, 0.0), label, len(f)) for s in (-1, 1))
+    return (against > favour)[label]
 
 
 class _Relations(NamedTuple):
@@ -82,11 +105,16 @@ def _cosines(v: Tensor, f: Tensor, relations: _Relations) -> Tensor:
     return dot(normal[a], normal[b]) * torch.where(relations.differ, -1.0, 1.0)
 
 
-def _order_by_view(
-    v: Tensor, f: Tensor, relations: _Relations, cosine: Tensor, order: Tensor, bvh: BVH | None
-) -> Tensor:
-    """Relations that agree with the outer side of the patches they join, then undecided ones, then the others; each
-    from flat to sharp, which is the given order."""
+def _agreeing_first(side: Tensor, relations: _Relations, order: Tensor) -> Tensor:
+    """Relations that agree with the sides of the faces they join, then undecided ones, then the others; inside each
+    group in the given order. side [F]: 1 the given winding is right, -1 wrong, 0 unknown."""
+    a, b = side[relations.pair].unbind(1)
+    agrees = a * b * torch.where(relations.differ, -1.0, 1.0)
+    return order[agrees[order].sort(descending=True, stable=True).indices]
+
+
+def _seen_sides(v: Tensor, f: Tensor, relations: _Relations, cosine: Tensor, order: Tensor, bvh: BVH | None) -> Tensor:
+    """Whether the given winding of each face has its front where its flat patch sees the outside: 1, -1, or 0: [F]."""
     flat = order[cosine[order] >= FLAT_PATCH_COS]
     label, parity, _ = parity_components(len(f), relations.pair[flat], relations.differ[flat])
     patch, roots = dense_labels(label)
@@ -98,13 +126,10 @@ def _order_by_view(
     wound = torch.where(parity[:, None], f[:, [0, 2, 1]], f)
     bvh = BVH(v, f) if bvh is None else bvh
     view = component_views(v, wound[rows], bvh=bvh, label=number[patch[rows]], samples=4, directions=8, free_only=True)
-    side = torch.where(view.score.abs() >= CLEAR_SCORE, view.score.sign(), 0.0)  # +1: keep, -1: flip, 0: undecided
+    side = torch.where(view.score.abs() >= CLEAR_SCORE, view.score.sign(), 0.0)
     of_face = torch.zeros(len(f), dtype=torch.float64, device=f.device)
     of_face[rows] = side[view.label]
-    of_face = torch.where(parity, -of_face, of_face)  # against the given winding
-    a, b = of_face[relations.pair].unbind(1)
-    agrees = a * b * torch.where(relations.differ, -1.0, 1.0)
-    return order[agrees[order].sort(descending=True, stable=True).indices]
+    return torch.where(parity, -of_face, of_face)  # against the given winding
 
 
 def orient_outward(vertices: ArrayLike, faces: ArrayLike, *, bvh: BVH | None = None, seed: int = 0) -> ArrayLike:

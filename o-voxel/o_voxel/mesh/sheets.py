@@ -17,31 +17,32 @@ NUM_RAYS = 12  # per wedge, at most
 RAY_BUDGET = 3_000_000  # per call: with very many crowded edges, fewer rays each, or none
 
 
-def sheet_pairs(vertices: ArrayLike, faces: ArrayLike, table: EdgeTable) -> ArrayLike:
+def sheet_pairs(vertices: ArrayLike, faces: ArrayLike, table: EdgeTable, *, bvh: BVH | None = None) -> ArrayLike:
     """Face sides to keep joined at edges with three or four faces: [M, 2].
 
     The faces around an edge bound three or four wedges of space. Joined are the two faces that bound the wedge that
     sees most of the outside, and with four faces also the other two: where closed surfaces pass through each other,
     their outer parts become one sheet all along the crossing, and their inner parts another. Unseen four-face edges
     join across their narrower wedges, three-face edges along the flattest pair. What a wedge sees is found by rays,
-    whose number is bounded.
+    whose number is bounded, through `bvh` if one over the same surface is there already.
     """
-    v, f = as_tensor(vertices, "vertices").double(), as_tensor(faces, "faces").long()
+    v, f = as_tensor(vertices, "vertices"), as_tensor(faces, "faces").long()
     counts, all_sides, offsets, edges = (
         as_tensor(t, "table") for t in (table.counts, table.sides, table.offsets, table.edges)
     )
     chosen = {count: (counts == count).nonzero()[:, 0] for count in (3, 4)}
     wedges = sum(count * len(ids) for count, ids in chosen.items())
     rays = min(NUM_RAYS, RAY_BUDGET // max(wedges, 1))
-    bvh = BVH(v, f) if wedges and rays else None
+    if bvh is None and wedges and rays:
+        bvh = BVH(v, f)
     out = [torch.zeros((0, 2), dtype=torch.int64, device=f.device)]
     for count, ids in chosen.items():
         if len(ids) == 0:
             continue
         sides = all_sides[offsets[ids][:, None] + torch.arange(count, device=f.device)]  # [M, count]
-        ends = v[edges[ids]]  # [M, 2, 3]
+        ends = v[edges[ids]].double()  # [M, 2, 3]
         sides, gap, bisector = _wedges(v, f, sides, ends)
-        seen = torch.zeros_like(gap) if bvh is None else _openness(bvh, ends, bisector, rays)
+        seen = torch.zeros_like(gap) if bvh is None or rays == 0 else _openness(bvh, ends, bisector, rays)
         if count == 4:
             score = torch.stack([seen[:, 0] + seen[:, 2], seen[:, 1] + seen[:, 3]], dim=1)
             score += 1e-3 * torch.stack([gap[:, 1] + gap[:, 3], gap[:, 0] + gap[:, 2]], dim=1)
@@ -58,7 +59,7 @@ def _wedges(v: Tensor, f: Tensor, sides: Tensor, ends: Tensor) -> tuple[Tensor, 
     scale where a half turn is 2, and the direction of its middle [M, W, 3]."""
     axis = normalize(ends[:, 1] - ends[:, 0])[:, None]  # [M, 1, 3]
     opposite = f.reshape(-1)[sides // 3 * 3 + (sides + 2) % 3]
-    tip = v[opposite] - ends[:, :1]  # [M, W, 3]
+    tip = v[opposite].double() - ends[:, :1]  # [M, W, 3]
     tip = normalize(tip - dot(tip, axis)[..., None] * axis)
     u = tip[:, :1]
     x, y = dot(tip, u), dot(tip, cross(axis, u).expand_as(tip))

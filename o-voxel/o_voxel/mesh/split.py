@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
-from o_voxel.mesh.connectivity import EdgeTable, build_edges, connected_components
+from o_voxel.mesh.bvh import BVH
+from o_voxel.mesh.components import connected_components
+from o_voxel.mesh.connectivity import EdgeTable, build_edges
 from o_voxel.mesh.grouping import dense_labels
 from o_voxel.mesh.sheets import sheet_pairs
 
@@ -14,7 +16,7 @@ __all__ = ["repair_non_manifold", "split_non_manifold"]
 
 
 def repair_non_manifold(
-    vertices: ArrayLike, faces: ArrayLike, *, pair_sheets: bool = False
+    vertices: ArrayLike, faces: ArrayLike, *, pair_sheets: bool = False, bvh: BVH | None = None
 ) -> tuple[ArrayLike, ArrayLike]:
     """Split vertices where sheets touch, so that the faces around every vertex form one fan.
 
@@ -24,40 +26,51 @@ def repair_non_manifold(
 
     With `pair_sheets` no boundary is made where it can be avoided, and no edge keeps more than two faces: an edge with
     four faces becomes two edges, one with three keeps two of them joined (`sheet_pairs` says which), and edges whose
-    ends stay joined get a midpoint for each of their sheets (which divides the faces beside them).
+    ends stay joined get a midpoint for each of their sheets (which divides the faces beside them). `bvh` over the same
+    surface saves building one.
     """
     mesh = enter_tensors(vertices, faces)
-    v, f, _ = split_non_manifold(mesh.vertices, mesh.faces, pair_sheets=pair_sheets)
+    v, f, table = mesh.vertices, mesh.faces, build_edges(mesh.faces)
+    if pair_sheets and bvh is None and bool((table.counts > 2).any()):
+        bvh = BVH(v, f)
+    v, f, _ = _split(v, f, table, None, bvh if pair_sheets else None)
     if pair_sheets:
-        v, f = _separate_sheets(v, f)
+        v, f = _separate_sheets(v, f, bvh)
     return mesh.leave(v, f)
 
 
 def split_non_manifold(
-    vertices: ArrayLike, faces: ArrayLike, weld_edge: ArrayLike | None = None, *, pair_sheets: bool = False
+    vertices: ArrayLike, faces: ArrayLike, weld_edge: ArrayLike | None = None
 ) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
     """The splitting of `repair_non_manifold`: -> (vertices, faces, source vertex of each).
 
     `weld_edge` [E] bool (edge order of `build_edges`) can forbid more edges: those are cut open.
     """
     v, f = as_tensor(vertices, "vertices"), as_tensor(faces, "faces").long()
-    table = build_edges(f)
+    weld = None if weld_edge is None else as_tensor(weld_edge, "weld_edge")
+    v, f, source = _split(v, f, build_edges(f), weld, None)
+    return like(v, vertices), like(f, faces), like(source, faces)
+
+
+def _split(
+    v: Tensor, f: Tensor, table: EdgeTable, weld: Tensor | None, bvh: BVH | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """With a hierarchy, sheets are paired by what they see."""
     ids, sides = table.manifold_pairs()
-    if weld_edge is not None:
-        sides = sides[as_tensor(weld_edge, "weld_edge")[ids]]
-    if pair_sheets:
-        sides = torch.cat([sides, sheet_pairs(v, f, table)])
+    if weld is not None:
+        sides = sides[weld[ids]]
+    if bvh is not None:
+        sides = torch.cat([sides, sheet_pairs(v, f, table, bvh=bvh)])
     corner = f.reshape(-1)
     a0, b0 = sides.unbind(1)
     a1, b1 = _next_corner(a0), _next_corner(b0)
     # Side k of a face starts at corner k. Sides that run along the edge in one direction pair start with start.
     same = corner[a0] == corner[b0]
-    pairs = torch.cat(
-        [torch.stack([a0, torch.where(same, b0, b1)], 1), torch.stack([a1, torch.where(same, b1, b0)], 1)]
-    )
-    label, roots = dense_labels(connected_components(len(corner), pairs))
+    first = torch.stack([a0, torch.where(same, b0, b1)], 1)
+    second = torch.stack([a1, torch.where(same, b1, b0)], 1)
+    label, roots = dense_labels(connected_components(len(corner), torch.cat([first, second])))
     source = corner[roots]
-    return like(v[source], vertices), like(label.reshape(-1, 3), faces), like(source, faces)
+    return v[source], label.reshape(-1, 3), source
 
 
 def _next_corner(side: Tensor) -> Tensor:
@@ -65,7 +78,7 @@ def _next_corner(side: Tensor) -> Tensor:
     return torch.where(side % 3 == 2, side - 2, side + 1)
 
 
-def _separate_sheets(v: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+def _separate_sheets(v: Tensor, f: Tensor, bvh: BVH | None) -> tuple[Tensor, Tensor]:
     """Subdivide edges with more than two faces, with one midpoint for each sheet that passes through.
 
     A midpoint belongs to one or two faces, so the new edges have at most two.
@@ -74,7 +87,7 @@ def _separate_sheets(v: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
     crowded = table.counts > 2
     if not bool(crowded.any()):
         return v, f
-    midpoint, position = _sheet_midpoints(v, f, table, crowded)  # [F, 3], -1: the side stays
+    midpoint, position = _sheet_midpoints(v, f, table, crowded, bvh)  # [F, 3], -1: the side stays
     split = midpoint >= 0
     number = split.sum(1)
     # Turn every face so that its pattern of split sides is one of four: none; side 0; sides 0 and 1; all.
@@ -96,13 +109,13 @@ def _separate_sheets(v: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([v, position]), torch.cat([kept, *added])
 
 
-def _sheet_midpoints(v: Tensor, f: Tensor, table: EdgeTable, crowded: Tensor) -> tuple[Tensor, Tensor]:
+def _sheet_midpoints(v: Tensor, f: Tensor, table: EdgeTable, crowded: Tensor, bvh: BVH | None) -> tuple[Tensor, Tensor]:
     """New vertices for the sides of crowded edges: (index of each side's [F, 3], -1: none; positions [K, 3])."""
     edge_of = torch.empty_like(table.sides)
     edge_of[table.sides] = torch.repeat_interleave(table.counts)
     sides = crowded[edge_of].nonzero()[:, 0]  # ascending
     owner = torch.arange(3 * len(f), device=f.device)  # of each side the smaller one of its pair
-    pairs = sheet_pairs(v, f, table)
+    pairs = sheet_pairs(v, f, table, bvh=bvh)
     owner[pairs.amax(1)] = pairs.amin(1)
     own = torch.zeros(len(owner), dtype=torch.bool, device=f.device)
     own[owner[sides]] = True

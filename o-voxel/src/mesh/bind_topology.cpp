@@ -9,6 +9,7 @@
 #include "common/host_workspace.h"
 #include "mesh/components.h"
 #include "mesh/edge_table.h"
+#include "mesh/equal_rows.h"
 #include "mesh/holes.h"
 #ifdef OVOXEL_WITH_CUDA
 #include "common/tensor_workspace.h"
@@ -72,6 +73,17 @@ nb::tuple edges(HostArray<int64_t, nb::shape<-1, 3>> faces) {
                           toNumpy(std::move(table.sides), {numSides}), toNumpy(std::move(table.offsets), {numEdges + 1}));
 }
 
+nb::object firstEqual(HostArray<int32_t, nb::shape<-1, -1>> words) {
+    const auto n = static_cast<int64_t>(words.shape(0));
+    checkNodes(n);
+    std::unique_ptr<int64_t[]> first(new int64_t[n > 0 ? n : 1]);
+    {
+        const nb::gil_scoped_release release;
+        mesh::firstEqualRows(words.data(), n, static_cast<int64_t>(words.shape(1)), first.get());
+    }
+    return nb::cast(toNumpy(std::move(first), {words.shape(0)}));
+}
+
 using Indices = HostArray<int64_t, nb::shape<-1>>;
 
 nb::tuple boundaryLoops(Indices start, Indices end) {
@@ -127,6 +139,8 @@ void bindMeshTopology(nb::module_& m) {
           "-> (labels [n] i64, parity [n] u8, conflicts [m] u8)");
     m.def("mesh_edges", &edges, "faces"_a.noconvert(),
           "-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64");
+    m.def("mesh_first_equal", &firstEqual, "words"_a.noconvert(),
+          "Rows [N, K] -> the first row that is equal to each [N] i64");
     m.def("mesh_boundary_loops", &boundaryLoops, "start"_a.noconvert(), "end"_a.noconvert(),
           "Boundary sides -> (vertices of all loops, offsets [K + 1]), i64");
     m.def("mesh_close_loops", &closeLoops, "positions"_a.noconvert(), "offsets"_a.noconvert(), "chords"_a.noconvert(),
