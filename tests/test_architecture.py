@@ -27,6 +27,7 @@ TIERS = {
     "trellis2.datasets": 3,
     "trellis2.pipelines": 5,
     "trellis2.trainers": 5,
+    "trellis2.cli": 6,
     "trellis2.doctor": 6,
     "data_toolkit": 6,
 }

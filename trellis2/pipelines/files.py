@@ -69,14 +69,10 @@ class Source:
         that folder; the pipeline's Hub repository; `stem` as `owner/repository/path` on the Hub.
         Raises PipelineLoadError, which names everything that was tried.
         """
-        tried = []
-        for candidate in self._local_candidates(stem):
-            missing = [s for s in (".json", ".safetensors") if not Path(f"{candidate}{s}").is_file()]
-            if not missing:
-                return str(candidate)
-            if len(missing) == 1:
-                raise PipelineLoadError(f"model file not found: {candidate}{missing[0]}")
-            tried.append(str(candidate))
+        found = self.local_stem(stem)
+        if found is not None:
+            return found
+        tried = [str(candidate) for candidate in self._local_candidates(stem)]
         errors = []
         repo, _, rest = _split_repo(stem)
         options = []
@@ -95,6 +91,16 @@ class Source:
                 errors.append(str(error))
         detail = f" ({errors[-1]})" if errors else ""
         raise PipelineLoadError(f"model {stem!r} not found; tried {', '.join(tried)}{detail}")
+
+    def local_stem(self, stem: str) -> str | None:
+        """As `model_stem` without the Hub; None where there is nothing. Raises PipelineLoadError for half a pair."""
+        for candidate in self._local_candidates(stem):
+            missing = [s for s in (".json", ".safetensors") if not Path(f"{candidate}{s}").is_file()]
+            if not missing:
+                return str(candidate)
+            if len(missing) == 1:
+                raise PipelineLoadError(f"model file not found: {candidate}{missing[0]}")
+        return None
 
     def _local_candidates(self, stem: str) -> list[Path]:
         if Path(stem).is_absolute():

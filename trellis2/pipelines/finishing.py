@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from trellis2.representations import Mesh, MeshWithVoxel
 from trellis2.utils.files import write_atomically
 
-from .job_options import ExportOptions
+from .job_options import FORMATS, PLAIN_FORMATS, ExportOptions
 from .progress import Monitor
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Finished:
     """A file that was written, and what is in it."""
 
     path: Path
+    files: tuple[Path, ...]  # `path` and whatever belongs to it
     vertices: int
     faces: int
     num_bytes: int
@@ -46,125 +47,124 @@ def finish_asset(
     path: Path,
     options: ExportOptions,
     monitor: Monitor | None = None,
+    *,
+    also: Sequence[Path] = (),
     resolution: int | None = None,
 ) -> Finished:
-    """Finish `asset` and write it to `path`, complete or not at all.
+    """Finish `asset` and write it to `path`, and to the files `also` in the formats that their suffixes name.
 
-    A `Mesh` without voxels becomes a file without material. `resolution` is the grid of such a mesh (default: taken as
-    large). Raises ValueError if `path` and the format disagree or the format needs voxels that are not there.
+    A `Mesh` without voxels becomes a file without material. `resolution` is the grid of such a mesh (default: a large
+    one). Files appear complete or not at all. Raises ValueError for a suffix that does not fit, and for a format that
+    needs voxels where there are none.
     """
     if path.suffix.lower() != f".{options.format}":
         raise ValueError(f"a file in the format {options.format} must end in .{options.format}, got {path.name!r}")
+    targets = [path, *also]
+    kinds = [target.suffix.lower()[1:] for target in targets]
+    for target, kind in zip(targets, kinds, strict=True):
+        if kind not in FORMATS:
+            raise ValueError(f"{target.name}: unknown format, choose from: {', '.join(FORMATS)}")
     monitor = Monitor() if monitor is None else monitor
+    textured = isinstance(asset, MeshWithVoxel)
+    wrong = [kind for kind in kinds if not textured and kind not in PLAIN_FORMATS]
+    if wrong:
+        raise ValueError(f"format {wrong[0]} needs a material, but the asset is geometry only")
     start = time.perf_counter()
-    if options.format == "vxz":
-        if not isinstance(asset, MeshWithVoxel):
-            raise ValueError("format vxz holds voxels with materials, but the asset is geometry only")
-        with monitor.stage("write"):
-            write_atomically(path, asset.save)
-        return _finished(path, 0, 0, start, {"voxels": len(asset.position)})
-    if isinstance(asset, MeshWithVoxel):
-        grid = round(1 / asset.voxel_size)
-        result, report = _textured(asset, options, grid > LARGE_GRID, monitor)
-        large = grid > LARGE_GRID
-    else:
-        large = resolution is None or resolution > LARGE_GRID
-        with monitor.stage("finish"):
-            result, report = _plain(asset, options, resolution or 2 * LARGE_GRID)
-    image_format = options.image_format or ("webp" if large else "png")
-    with monitor.stage("write"):
-        write_atomically(path, lambda name: _write(result, name, path, options.format, image_format))
-    return _finished(path, len(result.vertices), len(result.faces), start, report)
+    result, seconds, large = None, {}, True
+    if any(kind != "vxz" for kind in kinds):
+        clock = _SubStages(monitor)
+        if isinstance(asset, MeshWithVoxel):
+            large = round(1 / asset.voxel_size) > LARGE_GRID
+            result = _textured(asset, options, large, clock)
+        else:
+            large = resolution is None or resolution > LARGE_GRID
+            result = _plain(asset, options, resolution or 2 * LARGE_GRID, clock)
+        seconds = clock.seconds
+    files: list[Path] = []
+    with monitor.stage("write", len(targets)):
+        for done, (target, kind) in enumerate(zip(targets, kinds, strict=True), 1):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "vxz":
+                assert isinstance(asset, MeshWithVoxel)
+                write_atomically(target, asset.save)
+                files.append(target)
+            else:
+                files += _write(result, target, kind, options, large, textured)
+            monitor.report("write", done, len(targets))
+    vertices, faces = (0, 0) if result is None else (len(result.vertices), len(result.faces))
+    took = time.perf_counter() - start
+    return Finished(path, tuple(files), vertices, faces, path.stat().st_size, took, {"seconds": seconds})
 
 
-def _finished(path: Path, vertices: int, faces: int, start: float, report: Mapping[str, Any]) -> Finished:
-    return Finished(path, vertices, faces, path.stat().st_size, time.perf_counter() - start, report)
+class _SubStages:
+    """Progress of the finishing stages as steps of one, with the seconds of each."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.seconds: dict[str, float] = {}
+        self._current: tuple[str, float] | None = None
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if self._current is not None:
+            self.seconds[self._current[0]] = round(now - self._current[1], 3)
+        self._current = (name, now) if name else None
+        self.monitor.report("finish", done, total)
 
 
-def _textured(
-    mesh: MeshWithVoxel, options: ExportOptions, large: bool, monitor: Monitor
-) -> tuple[trimesh.Trimesh, dict[str, Any]]:
+def _textured(mesh: MeshWithVoxel, options: ExportOptions, large: bool, clock: _SubStages) -> trimesh.Trimesh:
     from o_voxel.postprocess import to_glb
 
     faces, texels = _DEFAULTS[large]
     attrs, coords = mesh.attrs, mesh.coords
-    assert attrs is not None and coords is not None
-    with monitor.stage("finish"):
-        result, report = to_glb(
-            vertices=mesh.vertices,
-            faces=mesh.faces,
-            attr_volume=attrs.clamp(0, 1),
-            coords=coords,
-            attr_layout=mesh.layout,
-            voxel_size=mesh.voxel_size,
-            aabb=_BOX,
-            decimation_target=options.faces or faces,
-            texture_size=options.texture_size or texels,
-            remesh=options.remesh,
-            remesh_band=1,
-            remesh_project=0 if large else 0.9,
-            profile=options.profile,
-            report=True,
-        )
-    return result, _plain_values(dataclasses.asdict(report))
+    assert attrs is not None
+    assert coords is not None
+    start = time.perf_counter()
+    result = to_glb(
+        vertices=mesh.vertices,
+        faces=mesh.faces,
+        attr_volume=attrs.clamp(0, 1),
+        coords=coords,
+        attr_layout=mesh.layout,
+        voxel_size=mesh.voxel_size,
+        aabb=_BOX,
+        decimation_target=options.faces or faces,
+        texture_size=options.texture_size or texels,
+        remesh=options.remesh,
+        profile=options.profile,
+        progress=clock,
+    )
+    clock.monitor.timings["finish"] = time.perf_counter() - start
+    return result
 
 
-def _plain(mesh: Mesh, options: ExportOptions, grid: int) -> tuple[trimesh.Trimesh, dict[str, Any]]:
-    """Geometry alone: cleaned and simplified."""
+def _plain(mesh: Mesh, options: ExportOptions, grid: int, clock: _SubStages) -> trimesh.Trimesh:
+    """Geometry alone: cleaned, meshed again and simplified as the profile says; Y up."""
     import trimesh
-    from o_voxel.mesh import simplify
-    from o_voxel.postprocess.prepare import clean_surface
+    from o_voxel.postprocess.prepare import SurfaceGrid, prepare_surface
 
-    vertices, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.long().cpu().numpy()
-    cleaned = clean_surface(
-        vertices, faces, voxel=1 / grid, hole_perimeter=max(0.03, 12 / grid), profile=options.profile
-    )  # fmt: skip
-    v, f = cleaned.vertices, cleaned.faces
-    target = options.faces or _DEFAULTS[grid > LARGE_GRID][0]
-    if len(f) > target:
-        v, f = simplify(v, f, target)[:2]
+    with clock.monitor.stage("finish"):
+        done = prepare_surface(
+            mesh.vertices,
+            mesh.faces,
+            SurfaceGrid((-0.5,) * 3, (1 / grid,) * 3, (grid,) * 3),
+            target_faces=options.faces or _DEFAULTS[grid > LARGE_GRID][0],
+            profile=options.profile,
+            remesh=options.remesh,
+        )
+    v = torch.as_tensor(done.vertices).cpu().numpy()
     points = np.stack([v[:, 0], v[:, 2], -v[:, 1]], axis=1)  # Z up -> Y up
-    return trimesh.Trimesh(points, f, process=False), {"input_faces": len(faces)}
+    return trimesh.Trimesh(points, torch.as_tensor(done.faces).cpu().numpy(), process=False)
 
 
-def _write(asset: trimesh.Trimesh, name: str, path: Path, kind: str, image_format: str) -> None:
-    """Write to the temporary file `name` what is to be `path`; companions of OBJ files go beside `path`."""
-    from o_voxel.postprocess import save_glb
+def _write(asset: Any, path: Path, kind: str, options: ExportOptions, large: bool, textured: bool) -> list[Path]:
+    """Write one file and its companions; returns them all."""
+    if not textured:
+        write_atomically(path, lambda name: asset.export(name, file_type=kind))
+        return [path]
+    from o_voxel.postprocess import save_asset
 
-    textured = getattr(asset.visual, "uv", None) is not None
-    if kind == "glb" and textured:
-        save_glb(asset, name, image_format=image_format)
-    elif kind == "obj" and textured:
-        _write_obj(asset, name, path)
-    else:
-        asset.export(name, file_type=kind)
-
-
-def _write_obj(asset: trimesh.Trimesh, name: str, path: Path) -> None:
-    """OBJ with `NAME.mtl` and its pictures beside `path`, written before the OBJ itself appears."""
-    from trimesh.exchange.obj import export_obj
-
-    text, companions = export_obj(asset, return_texture=True, mtl_name=f"{path.stem}.mtl")
-    renamed = {old: old if old.endswith(".mtl") else f"{path.stem}_{old}" for old in companions}
-    for old, content in companions.items():
-        data = content if isinstance(content, bytes) else content.encode()
-        if old.endswith(".mtl"):
-            for before, after in renamed.items():
-                data = data.replace(before.encode(), after.encode())
-        write_atomically(path.with_name(renamed[old]), _writer(data))
-    Path(name).write_text(text, encoding="utf-8")
-
-
-def _writer(data: bytes) -> Callable[[str], object]:
-    return lambda name: Path(name).write_bytes(data)
-
-
-def _plain_values(value: Any) -> Any:
-    """JSON values of a report."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain_values(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain_values(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    image_format = options.image_format or ("webp" if large else "png")
+    if kind in ("obj", "usdz") and image_format == "webp":
+        image_format = "jpeg" if kind == "usdz" else "png"  # readers of these formats do not know WebP
+    return save_asset(asset, path, kind, image_format=image_format)

@@ -83,12 +83,13 @@ class GltfScene:
         entry = {} if material is None else self.doc["materials"][material]
         return str(entry.get("name") or ("material" if material is None else f"material_{material}"))
 
-    def write(self, path: str | Path, textures: Mapping[GroupKey, Any], image_format: str = "png") -> None:
+    def write(self, path: str | Path, textures: Mapping[GroupKey, Any], image_format: str = "png") -> list[Path]:
         """Write a GLB with a `TextureSet` for every group; groups without UVs must have got them (`group.uvs`)."""
         if Path(path).suffix.lower() != ".glb":
             raise ValueError(f"a glTF scene is written as .glb, got {Path(path).name!r}")
         data = _Rewriter(self).result(textures, image_format)
         write_atomically(path, lambda name: Path(name).write_bytes(data))
+        return [Path(path)]
 
 
 class _Part(NamedTuple):

@@ -12,10 +12,11 @@ from trellis2.samplers import FUSIONS
 from .errors import unknown_key
 from .noise import check_seed
 
-__all__ = ["FORMATS", "ExportOptions", "Format", "GenerateOptions", "TextureOptions"]
+__all__ = ["FORMATS", "PLAIN_FORMATS", "ExportOptions", "Format", "GenerateOptions", "TextureOptions"]
 
-Format = Literal["glb", "obj", "ply", "stl", "vxz"]
+Format = Literal["glb", "gltf", "obj", "ply", "stl", "3mf", "usdz", "vxz"]
 FORMATS: tuple[str, ...] = get_args(Format)
+PLAIN_FORMATS = ("glb", "obj", "ply", "stl")  # that can hold geometry without a material
 PROFILES = ("game", "raw", "print")
 IMAGE_FORMATS = ("png", "jpeg", "webp")
 VIEW_LABELS = ("front", "right", "back", "left", "top", "bottom")

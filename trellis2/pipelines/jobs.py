@@ -117,14 +117,17 @@ def export(
     options: ExportOptions | None = None,
     on_progress: OnProgress | Monitor | None = None,
     cancel: CancelToken | None = None,
+    *,
+    also: Sequence[str | Path] = (),
 ) -> Exported:
     """Finish a decoded asset (clean, remesh, simplify, unwrap, bake) and write it to `path`.
 
-    Raises ValueError if the suffix of `path` and the format disagree.
+    `also`: more files of the same finished asset, in the formats that their suffixes name. Raises ValueError if the
+    suffix of `path` and the format disagree, or a format needs a material that is not there.
     """
-    return finish_asset(
-        asset, Path(path), ExportOptions() if options is None else options, _monitor(on_progress, cancel)
-    )
+    options = ExportOptions() if options is None else options
+    more = [Path(other) for other in also]
+    return finish_asset(asset, Path(path), options, _monitor(on_progress, cancel), also=more)
 
 
 def texture(

@@ -1,7 +1,8 @@
 """The latents of one asset, in memory and on disk.
 
-A file is a safetensors file with the metadata `format` and `info` (JSON), and the tensors `coords` [T, 3] int32,
-`shape_slat` [T, C] float32 and, unless the asset is geometry only, `tex_slat` [T, C'] float32.
+A file is a safetensors file with the metadata `latents` (JSON: format, resolution and how they were made), and the
+tensors `coords` [T, 3] int32, `shape_slat` [T, C] float32 and, unless the asset is geometry only, `tex_slat` [T, C']
+float32. The same latents make the same bytes; two metadata entries would not, since the writer does not order them.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def save_latents(latents: Latents, path: str | Path) -> None:
             raise ValueError("tex_slat and shape_slat must lie on the same cells")
         tensors["tex_slat"] = latents.tex_slat.feats.float()
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    info = json.dumps({"resolution": latents.resolution, **latents.info}, sort_keys=True)
-    write_atomically(path, lambda name: save_file(tensors, name, metadata={"format": _FORMAT, "info": info}))
+    info = json.dumps({"format": _FORMAT, "resolution": latents.resolution, **latents.info}, sort_keys=True)
+    write_atomically(path, lambda name: save_file(tensors, name, metadata={"latents": info}))
 
 
 def load_latents(path: str | Path) -> Latents:
@@ -70,13 +71,13 @@ def load_latents(path: str | Path) -> Latents:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a complete safetensors file: {error}") from None
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"{path} does not hold latents of this program (format {metadata.get('format')!r})")
     try:
-        info = json.loads(metadata["info"])
+        info = json.loads(metadata.get("latents", "{}"))
+        if info.pop("format", None) != _FORMAT:
+            raise ValueError(f"{path} does not hold latents of this program")
         resolution = int(info.pop("resolution"))
         cells, shape, tex = tensors["coords"], tensors["shape_slat"], tensors.get("tex_slat")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from None
     _check(path, cells, shape, tex, resolution)
     coords = torch.cat([torch.zeros_like(cells[:, :1]), cells], dim=1)

@@ -99,19 +99,23 @@ class ObjScene:
             raise ValueError(f"index {value} points past the {count} rows before it")
         return index
 
-    def write(self, path: str | Path, textures: Mapping[GroupKey, Any], image_format: str = "png") -> None:
+    def write(self, path: str | Path, textures: Mapping[GroupKey, Any], image_format: str = "png") -> list[Path]:
         """Write the OBJ, `NAME.mtl` and the pictures beside it; the OBJ itself appears last."""
         path = Path(path)
         if path.suffix.lower() != ".obj":
             raise ValueError(f"an OBJ scene is written as .obj, got {path.name!r}")
         kind = "png" if image_format == "webp" else image_format  # few readers of OBJ know WebP
         names = {key: self._name(key) for key in textures}
-        blocks = []
+        blocks: list[str] = []
+        files: list[Path] = []
         for number, (key, texture_set) in enumerate(textures.items()):
-            blocks.append(self._material(path, number, names[key], texture_set, kind))
+            block, pictures = self._material(path, number, names[key], texture_set, kind)
+            blocks.append(block)
+            files += pictures
         lines = self._rewritten(names, path.stem)
         write_atomically(path.with_suffix(".mtl"), lambda name: Path(name).write_text("\n".join(blocks)))
         write_atomically(path, lambda name: Path(name).write_bytes(b"".join(lines)))
+        return [path, path.with_suffix(".mtl"), *files]
 
     def _name(self, key: GroupKey) -> str:
         """Name of the material of a group; faces without UVs that shared one with others get their own."""
@@ -119,18 +123,19 @@ class ObjScene:
         return name if key[1] or (key[0], True) not in self.groups else f"{name}_unwrapped"
 
     @staticmethod
-    def _material(path: Path, number: int, name: str, texture_set: Any, kind: str) -> str:
+    def _material(path: Path, number: int, name: str, texture_set: Any, kind: str) -> tuple[str, list[Path]]:
         color = Image.fromarray(texture_set.images["baseColorTexture"])
         other = Image.fromarray(texture_set.images["metallicRoughnessTexture"])
         pictures = {"map_Kd": color.convert("RGB"), "map_Pr": other.getchannel(1), "map_Pm": other.getchannel(2)}
         if color.mode == "RGBA":
             pictures["map_d"] = color.getchannel(3)
-        lines = [f"newmtl {name}", "Kd 1 1 1", "Pr 1", "Pm 1"]
+        lines, files = [f"newmtl {name}", "Kd 1 1 1", "Pr 1", "Pm 1"], []
         for statement, picture in pictures.items():
             file = path.with_name(f"{path.stem}_{number}_{statement[4:].lower()}.{kind}")
             write_atomically(file, _saver(picture, kind))
             lines.append(f"{statement} {file.name}")
-        return "\n".join(lines) + "\n"
+            files.append(file)
+        return "\n".join(lines) + "\n", files
 
     def _rewritten(self, names: Mapping[GroupKey, str], stem: str) -> list[bytes]:
         """Lines of the new file: those of the old one but for materials and the faces that get UVs."""

@@ -24,7 +24,7 @@ class Scene(Protocol):
     corners: np.ndarray  # [F, 3, 3] float64, Y up, every instance
     groups: Any  # key -> SurfaceGroup
 
-    def write(self, path: str | Path, textures: Mapping[Any, Any], image_format: str = "png") -> None: ...
+    def write(self, path: str | Path, textures: Mapping[Any, Any], image_format: str = "png") -> list[Path]: ...
 
 
 def open_scene(source: str | Path, target: str | Path, uv: str = "auto") -> Scene:

@@ -286,9 +286,9 @@ class Trellis2TexturingPipeline(TextureStage):
                 textures[key] = bake_group(group, volume, to_world, sizes[key])
                 monitor.report("bake", done, len(sizes))
         with monitor.stage("write"):
-            scene.write(path, textures, image_format)
+            files = scene.write(path, textures, image_format)
         faces = sum(len(group.corners) for group in scene.groups.values())
+        report = {"materials": len(sizes), "voxels": len(attrs.coords)}
         written = Path(path)
-        return Finished(
-            written, 0, faces, written.stat().st_size, time.perf_counter() - start, {"materials": len(sizes)}
-        )
+        size, took = written.stat().st_size, time.perf_counter() - start
+        return Finished(written, tuple(files), len(normalized.vertices), faces, size, took, report)
