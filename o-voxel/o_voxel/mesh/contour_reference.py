@@ -166,8 +166,8 @@ def remesh_cell_vertices(
         point[axis] += t[int(use_last)]
         return point, normal, bool(low[row] == high[row])
 
-    def beside_sheet(a: np.ndarray, middle: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(unit normal, point) of the planes at half the thickness from the sheets around node a."""
+    def beside_sheet(a: np.ndarray, middle: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+        """(unit normal, point, whether of an open sheet) of the planes beside the sheets around node a."""
         planes = []
         for axis in range(3):
             for side in (0, 1):
@@ -181,13 +181,13 @@ def remesh_cell_vertices(
                 point, normal, single = crossing(node, axis, bool(side))
                 normal = normal if (normal[axis] > 0) == (side == 1) else -normal
                 reach = thickness / 2 if single else 0.0
-                planes.append((normal, middle - (normal @ (middle - point) - reach) * normal))
+                planes.append((normal, middle - (normal @ (middle - point) - reach) * normal, single))
         return planes
 
     for cell, packed, row in zip(_places(places.numpy(), size), sheets.numpy(), first_vertex.numpy(), strict=True):
         origin = cell + 0.5
         for s in range(int(packed) >> 48 & 15):
-            points, planes, on_sheet = [], [], False
+            points, planes, is_beside, on_sheet = [], [], False, False
             for e in range(12):
                 if int(packed) >> 4 * e & 15 != s:
                     continue
@@ -203,9 +203,10 @@ def remesh_cell_vertices(
                 a[axis] += not from_inside
                 middle[axis] += 0.5
                 found = beside_sheet(a, middle) if beside is not None and beside[tuple(a)] else []
-                planes += found
-                on_sheet |= bool(found)
-                points.append(np.mean([p for _, p in found], axis=0) if found else middle)
+                planes += [(normal, point) for normal, point, _ in found]
+                is_beside |= bool(found)
+                on_sheet |= any(single for *_, single in found)
+                points.append(np.mean([p for _, p, _ in found], axis=0) if found else middle)
             mean = np.mean(points, axis=0)
             x = mean
             if planes:
@@ -213,7 +214,7 @@ def remesh_cell_vertices(
                 d = np.array([normal @ (p - origin) for normal, p in planes])
                 w = pull * len(planes)
                 x = origin + np.linalg.solve(n.T @ n + w * np.eye(3), n.T @ d + w * (mean - origin))
-            reach = 1.5 if on_sheet else 0.5 - margin
+            reach = 1.5 if is_beside else 0.5 - margin
             out.numpy()[row + s] = np.clip(x, origin - reach, origin + reach)
             kinds.numpy()[row + s] = 1 if on_sheet else 0 if planes else 2
 

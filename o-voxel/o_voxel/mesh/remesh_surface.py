@@ -74,10 +74,13 @@ def remesh_solid(
     return RemeshResult(new_v, new_f, mesh.leave_index(kinds))
 
 
-def contour(solid: Solid, sheets: Sheets, thickness: float) -> tuple[Tensor, Tensor, Tensor]:
+def contour(
+    solid: Solid, sheets: Sheets, thickness: float, ignored: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The surface between inside and outside nodes: vertices [N, 3] in voxels, faces [M, 3] int32, kinds [N] uint8.
 
-    Nodes on both sides of the sheets that are to become plates count as inside. See `remesh_solid`.
+    Nodes on both sides of the sheets that are to become plates count as inside, but for sheets of `ignored` faces [F].
+    See `remesh_solid`.
     """
     grid = solid.grid
     inside = solid.outside.bitwise_not() & grid.everything()
@@ -87,6 +90,8 @@ def contour(solid: Solid, sheets: Sheets, thickness: float) -> tuple[Tensor, Ten
         if sheets == "pairs":
             crossed, thickness = grid.empty(3), 0.0
             grid.call("doubled", grid.size, *solid.crossings, crossed)
+        if ignored is not None and bool(ignored.any()):
+            crossed = crossed & ~_edges_of(solid, ignored)
         sheet_nodes = grid.empty()
         grid.call("sheet_nodes", crossed, solid.outside, grid.size, sheet_nodes)
         inside |= sheet_nodes
@@ -115,6 +120,14 @@ def contour(solid: Solid, sheets: Sheets, thickness: float) -> tuple[Tensor, Ten
         "quads", inside, grid.size, cells.bits, cells.before, sheets, first_vertex, edges.bits, edges.before, v, f
     )  # fmt: skip
     return _relax_free(v, f, kinds), f, kinds
+
+
+def _edges_of(solid: Solid, faces: Tensor) -> Tensor:
+    """Grid edges whose outermost crossings are both of `faces` [F] bool: 3 sets."""
+    mask = faces[solid.first & 0xFFFFFFFF] & faces[solid.last & 0xFFFFFFFF]
+    place = solid.grid.places(solid.crossed)[mask]
+    bits = solid.grid.zeros(3)
+    return bits.index_add_(0, place >> 6, torch.ones_like(place) << (place & 63))  # each bit once: a sum is a union
 
 
 def round_plates(

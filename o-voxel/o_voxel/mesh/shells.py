@@ -17,10 +17,9 @@ from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
 from o_voxel.mesh.connectivity import build_edges
 from o_voxel.mesh.solid import Solid, label_nodes
 
-__all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces", "spread_states"]
+__all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces"]
 
-UNKNOWN, HIDDEN, SEEN = 0, 1, 2
-SOLID, THIN, OPEN = 1, 2, 3
+UNKNOWN, HIDDEN, SOLID, THIN, OPEN = 0, 1, 2, 3, 4
 SPREAD_ROUNDS = 8  # faces between one without a crossing and the next with one
 
 
@@ -101,33 +100,35 @@ def remove_hidden_faces(
 def face_views(solid: Solid) -> FaceView:
     """Look at the faces of the labelled mesh; those that no grid edge crosses take after their neighbours."""
     crossings, front, back, both, thin = solid.face_sides().unbind(1)
-    faces = solid.faces.long()
-    state = spread_states(faces, torch.where(front + back > 0, SEEN, torch.where(crossings > 0, HIDDEN, UNKNOWN)))
-    lost = torch.nonzero(state == UNKNOWN).reshape(-1)
-    centre = solid.vertices[faces[lost]].mean(1)
-    state[lost] = torch.where(_beside_outside(solid, centre), SEEN, HIDDEN)
     # Of the outside crossings of a face, those of open sheets count twice: once for each side.
     walls = front + back - 2 * both - thin
     kind = torch.where(both + thin > walls, torch.where(both >= thin, OPEN, THIN), SOLID)
-    kind = spread_states(faces, torch.where(crossings > 0, kind, UNKNOWN))
-    return FaceView(state == SEEN, front - back, kind == OPEN, kind == THIN)
+    kind = torch.where(front + back > 0, kind, HIDDEN)
+    kind = _ask_neighbours(solid.faces.long(), torch.where(crossings > 0, kind, UNKNOWN))
+    lost = torch.nonzero(kind == UNKNOWN).reshape(-1)
+    centre = solid.vertices[solid.faces[lost].long()].mean(1)
+    kind[lost] = torch.where(_beside_outside(solid, centre), SOLID, HIDDEN)
+    return FaceView(kind > HIDDEN, front - back, kind == OPEN, kind == THIN)
 
 
-def spread_states(faces: Tensor, state: Tensor) -> Tensor:
-    """Give faces [F] of state 0 (unknown) the highest state of the faces they share a two-face edge with, in rounds."""
-    if not bool((state == UNKNOWN).any()):
-        return state
+def _ask_neighbours(faces: Tensor, kind: Tensor) -> Tensor:
+    """Give faces [F] of unknown kind the highest one of the faces they share a two-face edge with, in rounds."""
+    if not bool((kind == UNKNOWN).any()):
+        return kind
     _, sides = build_edges(faces).manifold_pairs()
     a, b = (sides // 3).unbind(1)
-    mixed = (state[a] == UNKNOWN) | (state[b] == UNKNOWN)
+    mixed = (kind[a] == UNKNOWN) | (kind[b] == UNKNOWN)
     a, b = torch.cat([a[mixed], b[mixed]]), torch.cat([b[mixed], a[mixed]])
+    asks = kind[a] == UNKNOWN
+    a, b = a[asks], b[asks]
     for _ in range(SPREAD_ROUNDS):
-        reached = torch.zeros_like(state).scatter_reduce_(0, a, state[b], "amax")
-        now = torch.where(state == UNKNOWN, reached, state)
-        if bool((now == state).all()):
+        answer = kind[b]
+        kind = kind.scatter_reduce(0, a, answer, "amax")
+        asks = (answer == UNKNOWN) & (kind[a] == UNKNOWN)
+        if bool(asks.all()):
             break
-        state = now
-    return state
+        a, b = a[asks], b[asks]
+    return kind
 
 
 def _beside_outside(solid: Solid, points: Tensor) -> Tensor:

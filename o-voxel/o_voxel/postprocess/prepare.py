@@ -34,6 +34,7 @@ from o_voxel.mesh.grouping import exact_sums
 from o_voxel.mesh.orient import component_views
 from o_voxel.mesh.remesh_surface import contour, round_plates
 from o_voxel.mesh.shells import Shells, find_shells
+from o_voxel.mesh.smooth import smooth_surface
 from o_voxel.postprocess.verify import Profile, Verdict, degenerate, verify
 
 __all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "clean_surface", "prepare_surface", "reduce_surface"]
@@ -44,8 +45,9 @@ HOLE_PERIMETER_VOXELS = 12.0  # holes up to about four voxels across are decodin
 MAX_GAP_VOXELS = 12.0  # wider holes are not closed when looking for the inside
 MIN_RAYS = 200  # per component, to call it hidden
 MIN_AREA_VOXELS = 6.0  # the surface of one voxel
-PLATE_VOXELS = 0.7  # thickness of what open sheets become for printing
+PLATE_VOXELS = 0.45  # thickness of what open sheets become for printing
 NUDGE_ROUNDS = 8
+SMOOTH_ROUNDS = 4
 
 SeeThrough = Callable[[Tensor], Tensor]  # points [N, 3] -> [N] bool
 
@@ -108,6 +110,7 @@ def prepare_surface(
     remesh: bool = False,
     hole_perimeter: float | None = None,
     see_through: SeeThrough | None = None,
+    smooth: int = SMOOTH_ROUNDS,
     clock: Clock | None = None,
 ) -> PreparedSurface:
     """Turn a decoded surface into one with the promises of `profile` (see `Verdict`).
@@ -115,7 +118,8 @@ def prepare_surface(
     "raw" removes defects and orients, and keeps all geometry, open or hidden. "game" also drops specks and all that
     nothing sees from outside, and closes holes shorter than `hole_perimeter` (world units; None: 3 % of the grid, at
     least 12 voxels); with `remesh`, what encloses a volume is meshed again without cracks, and open sheets stay as they
-    are. "print" always meshes again and gives open sheets a thickness. `see_through` tells points on glass, which hides
+    are. "print" always meshes again and gives open sheets a thickness. Both then take `smooth` rounds of noise out, of
+    less than half a voxel. `see_through` tells points on glass, which hides
     nothing. Then at most `target_faces` faces are kept.
 
     Raises ValueError on bad meshes or if nothing is left, TypeError on other kinds of array.
@@ -142,6 +146,9 @@ def prepare_surface(
     if profile == "print" or (remesh and profile == "game"):
         with clock.stage("remesh"):
             v, f = _remesh(source, grid, gap, profile)
+    if profile != "raw" and smooth:
+        with clock.stage("smooth"):
+            v = smooth_surface(v, f, voxel=grid.voxel, rounds=smooth)
     phase = 0
     with clock.stage("simplify") as log:
         if target_faces is not None and len(f) > target_faces:
@@ -185,9 +192,11 @@ def _make_sheets(v: Tensor, f: Tensor, shells: Shells | None, grid: SurfaceGrid,
             votes = votes[seen]
             v, f, _ = compact(v, f[seen])
     v, f = repair_non_manifold(v, f, pair_sheets=True)  # divided faces keep their place, their other parts come last
-    v, f = unify_face_orientations(v, f, cut_conflicts=True)
-    if shells is not None:
+    if shells is None:
+        v, f = unify_face_orientations(v, f, cut_conflicts=True)
+    else:
         votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
+        v, f = unify_face_orientations(v, f, cut_conflicts=True, votes=(_normals(v, f) * votes).sum(1))
         keep = _large_components(v, f, face_components(f), grid.voxel)
         votes = votes[keep]
         v, f, _ = compact(v, f[keep])
@@ -246,8 +255,14 @@ def _normals(v: Tensor, f: Tensor) -> Tensor:
 def _remesh(source: _Sheets, grid: SurfaceGrid, gap: float, profile: Profile) -> tuple[Tensor, Tensor]:
     """The outer surface of the volume, and what is open: as plates for printing, else as it was."""
     shells = find_shells(source.vertices, source.faces, grid.voxel_size, grid.origin, gap=gap)
-    is_open = shells.view.open | _small_patches(source.vertices, source.faces, shells.view.thin, grid.voxel)
-    points, faces, kinds = contour(shells.solid, "thicken" if profile == "print" else "pairs", PLATE_VOXELS)
+    is_open, thin = shells.view.open, shells.view.thin
+    if profile == "print":
+        ignored = _small_patches(source.vertices, source.faces, is_open | thin, grid.voxel)
+        is_open = is_open & ~ignored
+    else:
+        ignored = _small_patches(source.vertices, source.faces, thin, grid.voxel)
+        is_open = is_open | ignored
+    points, faces, kinds = contour(shells.solid, "thicken" if profile == "print" else "pairs", PLATE_VOXELS, ignored)
     v, f = shells.solid.to_world(points), faces.long()
     if bool(is_open.any()):
         open_v, open_f, _ = compact(source.vertices, source.faces[is_open])

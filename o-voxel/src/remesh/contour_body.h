@@ -184,8 +184,10 @@ struct CellVerticesBody {
         for (int k = 0; k < 3; ++k) n[k] = length > 0 ? n[k] / length : 0;
     }
 
-    // Planes beside an open sheet around its node `a`, seen towards the outer node `b`.
-    OVOXEL_HD bool addSheet(PlaneFit& fit, const int64_t* a, const double* middle, const double* origin) const {
+    // Planes beside the sheets around a node `a`, for an edge from there with the given middle. Counts those that were
+    // found, and among them those of open sheets.
+    OVOXEL_HD int addSheet(PlaneFit& fit, const int64_t* a, const double* middle, const double* origin,
+                           int& single) const {
         double sum[3] = {};
         int count = 0;
         for (int axis = 0; axis < 3; ++axis)
@@ -204,8 +206,9 @@ struct CellVerticesBody {
                 normalOf(crossingFace(packed), n);
                 const double sign = (n[axis] > 0) == (side == 1) ? 1 : -1;  // towards a
                 // Two walls stay where they are; a single one is left on both sides by half the thickness.
-                const bool single = crossings.first[edge] == crossings.last[edge];
-                double beside[3], gap = single ? -options.thickness / 2 : 0;
+                const bool alone = crossings.first[edge] == crossings.last[edge];
+                double beside[3], gap = alone ? -options.thickness / 2 : 0;
+                single += alone;
                 for (int k = 0; k < 3; ++k) {
                     n[k] *= sign;
                     gap += n[k] * (middle[k] - p[k]);
@@ -217,10 +220,10 @@ struct CellVerticesBody {
                 fit.addPlane(n, beside, origin);
                 ++count;
             }
-        if (count == 0) return false;
+        if (count == 0) return 0;
         for (int k = 0; k < 3; ++k) sum[k] /= count;
         fit.addPoint(sum);
-        return true;
+        return count;
     }
 
     OVOXEL_HD void operator()(int64_t i) const {
@@ -231,7 +234,7 @@ struct CellVerticesBody {
         for (int k = 0; k < 3; ++k) origin[k] = static_cast<double>(cell.node[k]) + 0.5;
         for (int s = 0; s < count; ++s) {
             PlaneFit fit;
-            bool onSheet = false;
+            int beside = 0, single = 0;
             for (int e = 0; e < 12; ++e) {
                 if (sheetOf(sheets, e) != s) continue;
                 const int axis = e / 4, u = (axis + 1) % 3, w = (axis + 2) % 3;
@@ -253,17 +256,18 @@ struct CellVerticesBody {
                 int64_t a[3] = {low[0], low[1], low[2]};
                 if (!lowInside) ++a[axis];
                 p[axis] += 0.5;
-                if (sheetNodes && cells.grid.test(sheetNodes, a[0], a[1], a[2]) && addSheet(fit, a, p, origin))
-                    onSheet = true;
-                else
-                    fit.addPoint(p);
+                int found = 0;
+                if (sheetNodes && cells.grid.test(sheetNodes, a[0], a[1], a[2]))
+                    found = addSheet(fit, a, p, origin, single);
+                if (found == 0) fit.addPoint(p);
+                beside += found;
             }
             const int64_t row = cells.firstVertex[i] + s;
             double* out = vertices + 3 * row;
             fit.solve(origin, options.pull, out);
-            const double reach = onSheet ? 1.5 : 0.5 - options.margin;
+            const double reach = beside ? 1.5 : 0.5 - options.margin;
             for (int k = 0; k < 3; ++k) out[k] = fmin(fmax(out[k], origin[k] - reach), origin[k] + reach);
-            kinds[row] = onSheet ? kOnSheet : fit.planes ? kOnSurface : kFree;
+            kinds[row] = single ? kOnSheet : fit.planes ? kOnSurface : kFree;
         }
     }
 };
