@@ -21,6 +21,7 @@ struct Link {
 // Longer rows are left alone: steps that look at all pairs in two rows stay short.
 constexpr int64_t kLongestRow = 64;
 constexpr float kNoCost = 3.0e38f;
+constexpr float kStale = -1.0f;
 constexpr uint64_t kNoKey = ~uint64_t{0};
 
 struct CollapseMesh {
@@ -132,17 +133,31 @@ struct CheapestEdge {
     }
 };
 
+// Cheapest edges of the vertices whose neighbourhood has changed: those with cost kStale.
 struct CostBody {
     CollapseMesh mesh;
     float* cost;   // [n]
     int32_t* end;  // [n]
 
     OVOXEL_HD void operator()(int64_t v) const {
+        if (cost[v] >= 0) return;
         CheapestEdge edge{mesh, v};
         if (mesh.length(v) <= kLongestRow) edge.search(-1.0f, -1);
         cost[v] = edge.cost;
         end[v] = edge.end;
     }
+};
+
+struct StaleBody {
+    float* cost;
+    OVOXEL_HD void operator()(int64_t v) const { cost[v] = kStale; }
+};
+
+struct CheapBody {
+    const float* cost;
+    uint8_t* flags;  // [n]
+    float limit;
+    OVOXEL_HD void operator()(int64_t v) const { flags[v] = cost[v] <= limit; }
 };
 
 struct SampleBody {
@@ -152,27 +167,26 @@ struct SampleBody {
     OVOXEL_HD void operator()(int64_t i) const { sample[i] = cost[i * n / count]; }
 };
 
-// Which vertices propose an edge: their cheapest one that passes the tests, if it costs at most `limit`.
+// Which of the cheap vertices propose an edge: the cheapest one that passes the tests, if it costs at most `limit`.
 struct ProposeBody {
     CollapseMesh mesh;
+    const int64_t* vertices;  // those whose cheapest edge costs at most `limit`
     const float* cost;
-    int32_t* end;      // in: the cheapest edge; out: the proposed one
-    uint64_t* key;     // [n] order of the proposals, all different: cost in steps of 1/16, then at random
-    uint8_t* proposes; // [n]
+    const int32_t* end;
+    int32_t* partner;  // [n] the other end of the proposed edge; -1 before
+    uint64_t* key;     // [n] order of the proposals, all different: cost in steps of 1/16, then at random; or kNoKey
     float limit;
     FaceLimits limits;
 
     static constexpr int kTries = 3;
 
-    OVOXEL_HD void operator()(int64_t v) const {
-        proposes[v] = 0;
+    OVOXEL_HD void operator()(int64_t i) const {
+        const int64_t v = vertices[i];
         key[v] = kNoKey;
-        if (!(cost[v] <= limit) || end[v] < 0) return;
         CheapestEdge edge{mesh, v, cost[v], end[v]};
         for (int tries = 1; edge.end >= 0 && edge.cost <= limit; ++tries) {
             if (allowed(v, edge.end)) {
-                end[v] = edge.end;
-                proposes[v] = 1;
+                partner[v] = edge.end;
                 union {
                     float value;
                     uint32_t bits;
@@ -254,15 +268,15 @@ private:
 
 // The lowest key of the open proposals at each vertex; `lowest` [n] starts as kNoKey.
 struct LowestBody {
-    const int64_t* proposals;
-    const int32_t* end;
+    const int64_t* vertices;
+    const int32_t* partner;
     const uint64_t* key;
     const uint8_t* blocked;
     uint64_t* lowest;
 
     OVOXEL_HD void operator()(int64_t i) const {
-        const int64_t a = proposals[i], b = end[a];
-        if (blocked[a] || blocked[b]) return;
+        const int64_t a = vertices[i], b = partner[a];
+        if (b < 0 || blocked[a] || blocked[b]) return;
         atomicLower(lowest + a, key[a]);
         atomicLower(lowest + b, key[a]);
     }
@@ -272,17 +286,18 @@ struct LowestBody {
 // accepted edges are neither adjacent nor joined by an edge, so none sees what another one changes.
 struct AcceptBody {
     CollapseMesh mesh;
-    const int64_t* proposals;
-    const int32_t* end;
+    const int64_t* vertices;
+    const int32_t* partner;
     const uint64_t* key;
     const uint64_t* lowest;
     uint8_t* blocked;
-    int32_t* removes;  // [proposals] faces that go with the edge, 0 if not accepted
+    int32_t* removes;  // for each of `vertices` the faces that go with its edge, 0 if not accepted
 
     OVOXEL_HD void operator()(int64_t i) const {
-        const int64_t a = proposals[i], b = end[a];
+        const int64_t a = vertices[i], b = partner[a];
         const uint64_t own = key[a];
-        if (removes[i] || lowest[a] != own || lowest[b] != own || !lowestAround(a, own) || !lowestAround(b, own)) return;
+        if (b < 0 || removes[i] || lowest[a] != own || lowest[b] != own) return;
+        if (!lowestAround(a, own) || !lowestAround(b, own)) return;
         removes[i] = static_cast<int32_t>(mesh.facesAt(a, b));
         block(a);
         block(b);
@@ -302,90 +317,104 @@ private:
 
 // Takes back what was accepted with a key above `last`, or with another one than `only` if that is set.
 struct TrimBody {
-    const int64_t* proposals;
+    const int64_t* vertices;
     const uint64_t* key;
     int32_t* removes;
     uint64_t last, only;
 
     OVOXEL_HD void operator()(int64_t i) const {
-        const uint64_t own = key[proposals[i]];
+        const uint64_t own = key[vertices[i]];
         if (own > last || (only != kNoKey && own != only)) removes[i] = 0;
     }
 };
 
 struct IdentityBody {
-    int32_t* into;
-    OVOXEL_HD void operator()(int64_t v) const { into[v] = static_cast<int32_t>(v); }
+    int32_t* to;
+    OVOXEL_HD void operator()(int64_t v) const { to[v] = static_cast<int32_t>(v); }
 };
 
-// into[b] = a for the accepted edges (a, b); partner[a] = b.
+// into[a] = into[b] = ~a for the accepted edges (a, b); partner stays b there and becomes -1 elsewhere.
 struct JoinBody {
-    const int64_t* proposals;
+    const int64_t* vertices;
     const int32_t* removes;
-    const int32_t* end;
     int32_t* into;
-    int32_t* partner;  // [n], -1 before
+    int32_t* partner;
 
     OVOXEL_HD void operator()(int64_t i) const {
-        if (!removes[i]) return;
-        const int64_t a = proposals[i], b = end[a];
-        into[b] = static_cast<int32_t>(a);
-        partner[a] = static_cast<int32_t>(b);
+        const int64_t a = vertices[i], b = partner[a];
+        if (removes[i])
+            into[a] = into[b] = ~static_cast<int32_t>(a);
+        else
+            partner[a] = -1;
     }
 };
 
-// What becomes of the rows: length of the new row of each vertex, 0 for those that go.
+// What becomes of the rows.
 struct NewRow {
     CollapseMesh mesh;
-    const int32_t* into;
-    const int32_t* partner;
+    const int32_t* into;     // [n] v itself, or ~a for the two ends of the collapsed edge that a stands for
+    const int32_t* partner;  // [n] b for a, else -1
 
+    OVOXEL_HD static int32_t vertex(int32_t entry) { return entry < 0 ? ~entry : entry; }
+    OVOXEL_HD bool stays(int64_t v) const { return vertex(into[v]) == v; }
+
+    // Calls body(p, q) for the entries of the new row of v, and says whether v or a neighbour was joined.
     template <class Body>
-    OVOXEL_HD void forEach(int64_t v, Body&& body) const {
-        if (into[v] != v) return;
-        add(v, v, body);
-        if (partner[v] >= 0) add(partner[v], v, body);
+    OVOXEL_HD bool forEach(int64_t v, Body&& body) const {
+        bool changed = add(v, v, body);
+        if (partner[v] >= 0) changed |= add(partner[v], v, body);
+        return changed;
     }
 
 private:
     template <class Body>
-    OVOXEL_HD void add(int64_t row, int64_t v, Body&& body) const {
+    OVOXEL_HD bool add(int64_t row, int64_t v, Body&& body) const {
+        bool changed = false;
         for (int64_t i = mesh.offsets[row]; i < mesh.offsets[row + 1]; ++i) {
-            const int32_t p = into[mesh.links[i].p], q = into[mesh.links[i].q];
+            const int32_t toP = into[mesh.links[i].p], toQ = into[mesh.links[i].q];
+            const int32_t p = vertex(toP), q = vertex(toQ);
+            changed |= toP < 0 || toQ < 0;
             if (p != q && p != v && q != v) body(p, q);
         }
+        return changed;
     }
 };
 
 struct MeasureBody {
     NewRow rows;
-    int32_t* length;  // [n]
+    int32_t* length;  // [n] of the new row, 0 for vertices that go
     uint8_t* alive;   // [n]
 
     OVOXEL_HD void operator()(int64_t v) const {
         int32_t count = 0;
-        rows.forEach(v, [&](int32_t, int32_t) { ++count; });
+        if (rows.stays(v)) rows.forEach(v, [&](int32_t, int32_t) { ++count; });
         length[v] = count;
         alive[v] = count > 0;
     }
 };
 
-// Writes the mesh after the collapses, without gaps.
+// Writes the mesh after the collapses, without gaps. The costs of vertices far from them stay.
 struct RebuildBody {
     NewRow rows;
     const uint8_t* alive;
     const int64_t* rank;   // [n + 1] new number of a vertex that stays
     const int64_t* begin;  // [n + 1] where its row begins
     CollapseMesh to;
+    const float* cost;
+    const int32_t* end;
+    float* costTo;
+    int32_t* endTo;
 
     OVOXEL_HD void operator()(int64_t v) const {
         if (!alive[v]) return;
         const CollapseMesh& from = rows.mesh;
         const int64_t at = rank[v], b = rows.partner[v];
         Link* out = to.links + begin[v];
-        rows.forEach(v, [&](int32_t p, int32_t q) {
+        const bool changed = rows.forEach(v, [&](int32_t p, int32_t q) {
             *out++ = {static_cast<int32_t>(rank[p]), static_cast<int32_t>(rank[q])};
         });
+        costTo[at] = changed ? kStale : cost[v];
+        endTo[at] = changed || end[v] < 0 ? -1 : static_cast<int32_t>(rank[end[v]]);
         to.offsets[at] = begin[v];
         to.source[at] = from.source[v];
         if (b < 0) {

@@ -20,8 +20,9 @@ public:
     CollapseRun(Executor& executor, const CollapseInput& input, const CollapseOptions& options)
         : exec_(executor), options_(options), n_(input.numVertices) {
         Workspace& w = exec_.workspace;
-        mesh_ = allocateMesh(n_);
+        mesh_.offsets = w.allocate<int64_t>(n_ + 1);
         numFaces_ = exec_.rows(input, mesh_);  // sets offsets and links
+        allocateVertices(mesh_);
         exec_.copy(mesh_.positions, input.positions, 3 * n_);
         exec_.forEach(n_, IdentityBody{mesh_.source}, "sources");
         if (input.quadrics) {
@@ -30,20 +31,23 @@ public:
         } else {
             exec_.forEach(n_, InitialQuadricBody{mesh_, options.boundaryWeight, options.regularization}, "quadrics");
         }
-        other_ = allocateMesh(n_);
+        allocateVertices(other_);
+        other_.offsets = w.allocate<int64_t>(n_ + 1);
         other_.links = w.allocate<Link>(3 * numFaces_);
         cost_ = w.allocate<float>(n_);
+        otherCost_ = w.allocate<float>(n_);
         end_ = w.allocate<int32_t>(n_);
-        key_ = w.allocate<uint64_t>(n_ + 1);  // also holds n + 1 offsets of new rows
-        lowest_ = w.allocate<uint64_t>(n_);
+        otherEnd_ = w.allocate<int32_t>(n_);
+        partner_ = w.allocate<int32_t>(n_);
+        key_ = w.allocate<uint64_t>(n_ + 1);
+        lowest_ = w.allocate<uint64_t>(n_ + 1);
         flags_ = w.allocate<uint8_t>(n_);
         blocked_ = w.allocate<uint8_t>(n_);
-        proposals_ = w.allocate<int64_t>(n_);
+        vertices_ = w.allocate<int64_t>(n_);
         removes_ = w.allocate<int32_t>(n_);
         into_ = w.allocate<int32_t>(n_);
-        partner_ = w.allocate<int32_t>(n_);
-        rank_ = w.allocate<int64_t>(n_ + 1);
         sample_ = w.allocate<float>(kSample);
+        exec_.forEach(n_, StaleBody{cost_}, "costs");
     }
 
     CollapseResult run() {
@@ -61,21 +65,29 @@ public:
             if (all && removed < std::min<int64_t>(excess, numFaces_ / 2000 + 1)) progress = false;
             ++rounds;
         }
-        if (rounds == 0) rebuild(0);  // drops unused vertices
+        if (rounds == 0) {  // drop unused vertices
+            exec_.fill(partner_, 0xff, n_);
+            exec_.fill(end_, 0xff, n_);
+            rebuild(0);
+        }
         CollapseResult out = faces();
         out.rounds = rounds;
         return out;
     }
 
 private:
+    static int64_t* scratch(uint64_t* memory) { return reinterpret_cast<int64_t*>(memory); }
+
     static constexpr int64_t kSample = 16384;
     static constexpr int kSweeps = 3;  // rounds of acceptance for one evaluation of the costs
     static constexpr double kMargin = 1.2;
 
-    CollapseMesh allocateMesh(int64_t n) {
+    void allocateVertices(CollapseMesh& mesh) {
         Workspace& w = exec_.workspace;
-        return {w.allocate<float>(3 * n), w.allocate<Quadric<float>>(n), w.allocate<uint8_t>(n),
-                w.allocate<int32_t>(n), w.allocate<int64_t>(n + 1), nullptr};
+        mesh.positions = w.allocate<float>(3 * n_);
+        mesh.quadrics = w.allocate<Quadric<float>>(n_);
+        mesh.held = w.allocate<uint8_t>(n_);
+        mesh.source = w.allocate<int32_t>(n_);
     }
 
     // One round with the cheapest edges of about `below` vertices; removes at most `excess` faces (or 2 if it is 1 and
@@ -83,30 +95,32 @@ private:
     int64_t round(int64_t below, int64_t excess) {
         exec_.forEach(n_, CostBody{mesh_, cost_, end_}, "collapse costs");
         const float limit = costLimit(below);
+        exec_.forEach(n_, CheapBody{cost_, flags_, limit}, "cheap edges");
+        const int64_t m = exec_.select(flags_, vertices_, n_);
         const FaceLimits limits{options_.maxNormalAngleCos, kMinShape};
-        exec_.forEach(n_, ProposeBody{mesh_, cost_, end_, key_, flags_, limit, limits}, "collapse proposals");
-        const int64_t m = exec_.select(flags_, proposals_, n_);
-        if (m == 0) return 0;
+        exec_.fill(partner_, 0xff, n_);
+        exec_.forEach(m, ProposeBody{mesh_, vertices_, cost_, end_, partner_, key_, limit, limits}, "proposals");
         exec_.fill(blocked_, 0, n_);
         exec_.fill(removes_, 0, m);
         for (int sweep = 0; sweep < kSweeps; ++sweep) {
             exec_.fill(lowest_, 0xff, n_);
-            exec_.forEach(m, LowestBody{proposals_, end_, key_, blocked_, lowest_}, "lowest proposals");
-            exec_.forEach(m, AcceptBody{mesh_, proposals_, end_, key_, lowest_, blocked_, removes_}, "accepted collapses");
+            exec_.forEach(m, LowestBody{vertices_, partner_, key_, blocked_, lowest_}, "lowest proposals");
+            exec_.forEach(m, AcceptBody{mesh_, vertices_, partner_, key_, lowest_, blocked_, removes_}, "accepted");
         }
         int64_t removed = total(removes_, m);
         if (removed > excess) {
             trim(m, excess);
             removed = total(removes_, m);
         }
-        rebuild(m);
+        if (removed > 0) rebuild(m);
         return removed;
     }
 
     int64_t total(const int32_t* counts, int64_t m) {
-        exec_.sum(counts, rank_, m);
+        int64_t* sums = scratch(lowest_);
+        exec_.sum(counts, sums, m);
         int64_t sum;
-        exec_.read(rank_ + m, &sum, 1);
+        exec_.read(sums + m, &sum, 1);
         return sum;
     }
 
@@ -126,7 +140,7 @@ private:
         std::vector<int64_t> vertex(m);
         std::vector<int32_t> removes(m);
         exec_.read(removes_, removes.data(), m);
-        exec_.read(proposals_, vertex.data(), m);
+        exec_.read(vertices_, vertex.data(), m);
         std::vector<uint64_t> keys(n_);
         exec_.read(key_, keys.data(), n_);
         std::vector<uint64_t> accepted, single;
@@ -134,7 +148,7 @@ private:
             if (removes[i]) accepted.push_back(keys[vertex[i]]);
             if (removes[i] == 1) single.push_back(keys[vertex[i]]);
         }
-        TrimBody body{proposals_, key_, removes_, kNoKey, kNoKey};
+        TrimBody body{vertices_, key_, removes_, kNoKey, kNoKey};
         if (excess == 1) {
             const std::vector<uint64_t>& from = single.empty() ? accepted : single;
             body.only = *std::min_element(from.begin(), from.end());
@@ -148,32 +162,34 @@ private:
 
     void rebuild(int64_t m) {
         exec_.forEach(n_, IdentityBody{into_}, "unchanged vertices");
-        exec_.fill(partner_, 0xff, n_);
-        exec_.forEach(m, JoinBody{proposals_, removes_, end_, into_, partner_}, "joined vertices");
+        exec_.forEach(m, JoinBody{vertices_, removes_, into_, partner_}, "joined vertices");
         const NewRow rows{mesh_, into_, partner_};
-        int32_t* length = end_;  // no longer needed
+        int32_t* length = removes_;
         exec_.forEach(n_, MeasureBody{rows, length, flags_}, "new rows");
-        int64_t* begin = reinterpret_cast<int64_t*>(key_);
+        int64_t *rank = scratch(lowest_), *begin = scratch(key_);
         exec_.sum(length, begin, n_);
-        exec_.sum(flags_, rank_, n_);
+        exec_.sum(flags_, rank, n_);
         int64_t left, links;
-        exec_.read(rank_ + n_, &left, 1);
+        exec_.read(rank + n_, &left, 1);
         exec_.read(begin + n_, &links, 1);
-        exec_.forEach(n_, RebuildBody{rows, flags_, rank_, begin, other_}, "new mesh");
+        exec_.forEach(n_, RebuildBody{rows, flags_, rank, begin, other_, cost_, end_, otherCost_, otherEnd_}, "new mesh");
         exec_.copy(other_.offsets + left, begin + n_, 1);
         std::swap(mesh_, other_);
+        std::swap(cost_, otherCost_);
+        std::swap(end_, otherEnd_);
         n_ = left;
         numFaces_ = links / 3;
     }
 
     CollapseResult faces() {
         exec_.forEach(n_, CountFacesBody{mesh_, removes_}, "faces of a vertex");
-        exec_.sum(removes_, rank_, n_);
+        int64_t* begin = scratch(lowest_);
+        exec_.sum(removes_, begin, n_);
         CollapseResult out;
         out.numVertices = n_;
         out.numFaces = numFaces_;
         out.faces = exec_.workspace.template allocate<int32_t>(3 * numFaces_);
-        exec_.forEach(n_, WriteFacesBody{mesh_, rank_, out.faces}, "faces");
+        exec_.forEach(n_, WriteFacesBody{mesh_, begin, out.faces}, "faces");
         out.positions = mesh_.positions;
         out.source = mesh_.source;
         out.quadrics = mesh_.quadrics;
@@ -185,11 +201,11 @@ private:
     const CollapseOptions options_;
     int64_t n_, numFaces_ = 0;
     CollapseMesh mesh_{}, other_{};
-    float *cost_, *sample_;
-    int32_t *end_, *removes_, *into_, *partner_;
-    uint64_t *key_, *lowest_;
+    float *cost_, *otherCost_, *sample_;
+    int32_t *end_, *otherEnd_, *partner_, *removes_, *into_;
+    uint64_t *key_, *lowest_;  // [n + 1], also offsets once they have served
     uint8_t *flags_, *blocked_;
-    int64_t *proposals_, *rank_;
+    int64_t* vertices_;
 };
 
 }  // namespace ovoxel::mesh
