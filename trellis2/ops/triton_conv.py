@@ -236,12 +236,15 @@ def weight_gradient(
 
 
 def column_sums(x: Tensor) -> Tensor:
-    """[N, C] contiguous -> [C] float32; blocks of rows are added in their order."""
+    """[N, C] contiguous -> [C] float64; blocks of rows are added in their order.
+
+    Sums of a million rows whose values cancel would lose their digits in float32.
+    """
     num_rows, channels = x.shape
     block = min(256, triton.next_power_of_2(channels))
     rows, steps = max(1, 8192 // block), 16
     blocks = triton.cdiv(num_rows, rows * steps)
-    partial = torch.empty((blocks, channels), dtype=torch.float32, device=x.device)
+    partial = torch.empty((blocks, channels), dtype=torch.float64, device=x.device)
     if partial.numel():
         grid = (blocks, triton.cdiv(channels, block))
         column_sums_kernel[grid](x, partial, num_rows, channels, ROWS=rows, STEPS=steps, BLOCK_C=block, num_warps=8)

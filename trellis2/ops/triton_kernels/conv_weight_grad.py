@@ -82,7 +82,7 @@ def reduce_taps_kernel(
 @triton.jit(do_not_specialize=["num_rows"])
 def column_sums_kernel(
     x,  # [N, C]
-    partial,  # [blocks, C] float32 out
+    partial,  # [blocks, C] float64 out
     num_rows,
     c,
     ROWS: tl.constexpr,
@@ -98,4 +98,4 @@ def column_sums_kernel(
         keep = (row < num_rows)[:, None] & (col < c)[None, :]
         total += tl.load(x + row[:, None] * c + col[None, :], mask=keep, other=0.0).to(tl.float32)
     at = tl.program_id(0).to(tl.int64) * c + col
-    tl.store(partial + at, tl.sum(total, axis=0), mask=col < c)
+    tl.store(partial + at, tl.sum(total.to(tl.float64), axis=0), mask=col < c)
