@@ -73,6 +73,17 @@ def after_rest(run: Callable[[], object], device: torch.device) -> float:
     return milliseconds(run, device, 1, 0)
 
 
+def kernel_times(run: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Milliseconds of each kernel of one call after rest, the longest first; those below 0.1 ms are left out."""
+    torch.cuda.synchronize(device)
+    time.sleep(3)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
+        run()
+        torch.cuda.synchronize(device)
+    found = sorted(((e.self_device_time_total / 1e3, e.key) for e in recorded.key_averages()), reverse=True)
+    return {name[:90]: time_ms for time_ms, name in found if time_ms >= 0.1}
+
+
 @contextlib.contextmanager
 def sampled_power(device: torch.device) -> Iterator[list[tuple[int, float]]]:
     """(clock of the multiprocessors in MHz, power in W), read while the block runs; empty where nothing tells them."""
@@ -132,7 +143,14 @@ def inputs(kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.d
 
 @torch.no_grad()
 def measure_row(
-    kind: str, model: Any, tokens: int, cond_tokens: int, device: torch.device, repeats: int, eager: bool
+    kind: str,
+    model: Any,
+    tokens: int,
+    cond_tokens: int,
+    device: torch.device,
+    repeats: int,
+    eager: bool,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Times of one row, peak memory and the difference between the ways."""
     x, t, cond = inputs(kind, model, tokens, cond_tokens, device)
@@ -150,6 +168,8 @@ def measure_row(
     values["first_ms"] = after_rest(lambda: session(x, t, prepared), device)
     with sampled_power(device) as samples:
         values["run_ms"] = milliseconds(lambda: session(x, t, prepared), device, repeats)
+    if profile:
+        values["kernels_ms"] = kernel_times(lambda: session(x, t, prepared), device)
     if samples:
         values["clock_mhz"] = statistics.median(clock for clock, _ in samples)
         values["power_w"] = max(power for _, power in samples)
@@ -175,6 +195,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=list(range(len(ROWS))), help="rows to measure, from 0")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--no-eager", action="store_true", help="leave the plain operations out")
+    parser.add_argument("--profile", action="store_true", help="also list the kernels of one call")
     parser.add_argument("--quantize", choices=["int8", "fp8"], help="low-precision weights in the blocks")
     parser.add_argument("--output", help="JSON file for the results")
     options = parser.parse_args()
@@ -193,7 +214,8 @@ def main() -> None:
             if options.quantize:
                 quantize(models[kind], options.quantize)
         model = models[kind]
-        row = measure_row(kind, model, tokens, cond_tokens, device, options.repeats, not options.no_eager)
+        plain, profiled = not options.no_eager, options.profile and device.type == "cuda"
+        row = measure_row(kind, model, tokens, cond_tokens, device, options.repeats, plain, profiled)
         if not options.quantize:
             row["parts_ms"] = parts(model, tokens, cond_tokens, device, options.repeats)
         alone = sum(row.get("parts_ms", {"": float("nan")}).values())
@@ -205,6 +227,8 @@ def main() -> None:
               f"{row['constant_ms']:>8.1f} {alone:>7.1f} "
               f"{rate:>8.0f} {rate / ceiling:>7.0%} {row['minimum_gbs']:>6.0f} "
               f"{row['peak_gb']:>8.2f} {row.get('difference', float('nan')):>8.1e}", flush=True)  # fmt: skip
+        for name, took in row.get("kernels_ms", {}).items():
+            print(f"{took:>12.2f} ms  {name}")
         results.append({"model": kind, "tokens": tokens, "cond_tokens": cond_tokens, "goal_ms": goal,
                         "published_ms": published, "tflops": rate, **row})  # fmt: skip
     chosen = {op: backends.selected(op, device).name for op in FUSED_OPS}
