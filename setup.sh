@@ -10,6 +10,7 @@ Usage: ./setup.sh COMMAND [ARGS] | FLAGS
 
 Commands
   demo [ARGS]     set up, then turn the bundled picture into sample.glb and sample.mp4 (ARGS go to example.py)
+  app [ARGS]      set up, then serve the web page on http://127.0.0.1:7860 (ARGS go to app.py)
   test [ARGS]     set up, then run the whole test suite (ARGS go to pytest)
   install         set up only
 
@@ -95,6 +96,7 @@ run_tests() {
 [[ $# -gt 0 ]] || { usage; exit 2; }
 case "$1" in
     demo)    shift; activate; install ""; say "running example.py"; exec python example.py "$@" ;;
+    app)     shift; activate; install "[app]"; exec python app.py "$@" ;;
     test)    shift; activate; install "[dev]"; run_tests "$@" ;;
     install) activate; install "" ;;
     -h|--help) usage ;;

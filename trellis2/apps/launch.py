@@ -9,24 +9,33 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["launch"]
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from trellis2.serve.api import ApiSettings
+    from trellis2.serve.pool import WorkerPool
+    from trellis2.serve.store import JobStore
+
+__all__ = ["build_app", "launch"]
+
+Page = Literal["image", "texturing"]
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = Path(__file__).resolve().parent / "static"
 logger = logging.getLogger(__name__)
 
 
-def launch(page: str, argv: Sequence[str] | None = None) -> int:
+def launch(page: Page, argv: Sequence[str] | None = None) -> int:
     """Serve the page "image" or "texturing" until stopped; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        import gradio as gr
+        import gradio  # noqa: F401
         import uvicorn
 
-        from trellis2.serve.api import create_app
         from trellis2.serve.options import add_server_options, make_pool, make_settings
-        from trellis2.serve.requests import CHECKS
     except ImportError as error:
         sys.stderr.write(f"error: the web pages need the extra 'app' (pip install '.[app]'): {error}\n")
         return 1
@@ -40,24 +49,10 @@ def launch(page: str, argv: Sequence[str] | None = None) -> int:
     try:
         settings = make_settings(arguments)
         store, pool = make_pool(arguments)
-        blocks = _build(page, arguments, store)
+        app = build_app(page, arguments.pipeline, store, pool, settings)
     except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    app = create_app(store, pool, CHECKS, settings)
-    app = gr.mount_gradio_app(
-        app,
-        blocks,
-        path="/",
-        allowed_paths=[str((store.folder / "jobs").resolve())],
-        blocked_paths=[str(path.resolve()) for path in store.folder.glob("jobs.sqlite*")],
-        max_file_size=settings.max_body,
-        show_error=True,
-        footer_links=[],
-        css_paths=STATIC / "app.css",
-        head=f"<script>{(STATIC / 'viewer.js').read_text(encoding='utf-8')}</script>",
-        theme=gr.themes.Soft(),
-    )
     threading.Thread(target=_warm_up, daemon=True).start()
     if arguments.share:
         _share(arguments.port)
@@ -66,7 +61,32 @@ def launch(page: str, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build(page: str, arguments: argparse.Namespace, store: object) -> object:
+def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, settings: ApiSettings) -> FastAPI:
+    """The page over the queue, with the HTTP interface of the server beside it.
+
+    Raises ValueError or PipelineLoadError if the pipeline's file cannot be read.
+    """
+    import gradio as gr
+
+    from trellis2.serve.api import create_app
+    from trellis2.serve.requests import CHECKS
+
+    return gr.mount_gradio_app(
+        create_app(store, pool, CHECKS, settings),
+        _blocks(page, pipeline, store),
+        path="/",
+        # Files are found by the secret name of their job's folder; the list of jobs itself is never served.
+        allowed_paths=[str((store.folder / "jobs").resolve())],
+        max_file_size=settings.max_body,
+        show_error=True,
+        footer_links=[],
+        css_paths=STATIC / "app.css",
+        head=f"<script>{(STATIC / 'viewer.js').read_text(encoding='utf-8')}</script>",
+        theme=gr.themes.Soft(),
+    )
+
+
+def _blocks(page: Page, pipeline: str, store: JobStore) -> gr.Blocks:
     import gradio as gr
 
     from .image_page import build_image_page
@@ -74,17 +94,17 @@ def _build(page: str, arguments: argparse.Namespace, store: object) -> object:
     from .session import Session
     from .texturing_page import build_texturing_page
 
-    pages: dict[str, tuple[str, str, Callable[..., None]]] = {
+    pages: dict[Page, tuple[str, str, Callable[..., None]]] = {
         "image": ("Image to 3D", "pipeline.json", build_image_page),
         "texturing": ("Texture a mesh", "texturing_pipeline.json", build_texturing_page),
     }
     title, config_file, build = pages[page]
-    info = read_pipeline_info(arguments.pipeline, config_file)
+    info = read_pipeline_info(pipeline, config_file)
     examples = sorted((ROOT / "assets" / "example_image").glob("*.png"))
     with gr.Blocks(title=f"TRELLIS.2: {title}", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         gr.Markdown(f"# {title}\nNothing leaves this computer. Pipeline: **{info.name}**.")
-        owner = gr.BrowserState("", storage_key="trellis2-owner", secret=_browser_secret(Path(arguments.data)))
-        build(Session(store), info, owner, examples, "Voxels a side of the finished object.")  # type: ignore[arg-type]
+        owner = gr.BrowserState("", storage_key="trellis2-owner", secret=_browser_secret(store.folder))
+        build(Session(store), info, owner, examples, "Voxels a side of the finished object.")
     return blocks
 
 
