@@ -594,15 +594,13 @@ def mesh_collapse_cuda(
 ) -> tuple:
     """`mesh_collapse` on tensors of a GPU"""
 
-def mesh_components(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"]) -> object:
-    """-> bytes of labels [n] int64: the smallest member of each component"""
-
-def mesh_parity_components(
+def mesh_components(
     n: int,
     pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
-    differ: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    differ: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None,
+    ordered: bool,
 ) -> tuple:
-    """-> (labels [n] i64, parity [n] u8, conflicts [m] u8)"""
+    """-> bytes of (labels [n] int64: smallest member of each component, parity [n], conflicts [m] or None)"""
 
 def mesh_edges(faces: Annotated[NDArray[numpy.int64], "shape (None, 3)"]) -> tuple:
     """-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64"""
@@ -622,7 +620,13 @@ def mesh_close_loops(
 ) -> tuple:
     """-> (faces [T,3] i64 of places in the list of positions, beyond it: centres; centres [C,3] f64)"""
 
-def mesh_components_cuda(n: int, pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"], launch: tuple) -> object:
+def mesh_components_cuda(
+    n: int,
+    pairs: Annotated[NDArray[numpy.int64], "shape (None, 2)"],
+    differ: Annotated[NDArray[numpy.uint8], "shape (None,)"] | None,
+    ordered: bool,
+    launch: tuple,
+) -> tuple:
     """mesh_components on a GPU; pairs must lie in [0, n), which is not checked."""
 
 def unwrap_charts(

@@ -10,28 +10,14 @@ from o_voxel._device import cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, like
 
-__all__ = ["connected_components", "parity_components"]
+__all__ = ["colourable_components", "connected_components", "parity_components"]
 
 
 def connected_components(n: int, pairs: ArrayLike, *, backend: Backend = "auto") -> ArrayLike:
     """Label every node by the smallest member of its component: pairs [M, 2] int64 -> [n] int64."""
     edges = as_tensor(pairs, "pairs").long().reshape(-1, 2).contiguous()
-    native = native_module() if resolve_backend(backend) == "native" else None
-    if native is not None and edges.is_cuda and cuda_core("mesh_components", edges.device) is not None:
-        memory = native.mesh_components_cuda(n, edges, launch(edges.device))
-        return like(_device.as_tensor(memory, torch.int64, (n,)), pairs)
-    if native is not None and not edges.is_cuda:
-        return like(_device.as_tensor(native.mesh_components(n, edges.numpy()), torch.int64, (n,)), pairs)
-    labels = torch.arange(n, device=edges.device)
-    while True:  # hook every root to the smallest neighbouring label, then compress all paths
-        a, b = labels[edges].unbind(1)
-        apart = a != b
-        if not bool(apart.any()):
-            return like(labels, pairs)
-        a, b, edges = a[apart], b[apart], edges[apart]
-        labels.scatter_reduce_(0, torch.maximum(a, b), torch.minimum(a, b), "amin")
-        while not torch.equal(labels, labels[labels]):
-            labels = labels[labels]
+    found = _native(n, edges, None, False, backend)
+    return like(_hooked(n, edges) if found is None else found[0], pairs)
 
 
 def parity_components(
@@ -43,17 +29,68 @@ def parity_components(
     member), parity [n] bool (colour differs from that member's), conflicts [M] bool. Pairs are honoured in order; one
     that contradicts earlier pairs is reported as a conflict.
     """
+    edges, flags = _checked(pairs, differ)
+    found = _native(n, edges, flags, True, backend)
+    labels, parity, conflicts = _spanning_parity(n, edges, flags) if found is None else found
+    return like(labels, pairs), like(parity, pairs), like(conflicts, pairs)
+
+
+def colourable_components(
+    n: int, pairs: ArrayLike, differ: ArrayLike, *, backend: Backend = "auto"
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    """Components, and which of them allow a two-colouring; quicker than `parity_components`, as order plays no part.
+
+    -> labels [n] int64, parity [n] bool, twisted [n] bool. Where a component contradicts itself, its nodes are twisted
+    and have parity False.
+    """
+    edges, flags = _checked(pairs, differ)
+    found = _native(n, edges, flags, False, backend)
+    labels, parity, conflicts = _spanning_parity(n, edges, flags) if found is None else found
+    twisted = torch.zeros(n, dtype=torch.bool, device=edges.device)
+    twisted[labels[edges[conflicts, 0]]] = True
+    twisted = twisted[labels]
+    return like(labels, pairs), like(parity & ~twisted, pairs), like(twisted, pairs)
+
+
+def _checked(pairs: ArrayLike, differ: ArrayLike) -> tuple[Tensor, Tensor]:
     edges = as_tensor(pairs, "pairs").long().reshape(-1, 2).contiguous()
     flags = as_tensor(differ, "differ").bool().contiguous()
     if len(flags) != len(edges):
         raise ValueError(f"differ must have one entry for each of {len(edges)} pairs, got {len(flags)}")
+    return edges, flags
+
+
+def _native(
+    n: int, edges: Tensor, flags: Tensor | None, ordered: bool, backend: Backend
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(labels, parity, conflicts; the last two only with flags) by the compiled core, or None where it is not."""
     native = native_module() if resolve_backend(backend) == "native" else None
-    if native is not None and not edges.is_cuda:
-        found = native.mesh_parity_components(n, edges.numpy(), flags.view(torch.uint8).numpy())
-        labels, parity, conflicts = (torch.from_numpy(a) for a in found)
+    bits = None if flags is None else flags.view(torch.uint8)
+    if native is not None and edges.is_cuda and cuda_core("mesh_components", edges.device) is not None:
+        memory = native.mesh_components_cuda(n, edges, bits, ordered, launch(edges.device))
+    elif native is not None and not edges.is_cuda:
+        memory = native.mesh_components(n, edges.numpy(), None if bits is None else bits.numpy(), ordered)
     else:
-        labels, parity, conflicts = _spanning_parity(n, edges, flags)
-    return like(labels, pairs), like(parity.bool(), pairs), like(conflicts.bool(), pairs)
+        return None
+    labels = _device.as_tensor(memory[0], torch.int64, (n,))
+    if flags is None:
+        return labels, flags, flags  # type: ignore[return-value]
+    parity, conflicts = (_device.as_tensor(m, torch.bool, (k,)) for m, k in ((memory[1], n), (memory[2], len(edges))))
+    return labels, parity, conflicts
+
+
+def _hooked(n: int, edges: Tensor) -> Tensor:
+    """`connected_components`: hook every root to the smallest neighbouring label, then compress all paths."""
+    labels = torch.arange(n, device=edges.device)
+    while True:
+        a, b = labels[edges].unbind(1)
+        apart = a != b
+        if not bool(apart.any()):
+            return labels
+        a, b, edges = a[apart], b[apart], edges[apart]
+        labels.scatter_reduce_(0, torch.maximum(a, b), torch.minimum(a, b), "amin")
+        while not torch.equal(labels, labels[labels]):
+            labels = labels[labels]
 
 
 def _spanning_parity(n: int, edges: Tensor, differ: Tensor) -> tuple[Tensor, Tensor, Tensor]:

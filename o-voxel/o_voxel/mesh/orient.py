@@ -9,7 +9,7 @@ from torch import Tensor
 
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
 from o_voxel.mesh.bvh import BVH
-from o_voxel.mesh.components import parity_components
+from o_voxel.mesh.components import colourable_components, parity_components
 from o_voxel.mesh.connectivity import build_edges
 from o_voxel.mesh.grouping import dense_labels, exact_sums
 from o_voxel.mesh.normals import areas, dot, face_crosses, normalize
@@ -19,6 +19,7 @@ from o_voxel.mesh.views import ComponentView, component_views
 __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
 
 FLAT_PATCH_COS = 0.97  # edges within about 14 degrees keep their faces in one patch
+MIN_PIECE = 16  # faces of a piece that may be wound otherwise than its surroundings
 CLEAR_SCORE = 0.05  # share of the possible votes from which on a patch has a preferred side
 
 
@@ -49,29 +50,52 @@ def unify_face_orientations(
     if known is not None and known.shape != (len(f),):
         raise ValueError(f"votes must have shape [{len(f)}], got {list(known.shape)}")
     relations = _relations(f)
-    label, parity, conflict = parity_components(len(f), relations.pair, relations.differ)
-    if bool(conflict.any()):
-        # Components without a contradiction are done: their colouring is the only one. Order matters in the others.
-        twisted = torch.zeros(len(f), dtype=torch.bool, device=f.device)
-        twisted[label[relations.pair[conflict, 0]]] = True
-        relations = relations.select(twisted[label[relations.pair[:, 0]]])
+    label, parity, twisted = colourable_components(len(f), relations.pair, relations.differ)
+    conflict = None
+    if bool(twisted.any()):
+        # The other components are done: their colouring is the only one. Here the order of the relations matters.
+        relations = relations.select(twisted[relations.pair[:, 0]])
         cosine = _cosines(v, f, relations)
         order = cosine.sort(descending=True, stable=True).indices
-        if known is not None:
-            order = _agreeing_first(known, relations, order)
-        elif cut_conflicts:
+        if known is None and cut_conflicts:
             order = _agreeing_first(_seen_sides(v, f, relations, cosine, order, bvh), relations, order)
+        elif known is not None:
+            order = _agreeing_first(known, relations, order)
         relations = relations.select(order)
-        _, again, conflict = parity_components(len(f), relations.pair, relations.differ)
-        parity = torch.where(twisted[label], again, parity)
+        if known is None:
+            _, again, conflict = parity_components(len(f), relations.pair, relations.differ)
+        else:
+            again, conflict = _colour_by_votes(v, f, relations, known)
+        parity = torch.where(twisted, again, parity)
     if known is not None:
         parity = parity ^ _outvoted(v, f, label, torch.where(parity, -known, known))
     f = torch.where(parity[:, None], f[:, [0, 2, 1]], f)
-    if cut_conflicts and bool(conflict.any()):
+    if cut_conflicts and conflict is not None:
         weld = torch.ones(relations.num_edges, dtype=torch.bool, device=f.device)
         weld[relations.edge[conflict]] = False
         v, f, _ = split_non_manifold(v, f, weld)
     return mesh.leave(v, f)
+
+
+def _colour_by_votes(v: Tensor, f: Tensor, relations: _Relations, votes: Tensor) -> tuple[Tensor, Tensor]:
+    """Parity of faces [F] and conflicts [M], where pieces that agree with their votes are as their votes say.
+
+    A node beside the faces stands for the right winding; pieces of some faces are tied to it before the relations that
+    do not agree with votes are honoured, so contradictions lie between pieces that are both right.
+    """
+    agree = _agreement(votes, relations) > 0
+    piece, parity, _ = parity_components(len(f), relations.pair[agree], relations.differ[agree])
+    area, favour = areas(v, f), torch.where(parity, -votes, votes)
+    right, wrong = (exact_sums(torch.where(favour == s, area, 0.0), piece, len(f)) for s in (1, -1))
+    size = torch.bincount(piece, minlength=len(f))
+    tied = ((size >= MIN_PIECE) & (right != wrong)).nonzero()[:, 0]
+    node = torch.stack([tied, torch.full_like(tied, len(f))], 1)
+    pairs = torch.cat([relations.pair[agree], node, relations.pair[~agree]])
+    differ = torch.cat([relations.differ[agree], (wrong > right)[tied], relations.differ[~agree]])
+    label, parity, clash = parity_components(len(f) + 1, pairs, differ)
+    conflict = torch.empty_like(agree)
+    conflict[agree], conflict[~agree] = clash[: int(agree.sum())], clash[len(clash) - int((~agree).sum()) :]
+    return parity[:-1] ^ (parity[-1] & (label[:-1] == label[-1])), conflict
 
 
 def _outvoted(v: Tensor, f: Tensor, label: Tensor, votes: Tensor) -> Tensor:
@@ -108,9 +132,13 @@ def _cosines(v: Tensor, f: Tensor, relations: _Relations) -> Tensor:
 def _agreeing_first(side: Tensor, relations: _Relations, order: Tensor) -> Tensor:
     """Relations that agree with the sides of the faces they join, then undecided ones, then the others; inside each
     group in the given order. side [F]: 1 the given winding is right, -1 wrong, 0 unknown."""
+    return order[_agreement(side, relations)[order].sort(descending=True, stable=True).indices]
+
+
+def _agreement(side: Tensor, relations: _Relations) -> Tensor:
+    """1 where a relation agrees with the sides of both faces, -1 where it contradicts them, 0 unknown: [M]."""
     a, b = side[relations.pair].unbind(1)
-    agrees = a * b * torch.where(relations.differ, -1.0, 1.0)
-    return order[agrees[order].sort(descending=True, stable=True).indices]
+    return a * b * torch.where(relations.differ, -1.0, 1.0)
 
 
 def _seen_sides(v: Tensor, f: Tensor, relations: _Relations, cosine: Tensor, order: Tensor, bvh: BVH | None) -> Tensor:

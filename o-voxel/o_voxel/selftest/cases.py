@@ -207,14 +207,20 @@ def _mesh_bvh(device: torch.device, backend: Backend, large: bool) -> dict[str, 
 
 
 def _mesh_components(device: torch.device, backend: Backend, large: bool) -> dict[str, Tensor]:
-    from o_voxel.mesh.components import connected_components
+    from o_voxel.mesh.components import connected_components, parity_components
 
     generator = torch.Generator().manual_seed(0)
     results = {}
     for n in (10, 5000) + (LARGE,) * large:
         pairs = torch.randint(0, n, (n * 2 // 5, 2), generator=generator).to(device)
         near = torch.stack([pairs[:, 0], (pairs[:, 0] + 1) % n], dim=1)
-        results[f"{n} nodes"] = connected_components(n, torch.cat([pairs, near]), backend=backend)
+        pairs = torch.cat([pairs, near])
+        results[f"{n} nodes"] = connected_components(n, pairs, backend=backend)
+        differ = (torch.rand(len(pairs), generator=generator) < 0.5).to(device)
+        colours = parity_components(n, pairs, differ, backend=backend)
+        results |= {
+            f"{n} nodes, {name}": value.long() for name, value in zip(("labels", "colours", "conflicts"), colours)
+        }
     return results
 
 

@@ -46,4 +46,13 @@ OVOXEL_HD inline void atomicStore(uint32_t* at, uint32_t value) {
 #endif
 }
 
+OVOXEL_HD inline void atomicMinimum(uint32_t* at, uint32_t value) {
+    uint32_t held = atomicLoad(at);
+    while (value < held) {
+        const uint32_t before = atomicCompareSwap(at, held, value);
+        if (before == held) return;
+        held = before;
+    }
+}
+
 }  // namespace ovoxel

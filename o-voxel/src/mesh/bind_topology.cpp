@@ -2,7 +2,10 @@
 // reach the loops.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "common/array.h"
@@ -34,30 +37,35 @@ void checkInside(const int64_t* values, size_t count, int64_t limit, const char*
         if (values[i] < 0 || values[i] >= limit) throw nb::value_error(message);
 }
 
-nb::object components(int64_t n, Pairs<nb::device::cpu> pairs) {
-    checkNodes(n);
-    checkInside(pairs.data(), 2 * pairs.shape(0), n, "pairs must lie in [0, n)");
-    HostWorkspace workspace;
-    int64_t* labels = workspace.Workspace::allocate<int64_t>(n);
+template <class Device>
+using Flags = nb::ndarray<const uint8_t, nb::c_contig, Device, nb::shape<-1>>;
+
+template <class Space, class Device, class Find>
+nb::tuple components(Space& workspace, int64_t n, const Pairs<Device>& pairs, const std::optional<Flags<Device>>& differ,
+                     bool ordered, Find find) {
+    const auto m = static_cast<int64_t>(pairs.shape(0));
+    if (n < 0 || n >= kMaxNodes || m >= int64_t{mesh::kNoPair}) throw nb::value_error("n must be below 2^31");
+    if (differ && differ->shape(0) != pairs.shape(0)) throw nb::value_error("differ must have one entry a pair");
+    const mesh::Graph graph{pairs.data(), differ ? differ->data() : nullptr};
+    mesh::ComponentsOut out{workspace.template allocate<int64_t>(n), nullptr, nullptr};
+    if (differ) {
+        out.parity = workspace.template allocate<uint8_t>(n);
+        out.conflicts = workspace.template allocate<uint8_t>(m);
+    }
     {
         const nb::gil_scoped_release release;
-        mesh::connectedComponents(workspace, n, pairs.data(), static_cast<int64_t>(pairs.shape(0)), labels);
+        find(workspace, n, graph, m, ordered, out);
     }
-    return workspace.take(labels);
+    const nb::object labels = workspace.take(out.labels);
+    if (!differ) return nb::make_tuple(labels, nb::none(), nb::none());
+    return nb::make_tuple(labels, workspace.take(out.parity), workspace.take(out.conflicts));
 }
 
-nb::tuple parityComponents(int64_t n, Pairs<nb::device::cpu> pairs, HostArray<uint8_t, nb::shape<-1>> differ) {
-    checkNodes(n);
+nb::tuple componentsPy(int64_t n, Pairs<nb::device::cpu> pairs, std::optional<Flags<nb::device::cpu>> differ,
+                       bool ordered) {
     checkInside(pairs.data(), 2 * pairs.shape(0), n, "pairs must lie in [0, n)");
-    if (differ.shape(0) != pairs.shape(0)) throw nb::value_error("differ must have one entry a pair");
-    mesh::ParityComponents r;
-    {
-        const nb::gil_scoped_release release;
-        r = mesh::parityComponents(n, pairs.data(), differ.data(), static_cast<int64_t>(pairs.shape(0)));
-    }
-    const size_t rows = static_cast<size_t>(n), numPairs = pairs.shape(0);
-    return nb::make_tuple(toNumpy(std::move(r.labels), {rows}), toNumpy(std::move(r.parity), {rows}),
-                          toNumpy(std::move(r.conflicts), {numPairs}));
+    HostWorkspace workspace;
+    return components(workspace, n, pairs, differ, ordered, mesh::components);
 }
 
 nb::tuple edges(HostArray<int64_t, nb::shape<-1, 3>> faces) {
@@ -117,15 +125,10 @@ nb::tuple closeLoops(HostArray<double, nb::shape<-1, 3>> positions, Indices offs
 }
 
 #ifdef OVOXEL_WITH_CUDA
-nb::object componentsCuda(int64_t n, Pairs<nb::device::cuda> pairs, nb::tuple launch) {
-    checkNodes(n);
+nb::tuple componentsCudaPy(int64_t n, Pairs<nb::device::cuda> pairs, std::optional<Flags<nb::device::cuda>> differ,
+                           bool ordered, nb::tuple launch) {
     TensorWorkspace workspace(launch);
-    int64_t* labels = workspace.Workspace::allocate<int64_t>(n);
-    {
-        const nb::gil_scoped_release release;
-        mesh::connectedComponentsOnDevice(workspace, n, pairs.data(), static_cast<int64_t>(pairs.shape(0)), labels);
-    }
-    return workspace.take(labels);
+    return components(workspace, n, pairs, differ, ordered, mesh::componentsOnDevice);
 }
 #endif
 
@@ -133,10 +136,8 @@ nb::object componentsCuda(int64_t n, Pairs<nb::device::cuda> pairs, nb::tuple la
 
 void bindMeshTopology(nb::module_& m) {
     using namespace nb::literals;
-    m.def("mesh_components", &components, "n"_a, "pairs"_a.noconvert(),
-          "-> bytes of labels [n] int64: the smallest member of each component");
-    m.def("mesh_parity_components", &parityComponents, "n"_a, "pairs"_a.noconvert(), "differ"_a.noconvert(),
-          "-> (labels [n] i64, parity [n] u8, conflicts [m] u8)");
+    m.def("mesh_components", &componentsPy, "n"_a, "pairs"_a.noconvert(), "differ"_a.none().noconvert(), "ordered"_a,
+          "-> bytes of (labels [n] int64: smallest member of each component, parity [n], conflicts [m] or None)");
     m.def("mesh_edges", &edges, "faces"_a.noconvert(),
           "-> (edges [E,2], faces of each [E], sides [3F] by edge, offsets [E + 1]), all i64");
     m.def("mesh_first_equal", &firstEqual, "words"_a.noconvert(),
@@ -146,8 +147,8 @@ void bindMeshTopology(nb::module_& m) {
     m.def("mesh_close_loops", &closeLoops, "positions"_a.noconvert(), "offsets"_a.noconvert(), "chords"_a.noconvert(),
           "-> (faces [T,3] i64 of places in the list of positions, beyond it: centres; centres [C,3] f64)");
 #ifdef OVOXEL_WITH_CUDA
-    m.def("mesh_components_cuda", &componentsCuda, "n"_a, "pairs"_a.noconvert(), "launch"_a,
-          "mesh_components on a GPU; pairs must lie in [0, n), which is not checked.");
+    m.def("mesh_components_cuda", &componentsCudaPy, "n"_a, "pairs"_a.noconvert(), "differ"_a.none().noconvert(),
+          "ordered"_a, "launch"_a, "mesh_components on a GPU; pairs must lie in [0, n), which is not checked.");
 #endif
 }
 

@@ -3,13 +3,23 @@
 #include "common/launch.h"
 
 namespace ovoxel::mesh {
+namespace {
 
-void connectedComponentsOnDevice(Workspace& workspace, int64_t n, const int64_t* pairs, int64_t m, int64_t* labels) {
-    const Forest forest{workspace.allocate<uint32_t>(n)};
-    launchFor(workspace, n, ForestInitBody{forest}, "components: start");
-    launchFor(workspace, m, ForestJoinBody{forest, pairs}, "components: join");
-    launchFor(workspace, n, ForestLabelBody{forest, labels}, "components: labels");
-    workspace.release(forest.parent);
+struct DeviceRun {
+    const Workspace& workspace;
+    template <class Body>
+    void operator()(int64_t n, const Body& body) const {
+        launchFor(workspace, n, body, "components");
+    }
+    void clear(uint32_t* value) const { fillZero(workspace, value, 1); }
+    uint32_t read(const uint32_t* value) const { return readBack(workspace, value); }
+};
+
+}  // namespace
+
+void componentsOnDevice(Workspace& workspace, int64_t n, const Graph& graph, int64_t m, bool ordered,
+                        const ComponentsOut& out) {
+    findComponents(workspace, DeviceRun{workspace}, n, graph, m, ordered, out);
 }
 
 }  // namespace ovoxel::mesh

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/parallel.h"
+#include "common/parallel_sort.h"
 #include "mesh/vec3.h"
 
 namespace ovoxel::mesh {
@@ -136,13 +137,18 @@ private:
 
 BoundaryLoops boundaryLoops(const int64_t* start, const int64_t* end, int64_t n) {
     // Ends of sides by vertex; the end of side i is 2 * i, its start 2 * i + 1.
-    std::vector<std::pair<int64_t, int64_t>> ends(2 * n);
-    for (int64_t i = 0; i < n; ++i) ends[2 * i] = {end[i], 2 * i}, ends[2 * i + 1] = {start[i], 2 * i + 1};
-    std::sort(ends.begin(), ends.end());
+    std::vector<KeyValue> ends(2 * n);
+    uint64_t last = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        ends[2 * i] = {static_cast<uint64_t>(end[i]), static_cast<uint32_t>(2 * i)};
+        ends[2 * i + 1] = {static_cast<uint64_t>(start[i]), static_cast<uint32_t>(2 * i + 1)};
+        last = std::max({last, ends[2 * i].key, ends[2 * i + 1].key});
+    }
+    radixSort(ends, bitsFor(last + 1));  // stable
     std::vector<int64_t> groupOf(2 * n), first;
     for (int64_t i = 0; i < 2 * n; ++i) {
-        if (i == 0 || ends[i].first != ends[i - 1].first) first.push_back(i);
-        groupOf[ends[i].second] = static_cast<int64_t>(first.size()) - 1;
+        if (i == 0 || ends[i].key != ends[i - 1].key) first.push_back(i);
+        groupOf[ends[i].value] = static_cast<int64_t>(first.size()) - 1;
     }
     const int64_t groups = static_cast<int64_t>(first.size());
     first.push_back(2 * n);
@@ -155,15 +161,15 @@ BoundaryLoops boundaryLoops(const int64_t* start, const int64_t* end, int64_t n)
     for (int64_t origin = 0; origin < groups; ++origin) {
         if (seen[origin] || !regular(origin)) continue;
         loop.clear();
-        int64_t at = origin, side = ends[first[origin]].second / 2, forward = 0;
+        int64_t at = origin, side = ends[first[origin]].value / 2, forward = 0;
         while (regular(at) && !seen[at]) {
             seen[at] = 1;
-            loop.push_back(ends[first[at]].first);
+            loop.push_back(static_cast<int64_t>(ends[first[at]].key));
             const bool along = groupOf[2 * side + 1] == at;
             forward += along ? 1 : -1;
             at = groupOf[2 * side + (along ? 0 : 1)];
-            const int64_t one = ends[first[at]].second / 2;
-            if (regular(at)) side = one == side ? ends[first[at] + 1].second / 2 : one;
+            const int64_t one = ends[first[at]].value / 2;
+            if (regular(at)) side = one == side ? ends[first[at] + 1].value / 2 : one;
         }
         if (at != origin || loop.size() < 3) continue;
         if (forward < 0) std::reverse(loop.begin() + 1, loop.end());
