@@ -58,6 +58,7 @@ class Stages(Monitor):
             else:
                 row = self.rows.setdefault(stage, {"seconds": 0.0, "peak": 0.0})
                 row["seconds"] += now - self._begin
+                self._begin = now  # the end of a stage may be told twice
                 row["peak"] = max(row["peak"], torch.cuda.max_memory_allocated(self.device) / 1e9)
         super().report(stage, done, total)
 
@@ -156,7 +157,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
 
-    device = torch.device("cuda")
+    device = torch.device("cuda", torch.cuda.current_device())
     start = time.perf_counter()
     pipeline, disk = from_disk(device) if args.disk else (in_memory(device), {})
     surface = KnownSurface(device)

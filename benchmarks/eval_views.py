@@ -1,0 +1,140 @@
+"""What more pictures and more candidates are worth to the bundled small pipeline, on assets it was never trained on.
+
+    python benchmarks/eval_views.py --count 20 --output benchmarks/results/eval_views.json
+
+Each held-out asset is drawn from eight directions around it. F-score at 0.05 of the decoded surface against the true
+one, without alignment, as in `eval_mini.py`: for 1, 2, 4 and 8 pictures and every way of fusing them, and for the best
+of several candidates (seeds) by the scorer, beside their mean and the true best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from eval_mini import EVAL_START, truth_points
+from fscore import sample_surface, surface_distance
+from measure import machine, write_results
+from PIL import Image
+
+from data_toolkit.procedural import family_of
+from data_toolkit.steps.views import render_views
+from trellis2.pipelines import Trellis2ImageTo3DPipeline
+from trellis2.pipelines.scoring import score_asset
+from trellis2.samplers import FUSIONS
+
+VIEWS = 8
+#: Every second, then every fourth picture: always spread over the full circle.
+CHOICES = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(8))}
+
+
+def pictures_of(asset: Any, index: int, size: int) -> list[Image.Image]:
+    """RGBA pictures of an asset, following one another around it."""
+    with tempfile.TemporaryDirectory() as folder:
+        render_views(asset, Path(folder), index, num_views=VIEWS, resolution=size)
+        return [Image.open(Path(folder) / f"{i:03d}.png").copy() for i in range(VIEWS)]
+
+
+def prepare(job: tuple[int, int]) -> tuple[Any, list[Image.Image]]:
+    """Points on the true surface, and the pictures."""
+    torch.set_num_threads(1)
+    index, count = job
+    asset, truth = truth_points(index, count)
+    return truth.numpy(), pictures_of(asset, index, 256)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--pipeline", default="assets/models/mini")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--start", type=int, default=EVAL_START)
+    parser.add_argument("--points", type=int, default=10_000)
+    parser.add_argument("--threshold", type=float, default=0.05)
+    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8], choices=list(CHOICES))
+    parser.add_argument("--fusions", nargs="+", default=list(FUSIONS), choices=list(FUSIONS))
+    parser.add_argument("--candidates", type=int, default=4, help="0: leave that part out")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no asset is begun")
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+
+    indices = range(args.start, args.start + args.count)
+    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        prepared = list(pool.map(prepare, [(index, args.points) for index in indices]))
+    pipeline = Trellis2ImageTo3DPipeline.from_pretrained(args.pipeline)
+    pipeline.to(torch.device(args.device))
+    scores: dict[str, list[float]] = {}
+    seconds: dict[str, float] = {}
+    rows: list[dict[str, Any]] = []
+    begin = time.perf_counter()
+    for index, (points_of_truth, pictures) in zip(indices, prepared, strict=True):
+        if time.perf_counter() - begin > args.limit:
+            break
+        truth = torch.from_numpy(points_of_truth)
+
+        def fscore(mesh: Any, index: int = index, truth: Any = truth) -> float:
+            generator = torch.Generator().manual_seed(index + 1)
+            points = sample_surface(mesh.vertices.cpu(), mesh.faces.cpu(), args.points, generator)
+            return surface_distance(points, truth, args.threshold).fscore
+
+        row: dict[str, Any] = {"index": index, "family": family_of(index)}
+        for count in args.views:
+            for fusion in args.fusions if count > 1 else args.fusions[:1]:
+                name = "1 picture" if count == 1 else f"{count} pictures, {fusion}"
+                pipeline.fusion = fusion
+                start = time.perf_counter()
+                (latents,) = pipeline.generate([pictures[i] for i in CHOICES[count]], (args.seed,), texture=False)
+                mesh = pipeline.decode(latents)
+                seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+                row[name] = fscore(mesh)
+        if args.candidates:
+            seeds = range(args.seed, args.seed + args.candidates)
+            meshes = [pipeline.decode(one) for one in pipeline.generate(pictures[0], list(seeds))]
+            seen = [pipeline.preprocess_image(pictures[0])]
+            size = pipeline.pipeline_type().ss_cond_resolution
+            marks = [score_asset(mesh, seen, pipeline, cond_resolution=size).score for mesh in meshes]
+            values = [fscore(mesh) for mesh in meshes]
+            row["candidates, mean"] = float(np.mean(values))
+            row["candidates, chosen"] = values[int(np.argmax(marks))]
+            row["candidates, best"] = max(values)
+        for name, value in row.items():
+            if isinstance(value, float):
+                scores.setdefault(name, []).append(value)
+        rows.append(row)
+    print(f"{len(rows)} assets, F-score at {args.threshold}")
+    print(f"{'':28}{'mean':>8}{'median':>8}{'worst':>8}{'s/asset':>9}{'better':>8}{'worse':>7}")
+    base = scores.get("1 picture", [])
+    summary = {}
+    for name, values in scores.items():
+        change = [b - a for a, b in zip(base, values)]
+        summary[name] = {
+            "mean": float(np.mean(values)),
+            "median": float(np.median(values)),
+            "worst": min(values),
+            "seconds": seconds.get(name, float("nan")) / len(rows),
+            "better": sum(c > 0.01 for c in change),
+            "worse": sum(c < -0.01 for c in change),
+        }
+        s = summary[name]
+        print(
+            f"{name:28}{s['mean']:8.3f}{s['median']:8.3f}{s['worst']:8.3f}{s['seconds']:9.2f}{s['better']:8d}{s['worse']:7d}"
+        )
+    if args.output is not None:
+        write_results(args.output, {"machine": machine(torch.device(args.device)), "summary": summary, "rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
