@@ -165,8 +165,9 @@ def simplify_reference(
             limit = max_normal_angle_cos if phase == 0 else 0.0
             if phase < 2 and not (mesh.link_holds(a, b) and mesh.normals_hold(a, b, x, limit, phase == 0)):
                 continue
-            if len(mesh.faces) == target + 1 and len(mesh.around[a] & mesh.around[b]) > 1:
-                spare = spare or (a, b, x)  # one too many: an edge with a single face may come later
+            excess = len(mesh.faces) - target
+            if excess <= 2 and len(mesh.around[a] & mesh.around[b]) != excess:
+                spare = spare or (a, b, x)  # an edge that meets the target exactly may come later
                 continue
             mesh.collapse(a, b, x, phase == 2)
             for v in sorted({w for i in mesh.around[a] for w in mesh.faces[i]} - {a}):

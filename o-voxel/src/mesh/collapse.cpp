@@ -49,6 +49,10 @@ struct HostExecutor {
         std::memcpy(host, values, sizeof(T) * count);
     }
     template <class T>
+    void write(T* values, const T* host, int64_t count) {
+        std::memcpy(values, host, sizeof(T) * count);
+    }
+    template <class T>
     void copy(T* to, const T* from, int64_t count) {
         std::memcpy(to, from, sizeof(T) * count);
     }

@@ -62,6 +62,10 @@ struct DeviceExecutor {
         if (count > 0) readBack(workspace, values, host, count);
     }
     template <class T>
+    void write(T* values, const T* host, int64_t count) {
+        checkCuda(cudaMemcpyAsync(values, host, sizeof(T) * count, cudaMemcpyHostToDevice, workspace.stream()), "copy");
+    }
+    template <class T>
     void copy(T* to, const T* from, int64_t count) {
         checkCuda(cudaMemcpyAsync(to, from, sizeof(T) * count, cudaMemcpyDeviceToDevice, workspace.stream()), "copy");
     }

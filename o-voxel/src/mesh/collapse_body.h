@@ -315,19 +315,6 @@ private:
     }
 };
 
-// Takes back what was accepted with a key above `last`, or with another one than `only` if that is set.
-struct TrimBody {
-    const int64_t* vertices;
-    const uint64_t* key;
-    int32_t* removes;
-    uint64_t last, only;
-
-    OVOXEL_HD void operator()(int64_t i) const {
-        const uint64_t own = key[vertices[i]];
-        if (own > last || (only != kNoKey && own != only)) removes[i] = 0;
-    }
-};
-
 struct IdentityBody {
     int32_t* to;
     OVOXEL_HD void operator()(int64_t v) const { to[v] = static_cast<int32_t>(v); }

@@ -1,11 +1,12 @@
 // The rounds of the parallel edge collapse, written once; Executor says how a step runs over all indices.
 //
-// An Executor has forEach(n, body, name), sum(int32 in, int64 out, n) and sum(uint8 in, …) (exclusive, out [n + 1]),
-// select(flags, out, n) -> count, fill(values, byte, count), read(values, host, count), corners(input, mesh) (rows of
-// the input) and the workspace.
+// An Executor has forEach(n, body, name), sum(in, out, n) of int32 or uint8 (exclusive, out int64 [n + 1]),
+// select(flags, out, n) -> count, fill(values, byte, count), copy(to, from, count), read(values, host, count),
+// write(values, host, count), rows(input, mesh) (offsets and links of the input) and the workspace.
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "mesh/collapse.h"
@@ -135,29 +136,35 @@ private:
         return std::min(*nth, kNoCost / 2);
     }
 
-    // Takes back the accepted collapses of the highest keys.
+    // Keeps the accepted collapses of the lowest keys that remove `excess` faces in all, or as nearly as they can.
     void trim(int64_t m, int64_t excess) {
         std::vector<int64_t> vertex(m);
         std::vector<int32_t> removes(m);
+        std::vector<uint64_t> keys(n_);
         exec_.read(removes_, removes.data(), m);
         exec_.read(vertices_, vertex.data(), m);
-        std::vector<uint64_t> keys(n_);
         exec_.read(key_, keys.data(), n_);
-        std::vector<uint64_t> accepted, single;
-        for (int64_t i = 0; i < m; ++i) {
-            if (removes[i]) accepted.push_back(keys[vertex[i]]);
-            if (removes[i] == 1) single.push_back(keys[vertex[i]]);
+        std::vector<std::pair<uint64_t, int64_t>> order;
+        for (int64_t i = 0; i < m; ++i)
+            if (removes[i]) order.emplace_back(keys[vertex[i]], i);
+        std::sort(order.begin(), order.end());
+        std::vector<int32_t> kept(m, 0);
+        int64_t left = excess, lastSingle = -1;
+        for (const auto& [key, i] : order) {
+            if (removes[i] > left) continue;  // one face is left to go, and this edge has two
+            kept[i] = removes[i];
+            left -= removes[i];
+            if (removes[i] == 1) lastSingle = i;
+            if (left == 0) break;
         }
-        TrimBody body{vertices_, key_, removes_, kNoKey, kNoKey};
-        if (excess == 1) {
-            const std::vector<uint64_t>& from = single.empty() ? accepted : single;
-            body.only = *std::min_element(from.begin(), from.end());
-        } else {
-            const auto last = accepted.begin() + (excess / 2 - 1);
-            std::nth_element(accepted.begin(), last, accepted.end());
-            body.last = *last;
+        if (left == 1) {  // no further edge with a single face: give one back for one with two, or take two
+            const auto spare = std::find_if(order.begin(), order.end(), [&](const auto& o) { return !kept[o.second]; });
+            if (spare != order.end() && (lastSingle >= 0 || excess == 1)) {
+                if (lastSingle >= 0) kept[lastSingle] = 0;
+                kept[spare->second] = removes[spare->second];
+            }
         }
-        exec_.forEach(m, body, "trimmed collapses");
+        exec_.write(removes_, kept.data(), m);
     }
 
     void rebuild(int64_t m) {

@@ -236,8 +236,9 @@ protected:
             const Vec3 offset = place(top.a, top.b, joined, unused);
             if (phase_ < 2 && !(linkHolds(top.a, top.b) && normalsHold(top.a, top.b, joined.middle + offset))) continue;
             if (!permits(top.a, top.b, joined, offset)) continue;
-            if (aliveFaces_ == options_.targetFaces + 1 && facesAt(top.a, top.b) > 1) {
-                // One too many: an edge with a single face may come later, which meets the target exactly.
+            const int64_t excess = aliveFaces_ - options_.targetFaces;
+            if (excess <= 2 && facesAt(top.a, top.b) != excess) {
+                // An edge that meets the target exactly may come later: one with a single face if one is too many.
                 if (!spare) spare = top;
                 continue;
             }
