@@ -165,7 +165,10 @@ def _relax_free(v: Tensor, f: Tensor, kinds: Tensor) -> Tensor:
     column = torch.arange(len(pairs), device=v.device) - (torch.cumsum(degree, 0) - degree)[row]
     table = torch.full((len(rows), int(degree.max())), -1, dtype=torch.int64, device=v.device)
     table[row, column] = pairs[:, 1]
-    v, there = v.clone(), (table >= 0)[..., None]
+    v = v.clone()
     for _ in range(RELAX_ROUNDS):
-        v[rows] = (v[table.clamp_min(0)] * there).sum(1) / degree[:, None]
+        total = torch.zeros(len(rows), 3, dtype=v.dtype, device=v.device)
+        for near in table.unbind(1):  # one after the other: the same sums on every device
+            total += torch.where((near >= 0)[:, None], v[near.clamp_min(0)], 0.0)
+        v[rows] = total / degree[:, None]
     return v
