@@ -87,39 +87,45 @@ def _separate_sheets(v: Tensor, f: Tensor, bvh: BVH | None) -> tuple[Tensor, Ten
     crowded = table.counts > 2
     if not bool(crowded.any()):
         return v, f
-    midpoint, position = _sheet_midpoints(v, f, table, crowded, bvh)  # [F, 3], -1: the side stays
+    sides, index, position = _sheet_midpoints(v, f, table, crowded, bvh)
+    rows = torch.unique(sides // 3)
+    midpoint = torch.full((len(rows), 3), -1, dtype=torch.int64, device=f.device)  # of each side, -1: it stays
+    midpoint[torch.searchsorted(rows, sides // 3), sides % 3] = index
     split = midpoint >= 0
     number = split.sum(1)
-    # Turn every face so that its pattern of split sides is one of four: none; side 0; sides 0 and 1; all.
+    # Turn every face so that its pattern of split sides is one of three: side 0; sides 0 and 1; all.
     turn = torch.zeros_like(number)
     turn[(number == 1) & split[:, 1]] = 1
     turn[(number == 1) & split[:, 2]] = 2
     turn[(number == 2) & ~split[:, 0]] = 1
     turn[(number == 2) & ~split[:, 1]] = 2
     corner = (torch.arange(3, device=f.device) + turn[:, None]) % 3
-    (a, b, c), (m, n, o) = f.gather(1, corner).unbind(1), midpoint.gather(1, corner).unbind(1)
-    first = {0: (a, b, c), 1: (a, m, c), 2: (a, m, n), 3: (a, m, o)}
-    more = {1: [(m, b, c)], 2: [(m, b, n), (a, n, c)], 3: [(m, b, n), (o, n, c), (m, n, o)]}
+    (a, b, c), (m, n, o) = f[rows].gather(1, corner).unbind(1), midpoint.gather(1, corner).unbind(1)
+    pieces = {
+        1: [(a, m, c), (m, b, c)],
+        2: [(a, m, n), (m, b, n), (a, n, c)],
+        3: [(a, m, o), (m, b, n), (o, n, c), (m, n, o)],
+    }
     kept, added = f.clone(), []
-    for pattern, corners in first.items():
-        rows = (number == pattern).nonzero()[:, 0]
-        if pattern:
-            kept[rows] = torch.stack(corners, dim=1)[rows]
-        added += [torch.stack(extra, dim=1)[rows] for extra in more.get(pattern, [])]
+    for pattern, corners in pieces.items():
+        at = (number == pattern).nonzero()[:, 0]
+        first, *more = (torch.stack(piece, dim=1)[at] for piece in corners)
+        kept[rows[at]] = first
+        added += more
     return torch.cat([v, position]), torch.cat([kept, *added])
 
 
-def _sheet_midpoints(v: Tensor, f: Tensor, table: EdgeTable, crowded: Tensor, bvh: BVH | None) -> tuple[Tensor, Tensor]:
-    """New vertices for the sides of crowded edges: (index of each side's [F, 3], -1: none; positions [K, 3])."""
-    edge_of = torch.empty_like(table.sides)
-    edge_of[table.sides] = torch.repeat_interleave(table.counts)
-    sides = crowded[edge_of].nonzero()[:, 0]  # ascending
+def _sheet_midpoints(
+    v: Tensor, f: Tensor, table: EdgeTable, crowded: Tensor, bvh: BVH | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """New vertices for the S sides of crowded edges: (sides [S], index of the vertex of each [S], positions [K, 3])."""
+    ids = crowded.nonzero()[:, 0]
+    sides = table.sides[torch.repeat_interleave(crowded, table.counts)]
+    edge = torch.repeat_interleave(ids, table.counts[ids])
     owner = torch.arange(3 * len(f), device=f.device)  # of each side the smaller one of its pair
     pairs = sheet_pairs(v, f, table, bvh=bvh)
     owner[pairs.amax(1)] = pairs.amin(1)
-    own = torch.zeros(len(owner), dtype=torch.bool, device=f.device)
-    own[owner[sides]] = True
-    index = torch.full((len(owner),), -1, dtype=torch.int64, device=f.device)
-    index[sides] = (len(v) + own.cumsum(0) - 1)[owner[sides]]
-    ends = table.edges[edge_of[own.nonzero()[:, 0]]]
-    return index.reshape(-1, 3), (v[ends[:, 0]] + v[ends[:, 1]]) / 2
+    owners, index = torch.unique(owner[sides], return_inverse=True)
+    first = torch.empty_like(owners).scatter_(0, index, edge)  # all sides of an owner lie on one edge
+    ends = table.edges[first]
+    return sides, len(v) + index, (v[ends[:, 0]] + v[ends[:, 1]]) / 2
