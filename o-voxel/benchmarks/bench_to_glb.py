@@ -57,6 +57,22 @@ def make_asset(resolution: int, device: str) -> dict[str, Any]:
     }
 
 
+class StageMemory:
+    """A progress callback that notes the peak of device memory in every stage, in GB, inputs included."""
+
+    def __init__(self, cuda: bool) -> None:
+        self.peaks: dict[str, float] = {}
+        self._cuda, self._stage = cuda, ""
+
+    def __call__(self, stage: str, done: int, count: int) -> None:
+        if not self._cuda:
+            return
+        if self._stage:
+            self.peaks[self._stage] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
+        torch.cuda.reset_peak_memory_stats()
+        self._stage = stage
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, default=512, help="cells a side (%(default)s)")
@@ -75,12 +91,10 @@ def main() -> None:
     asset = make_asset(arguments.resolution, arguments.device)
     options: dict[str, Any] = {"normal_map": False, "ambient_occlusion": False} if arguments.plain else {}
     runs: list[dict[str, float]] = []
-    peak = held = size = 0
+    peaks: dict[str, float] = {}
+    size, held = 0, torch.cuda.memory_allocated() if cuda else 0
     for i in range(arguments.repeats + (not arguments.no_warm_up)):
-        if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            held = torch.cuda.memory_allocated()
+        memory_of = StageMemory(cuda)
         start, used = time.perf_counter(), time.process_time()
         result, report = to_glb(
             **asset,
@@ -89,12 +103,12 @@ def main() -> None:
             profile=arguments.profile,
             remesh=arguments.remesh,
             report=True,
+            progress=memory_of,
             **options,
         )
         seconds = {**report.seconds, "object": time.perf_counter() - start}
         seconds["object, core seconds"] = time.process_time() - used
-        if cuda:
-            peak = torch.cuda.max_memory_allocated()
+        peaks = memory_of.peaks
         start = time.perf_counter()
         size = len(glb_bytes(result, image_format=arguments.image_format))
         seconds["write"] = time.perf_counter() - start
@@ -102,10 +116,10 @@ def main() -> None:
             runs.append(seconds)
     table = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
     for stage, value in table.items():
-        print(f"{stage:22s} {value:8.3f} s")
+        print(f"{stage:22s} {value:8.3f} s" + (f" {peaks[stage]:7.2f} GB" if stage in peaks else ""))
     memory = {"host_peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3)}
     if cuda:
-        memory |= {"device_peak_gb": round(peak / 1e9, 3), "device_input_gb": round(held / 1e9, 3)}
+        memory |= {"device_peak_gb": max(peaks.values()), "device_input_gb": round(held / 1e9, 3)}
     print(f"{report.input_faces} -> {len(result.faces)} faces, {report.charts} charts, use {report.texture_use:.0%}")
     print(f"file {size / 1e6:.1f} MB, memory {memory}, problems: {report.problems or 'none'}")
     device = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
@@ -119,6 +133,7 @@ def main() -> None:
         "problems": report.problems,
         "file_mb": round(size / 1e6, 2),
         **memory,
+        "stage_peaks_gb": peaks,
         "machine": {"device": device, "cores": os.cpu_count(), "torch": torch.__version__},
     }
     print(json.dumps(line))

@@ -17,11 +17,11 @@ from o_voxel.mesh._arrays import ArrayLike, enter
 from o_voxel.postprocess import stages
 from o_voxel.postprocess.bake import bake
 from o_voxel.postprocess.detail import bake_normals
-from o_voxel.postprocess.material import AlphaMode, TextureSet, make_textures
+from o_voxel.postprocess.material import AlphaMode, TextureSet, make_textures, translucent_faces
 from o_voxel.postprocess.measure import surface_distance
 from o_voxel.postprocess.occlusion import bake_occlusion
 from o_voxel.postprocess.options import ExportOptions, UnwrapMethod
-from o_voxel.postprocess.prepare import PreparedSurface, Profile
+from o_voxel.postprocess.prepare import SMOOTH_ROUNDS, PreparedSurface, Profile
 from o_voxel.postprocess.report import ExportReport, Progress, StageClock
 from o_voxel.postprocess.source import SourceSurface
 from o_voxel.postprocess.tangents import vertex_tangents
@@ -36,7 +36,7 @@ __all__ = ["to_glb"]
 logger = logging.getLogger("o_voxel.postprocess")
 
 BAKE_REACH = 4.0  # voxels from the simplified to the full-resolution surface
-OCCLUSION_REACH = 0.15  # of the box: what is farther away does not darken
+OCCLUSION_REACH = 0.25  # of the box: what is farther away does not darken
 
 
 @overload
@@ -71,6 +71,7 @@ def to_glb(  # type: ignore[misc]
     double_sided: bool | None = None,
     hole_perimeter: float | None = None,
     unwrap_method: UnwrapMethod = "auto",
+    smooth: int = SMOOTH_ROUNDS,
     normal_map: bool | None = None,
     ambient_occlusion: bool | None = None,
     progress: Progress | None = None,
@@ -98,6 +99,7 @@ def to_glb(  # type: ignore[misc]
         double_sided: None makes the material double-sided if the surface is open.
         hole_perimeter: length in world units up to which holes are filled; None takes 3 % of the box, at least 12
             voxels.
+        smooth: rounds of smoothing that take out noise of less than half a voxel; edges stay sharp. Not with "raw".
         normal_map, ambient_occlusion: bake the normals and the openness of the surface before simplification; None
             does so with the "game" profile.
         progress: called with (stage, stages done, number of stages) as each stage begins, and once at the end with
@@ -120,6 +122,7 @@ def to_glb(  # type: ignore[misc]
         double_sided=double_sided,
         hole_perimeter=hole_perimeter,
         unwrap_method=unwrap_method,
+        smooth=smooth,
         normal_map=normal_map,
         ambient_occlusion=ambient_occlusion,
     )
@@ -187,7 +190,10 @@ def _finish(
         result.alpha_mode = textures.alpha_mode
         sided = options.double_sided
         result.double_sided = prepared.two_sided if sided is None else bool(sided)
-        return _to_trimesh(charts, normals, tangents, textures, options, result), prepared
+        asset = _to_trimesh(charts, normals, tangents, textures, options, result)
+        if textures.alpha_mode == "BLEND" and options.alpha_mode is None:
+            asset.face_attributes["translucent"] = translucent_faces(baked, volume, len(charts.faces)).cpu().numpy()
+        return asset, prepared
 
 
 def _to_trimesh(

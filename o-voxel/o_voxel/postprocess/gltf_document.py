@@ -98,13 +98,14 @@ def build_gltf(
     textures: dict[int, int] = {}
     for i, mesh in enumerate(levels):
         title = name if i == 0 else f"{name}_lod{i}"
-        primitive = _geometry(parts, mesh, draco)
         for key, image in mesh.images.items():
             if id(image) not in textures:
                 entry = (image_sink or parts.image_in_buffer)(f"{title}_{key}", images[id(image)])
                 textures[id(image)] = _texture(parts, entry)
-        primitive["material"] = _material(parts, mesh, textures)
-        index = parts.add("meshes", {"name": title, "primitives": [primitive]})
+        primitives = [
+            {**_geometry(parts, part, draco), "material": _material(parts, part, textures)} for part in mesh.parts()
+        ]
+        index = parts.add("meshes", {"name": title, "primitives": primitives})
         parts.add("nodes", {"name": title, "mesh": index})
     if len(levels) > 1:
         parts.use("MSFT_lod", required=False)
@@ -154,7 +155,8 @@ def _material(parts: GltfParts, mesh: TexturedMesh, textures: Mapping[int, int])
     pbr: dict[str, Any] = {"metallicFactor": mesh.metallic_factor, "roughnessFactor": mesh.roughness_factor}
     if any(value != 1.0 for value in mesh.base_color_factor):
         pbr["baseColorFactor"] = list(mesh.base_color_factor)
-    entry: dict[str, Any] = {"name": "material", "pbrMetallicRoughness": pbr}
+    title = "translucent" if mesh.alpha_mode == "BLEND" else "material"
+    entry: dict[str, Any] = {"name": title, "pbrMetallicRoughness": pbr}
     for key, image in mesh.images.items():
         target = pbr if key in ("baseColorTexture", "metallicRoughnessTexture") else entry
         target[key] = {"index": textures[id(image)]}

@@ -21,7 +21,15 @@ from o_voxel.postprocess.bake import BakedTexels
 from o_voxel.postprocess.dilate import fill_background
 from o_voxel.postprocess.volume import AttributeVolume
 
-__all__ = ["AlphaMode", "TextureSet", "check_alpha_mode", "choose_alpha_mode", "make_textures", "to_uint8"]
+__all__ = [
+    "AlphaMode",
+    "TextureSet",
+    "check_alpha_mode",
+    "choose_alpha_mode",
+    "make_textures",
+    "to_uint8",
+    "translucent_faces",
+]
 
 AlphaMode = Literal["OPAQUE", "MASK", "BLEND"]
 
@@ -51,6 +59,14 @@ def choose_alpha_mode(alpha: Tensor | np.ndarray) -> AlphaMode:
     if clear > LEAST_CLEAR and between <= clear / 2:
         return "MASK"
     return "BLEND" if clear + between > LEAST_BLEND else "OPAQUE"
+
+
+def translucent_faces(baked: BakedTexels, volume: AttributeVolume, num_faces: int) -> Tensor:
+    """Faces with a texel that lets light through: [F] bool."""
+    alpha = volume.pbr_maps(baked.values)["alpha"][:, 0]
+    found = torch.zeros(num_faces, dtype=torch.bool, device=alpha.device)
+    found[baked.texels.face[alpha < SOLID]] = True
+    return found
 
 
 def to_uint8(values: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from o_voxel._native import native_module
 from o_voxel.postprocess.source import SourceSurface
 
 __all__ = ["SurfaceDistance", "surface_distance", "surface_points"]
 
 POINTS = 100_000  # of each surface
+FEW_POINTS = 1000  # without the compiled core
 _PLASTIC = 1.324717957244746  # root of x^3 = x + 1: the R2 sequence of M. Roberts
 
 
@@ -41,9 +43,11 @@ def surface_points(vertices: Tensor, faces: Tensor, count: int = POINTS) -> Tens
 
 
 def surface_distance(
-    result: SourceSurface, raw: SourceSurface, kept: SourceSurface, count: int = POINTS
+    result: SourceSurface, raw: SourceSurface, kept: SourceSurface, count: int | None = None
 ) -> SurfaceDistance:
     """From points of `result` to `raw`, and from points of `kept`, the part of it that was to stay, to `result`."""
+    if count is None:
+        count = POINTS if native_module() is not None else FEW_POINTS
     there = raw.nearest(surface_points(result.vertices, result.faces, count)).distance
     back = result.nearest(surface_points(kept.vertices, kept.faces, count)).distance
     return SurfaceDistance((float(there.mean()) + float(back.mean())) / 2, max(float(there.max()), float(back.max())))

@@ -10,7 +10,7 @@ import numpy as np
 
 from o_voxel.mesh.unwrap import texture_padding
 from o_voxel.postprocess.material import AlphaMode, check_alpha_mode
-from o_voxel.postprocess.prepare import Profile
+from o_voxel.postprocess.prepare import SMOOTH_ROUNDS, Profile
 
 __all__ = ["ExportOptions"]
 
@@ -34,12 +34,13 @@ class ExportOptions:
     double_sided: bool | None = None
     hole_perimeter: float | None = None
     unwrap_method: UnwrapMethod = "auto"
+    smooth: int = SMOOTH_ROUNDS
     normal_map: bool | None = None
     ambient_occlusion: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The choices as plain values for JSON, with what None stood for."""
-        names = ("profile", "decimation_target", "texture_size", "remesh", "unwrap_method", "hole_perimeter")
+        names = ("profile", "decimation_target", "texture_size", "remesh", "unwrap_method", "hole_perimeter", "smooth")
         plain = {name: getattr(self, name) for name in names}
         return plain | {"normal_map": self.bakes_normals, "ambient_occlusion": self.bakes_occlusion}
 
@@ -50,6 +51,7 @@ class ExportOptions:
         object.__setattr__(self, "texture_size", int(self.texture_size))
         _check_choice("profile", self.profile, Profile)
         _check_choice("unwrap_method", self.unwrap_method, UnwrapMethod)
+        _check_int("smooth", self.smooth, 0, 1000)
         check_alpha_mode(self.alpha_mode)
         if not self.remesh_band > 0:
             raise ValueError(f"remesh_band must be > 0, got {self.remesh_band}")
@@ -75,9 +77,9 @@ class ExportOptions:
     @property
     def num_stages(self) -> int:
         """Stages of the export."""
-        shells = self.profile != "raw"
-        remeshed = self.profile == "print" or (shells and self.remesh)
-        return 7 + shells + remeshed + self.bakes_normals + self.bakes_occlusion
+        more = self.profile != "raw"  # shells, smooth
+        remeshed = self.profile == "print" or (more and self.remesh)
+        return 7 + more + (more and self.smooth > 0) + remeshed + self.bakes_normals + self.bakes_occlusion
 
     @property
     def padding(self) -> int:

@@ -49,7 +49,7 @@ class SourceSurface:
 
     def occluded(self, origins: Tensor, directions: Tensor, reach: float) -> Tensor:
         """Whether rays [M, 3] along unit directions meet the surface within `reach`: [M] bool."""
-        return torch.as_tensor(self.bvh.ray_trace(origins, directions).depth <= reach)
+        return self.bvh.count_hits(origins, directions, t_max=reach, max_hits=1) > 0
 
     def face_normals(self, face: Tensor) -> Tensor:
         """Unit normals of faces [M]: float64 [M, 3], zero for faces without area."""

@@ -30,6 +30,7 @@ def prepare(
         remesh=options.remesh,
         hole_perimeter=options.hole_perimeter,
         see_through=_see_through(volume),
+        smooth=options.smooth,
         clock=clock,
     )
 

@@ -6,7 +6,7 @@ V vertices, F faces. Y up, facing +Z; UVs with v down the rows, as in glTF.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,29 @@ class TexturedMesh:
     alpha_mode: str = "OPAQUE"
     alpha_cutoff: float = 0.5
     double_sided: bool = False
+    translucent: np.ndarray | None = None  # [F] bool, the faces that BLEND is for; None: all
     extras: Mapping[str, Any] = field(default_factory=dict)  # how the asset was made; plain JSON values
+
+    def parts(self) -> list[TexturedMesh]:
+        """The mesh, or where only some faces blend, the opaque ones and those: viewers sort what blends."""
+        if self.alpha_mode != "BLEND" or self.translucent is None:
+            return [self]
+        solid = self._select(~self.translucent)
+        parts = [replace(solid, alpha_mode="OPAQUE"), self._select(self.translucent)]
+        return [part for part in parts if len(part.faces)]
+
+    def _select(self, chosen: np.ndarray) -> TexturedMesh:
+        """Some faces with their vertices."""
+        rows, faces = np.unique(self.faces[chosen], return_inverse=True)
+        return replace(
+            self,
+            positions=self.positions[rows],
+            normals=self.normals[rows],
+            uvs=self.uvs[rows],
+            faces=faces.reshape(-1, 3),
+            tangents=None if self.tangents is None else self.tangents[rows],
+            translucent=None,
+        )
 
     def pixels(self, name: str) -> np.ndarray | None:
         """A texture as uint8 [H, W, C], or None."""
@@ -72,6 +94,7 @@ def textured_mesh(asset: trimesh.Trimesh) -> TexturedMesh:
     normals[~(np.abs(np.linalg.norm(normals, axis=1) - 1) < 1e-3)] = (0.0, 1.0, 0.0)
     images = {name: image for name in TEXTURES if (image := getattr(material, name, None)) is not None}
     tangents = asset.vertex_attributes.get("TANGENT")
+    translucent = asset.face_attributes.get("translucent")
     emissive = material.emissiveFactor
     color = material.baseColorFactor
     return TexturedMesh(
@@ -88,6 +111,7 @@ def textured_mesh(asset: trimesh.Trimesh) -> TexturedMesh:
         alpha_mode=material.alphaMode or "OPAQUE",
         alpha_cutoff=0.5 if material.alphaCutoff is None else float(material.alphaCutoff),
         double_sided=bool(material.doubleSided),
+        translucent=None if translucent is None else np.asarray(translucent, bool),
         extras=dict(asset.metadata.get("asset_extras", {})),
     )
 

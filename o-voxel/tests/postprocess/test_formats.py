@@ -176,6 +176,26 @@ def test_occlusion_shares_the_image_of_roughness(asset: trimesh.Trimesh) -> None
     assert material["alphaMode"] == "MASK"
 
 
+def test_only_what_lets_light_through_blends(make_asset: Callable, tmp_path: Path, validate_glb: Callable) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.4)
+    arguments = make_asset(
+        np.asarray(ball.vertices), np.asarray(ball.faces), lambda p: np.where(p[:, 2] > 0.2, 0.4, 1.0)
+    )
+    asset = to_glb(**arguments)
+    path = save_asset(asset, tmp_path / "ball.glb")[0]
+    document = parse_glb(path.read_bytes())
+    modes = [material.get("alphaMode", "OPAQUE") for material in document["materials"]]
+    assert modes == ["OPAQUE", "BLEND"] and len(document["images"]) == 3
+    counts = [
+        document["accessors"][primitive["indices"]]["count"] // 3 for primitive in document["meshes"][0]["primitives"]
+    ]
+    assert sum(counts) == len(asset.faces) and 0.15 < counts[1] / sum(counts) < 0.4  # the cap above 0.2
+    issues = validate_glb(path)
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
+    forced = to_glb(**arguments, alpha_mode="BLEND")
+    assert len(parse_glb(glb_bytes(forced))["materials"]) == 1
+
+
 def parse_glb(payload: bytes) -> dict[str, Any]:
     length = struct.unpack_from("<I", payload, 12)[0]
     return json.loads(payload[20 : 20 + length])
