@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,6 @@ from o_voxel.mesh import (
     merge_close_vertices,
     remove_degenerate_faces,
     remove_duplicate_faces,
-    remove_small_components,
     repair_non_manifold,
     simplify,
     unify_face_orientations,
@@ -31,13 +29,14 @@ from o_voxel.mesh._arrays import ArrayLike, enter_tensors
 from o_voxel.mesh.cleanup import compact
 from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums
-from o_voxel.mesh.orient import component_views
 from o_voxel.mesh.remesh_surface import contour, round_plates
 from o_voxel.mesh.shells import Shells, find_shells
 from o_voxel.mesh.smooth import smooth_surface
-from o_voxel.postprocess.verify import Profile, Verdict, degenerate, verify
+from o_voxel.mesh.views import component_views
+from o_voxel.postprocess.mend import drop_copies, give_area, open_conflicts
+from o_voxel.postprocess.verify import Profile, Verdict, verify
 
-__all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "clean_surface", "prepare_surface", "reduce_surface"]
+__all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "prepare_surface"]
 
 logger = logging.getLogger("o_voxel.postprocess")
 
@@ -46,7 +45,6 @@ MAX_GAP_VOXELS = 12.0  # wider holes are not closed when looking for the inside
 MIN_RAYS = 200  # per component, to call it hidden
 MIN_AREA_VOXELS = 6.0  # the surface of one voxel
 PLATE_VOXELS = 0.45  # thickness of what open sheets become for printing
-NUDGE_ROUNDS = 8
 SMOOTH_ROUNDS = 4
 
 SeeThrough = Callable[[Tensor], Tensor]  # points [N, 3] -> [N] bool
@@ -90,6 +88,8 @@ class PreparedSurface:
     faces: ArrayLike  # [F, 3]
     source_vertices: ArrayLike  # [V', 3] clean, full resolution
     source_faces: ArrayLike  # [F', 3]
+    fine_vertices: ArrayLike  # [V", 3] what was simplified: remeshed and smooth
+    fine_faces: ArrayLike  # [F", 3]
     hidden_faces: int  # dropped because nothing sees them
     verdict: Verdict
     simplify_phase: int  # of `SimplifyResult`; 0 if the surface was small enough
@@ -149,7 +149,7 @@ def prepare_surface(
     if profile != "raw" and smooth:
         with clock.stage("smooth"):
             v = smooth_surface(v, f, voxel=grid.voxel, rounds=smooth)
-    phase = 0
+    fine_v, fine_f, phase = v, f, 0
     with clock.stage("simplify") as log:
         if target_faces is not None and len(f) > target_faces:
             v, f, phase = _reduce(v, f, target_faces, log)
@@ -160,8 +160,8 @@ def prepare_surface(
         verdict = verify(v, f, profile, target_faces)
         for problem in verdict.problems:
             log(f"profile {profile}: {problem}")
-    final, full = mesh.leave(v, f), mesh.leave(source.vertices, source.faces)
-    return PreparedSurface(*final, *full, hidden, verdict, phase)
+    final, full, fine = mesh.leave(v, f), mesh.leave(source.vertices, source.faces), mesh.leave(fine_v, fine_f)
+    return PreparedSurface(*final, *full, *fine, hidden, verdict, phase)
 
 
 def _remove_defects(v: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,14 +236,16 @@ def _outward(v: Tensor, f: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
     choice = torch.zeros(int(label.max()) + 1, dtype=torch.float64, device=v.device)
     for sign in (1, -1):
         choice += sign * exact_sums((sign * agreement).clamp_min(0), label[: len(votes)], len(choice))
-    view = component_views(v.cpu().numpy(), f.cpu().numpy(), label=label.cpu().numpy())
-    score, escape = (torch.from_numpy(np.ascontiguousarray(t)).to(v.device) for t in (view.score, view.escape))
-    flip = torch.where(choice != 0, choice, score) < 0
-    f = torch.where(flip[label][:, None], f[:, [0, 2, 1]], f)
-    seen = (escape > 0) | (choice != 0)
-    if not bool(seen.any()) or view.num_rays < MIN_RAYS:  # too few rays would miss openings
-        seen = torch.ones_like(seen)
-    return f, seen[label]
+    unsure = (choice == 0)[label]
+    seen = torch.ones_like(unsure)
+    if bool(unsure.any()):
+        number = torch.cumsum(choice == 0, 0) - 1
+        view = component_views(v, f[unsure], bvh=BVH(v, f), label=number[label[unsure]])
+        choice[choice == 0] = view.score
+        if view.num_rays >= MIN_RAYS:  # too few rays would miss openings
+            seen[unsure] = (view.escape > 0)[view.label]
+    f = torch.where((choice < 0)[label][:, None], f[:, [0, 2, 1]], f)
+    return f, seen if bool(seen.any()) else torch.ones_like(seen)
 
 
 def _normals(v: Tensor, f: Tensor) -> Tensor:
@@ -290,72 +292,10 @@ def _reduce(v: Tensor, f: Tensor, target: int, log: Callable[[str], None]) -> tu
 
 
 def _mend(v: Tensor, f: Tensor, profile: Profile) -> tuple[Tensor, Tensor]:
-    """Give degenerate faces some area by moving their corners a little towards their neighbours."""
+    """Repair what the check would complain about, where that is possible."""
     if profile == "raw":
         return v, f
-    for _ in range(NUDGE_ROUNDS):
-        bad = degenerate(v, f)
-        if not bool(bad.any()):
-            break
-        rows = torch.unique(f[bad])
-        near = f[torch.isin(f, rows).any(1)]
-        pairs = torch.unique(torch.cat([near[:, [i, j]] for i in range(3) for j in range(3) if i != j]), dim=0)
-        pairs = pairs[torch.isin(pairs[:, 0], rows)]
-        _, row, degree = torch.unique_consecutive(pairs[:, 0], return_inverse=True, return_counts=True)
-        total = torch.zeros(len(rows), 3, dtype=v.dtype, device=v.device).index_add_(0, row, v[pairs[:, 1]])
-        v = v.clone()
-        v[rows] += 0.1 * (total / degree[:, None] - v[rows])
-    return v, f
-
-
-@dataclass(frozen=True)
-class CleanSurface:
-    """A manifold, consistently wound surface; `hidden` faces were dropped because nothing sees them."""
-
-    vertices: Any  # [V, 3] float64
-    faces: Any  # [F, 3] int64
-    hidden: int
-
-
-def clean_surface(
-    vertices: ArrayLike, faces: ArrayLike, *, voxel: float, hole_perimeter: float, profile: Profile
-) -> CleanSurface:
-    """Remove defects, split non-manifold places into sheets, wind every component outward."""
-    v, f = merge_close_vertices(vertices, faces)
-    v, f = remove_degenerate_faces(v, f)
-    v, f = remove_duplicate_faces(v, f)
-    v, f = repair_non_manifold(v, f, pair_sheets=True)
     if profile == "game":
-        kept = remove_small_components(v, f, MIN_AREA_VOXELS * voxel**2)
-        v, f = kept if len(kept[1]) else remove_small_components(v, f, 1.0, relative=True)
-    if len(f) == 0:
-        raise ValueError("the mesh has no proper face: all faces are degenerate")
-    v, f = unify_face_orientations(v, f, cut_conflicts=True)
-    if profile == "game":
-        v, f = fill_holes(v, f, hole_perimeter)
-    view = component_views(v, f, bvh=BVH(v, f))
-    flip = (view.score < 0)[view.label]
-    f[flip] = f[flip][:, [0, 2, 1]]
-    hidden = 0
-    if profile == "game":
-        seen = view.escape > 0
-        if seen.any() and view.num_rays >= MIN_RAYS:
-            keep = seen[view.label]
-            hidden = int((~keep).sum())
-            v, f, _ = compact(v, f[keep])
-    return CleanSurface(v, f, hidden)
-
-
-def reduce_surface(
-    vertices: ArrayLike, faces: ArrayLike, target: int, log: Callable[[str], None]
-) -> tuple[ArrayLike, ArrayLike]:
-    """Simplify to at most `target` faces and mend what a relaxed simplification may have left."""
-    if len(faces) <= target:
-        return vertices, faces
-    result = simplify(vertices, faces, target)
-    if result.phase == 0:
-        return result.vertices, result.faces
-    log(f"the topology of the surface does not allow {target} faces: it was changed (phase {result.phase})")
-    v, f = remove_duplicate_faces(result.vertices, result.faces)
-    v, f = repair_non_manifold(v, f, pair_sheets=True)
-    return unify_face_orientations(v, f, cut_conflicts=True)
+        v, f = drop_copies(v, f)
+        v = open_conflicts(v, f)
+    return give_area(v, f), f

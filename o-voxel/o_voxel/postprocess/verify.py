@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from o_voxel.mesh import MeshStats, mesh_stats, remove_duplicate_faces, repair_non_manifold
+from o_voxel.postprocess.mend import degenerate_faces, weld
 
 __all__ = ["Profile", "Verdict", "verify"]
 
@@ -41,8 +42,8 @@ def verify(
     profile: Profile,
     target_faces: int | None = None,
 ) -> Verdict:
-    """Test a surface against the promises of `profile`; positions are judged as float32, as files hold them."""
-    stats = mesh_stats(vertices, faces)
+    """Test a surface against the promises of `profile`, as it is and with equal float32 positions merged."""
+    stats, welded = mesh_stats(vertices, faces), mesh_stats(vertices, weld(vertices, faces))
     volume = signed_volume(vertices, faces)
     found = []
     if len(faces) == 0:
@@ -51,10 +52,10 @@ def verify(
         if target_faces is not None and len(faces) > target_faces:
             found.append(f"{len(faces)} faces, {target_faces} were asked for")
         counts = {
-            "edges with conflicting winding": stats.winding_conflicts,
+            "edges with conflicting winding": max(stats.winding_conflicts, welded.winding_conflicts),
             "edges with more than two faces": stats.non_manifold_edges,
-            "duplicate faces": len(faces) - len(remove_duplicate_faces(vertices, faces)[1]),
-            "degenerate faces": int(degenerate(vertices, faces).sum()),
+            "duplicate faces": len(faces) - len(remove_duplicate_faces(vertices, weld(vertices, faces))[1]),
+            "degenerate faces": int(degenerate_faces(vertices, faces).sum()),
         }
         if profile == "print":
             counts["boundary edges"] = stats.boundary_edges
@@ -73,9 +74,3 @@ def signed_volume(vertices: Tensor, faces: Tensor) -> float:
     v = vertices.double()
     p = (v - (v.amin(0) + v.amax(0)) / 2)[faces]
     return float((p[:, 0] * torch.linalg.cross(p[:, 1], p[:, 2])).sum() / 6)
-
-
-def degenerate(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Faces without area in float32 coordinates: [F] bool."""
-    p = vertices.float().double()[faces]
-    return (torch.linalg.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]) == 0).all(1)
