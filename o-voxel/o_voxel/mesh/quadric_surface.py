@@ -13,6 +13,7 @@ from torch import Tensor
 
 from o_voxel._device import as_tensor, cuda_core, launch
 from o_voxel._native import native_module
+from o_voxel.mesh.connectivity import build_edges
 from o_voxel.mesh.simplify_reference import simplify_reference
 
 __all__ = ["FEW_FACES", "Limits", "Method", "QuadricSurface", "UnitBox", "in_rounds", "one_by_one", "reduce_to"]
@@ -151,9 +152,46 @@ def reduce_to(
     surface: QuadricSurface, target: int, limits: Limits, method: Method, must_reach_target: bool, native: bool
 ) -> tuple[QuadricSurface, int]:
     """`target` faces by the method: -> (surface, phase as in `SimplifyResult`)."""
+    had = len(surface.faces)
+    surface, phase = _collapse_to(surface, target, limits, method, must_reach_target, native)
+    if len(surface.faces) == target - 1 and had >= target:
+        surface = split_open_face(surface)
+    return surface, phase
+
+
+def _collapse_to(
+    surface: QuadricSurface, target: int, limits: Limits, method: Method, must_reach_target: bool, native: bool
+) -> tuple[QuadricSurface, int]:
     stop = max(target, FEW_FACES) if method == "auto" else target
     if native and method != "one_by_one" and (method == "rounds" or len(surface.faces) > stop):
         surface, _ = in_rounds(surface, stop, limits)
         if len(surface.faces) <= target:
             return surface, 0
     return one_by_one(surface, target, limits, must_reach_target, native)
+
+
+def split_open_face(surface: QuadricSurface) -> QuadricSurface:
+    """One face more on the same surface: the longest open edge gets a vertex in its middle. Unchanged if it is closed.
+
+    Where collapses that take two faces away leave one too few, this makes up for it.
+    """
+    table = build_edges(surface.faces)
+    open_edges = (table.counts == 1).nonzero()[:, 0]
+    if len(open_edges) == 0:
+        return surface
+    a, b = table.edges[open_edges].long().unbind(1)
+    length = (surface.positions[a] - surface.positions[b]).square().sum(1)
+    chosen = int(open_edges[int((length == length.max()).nonzero()[0, 0])])
+    face, k = divmod(int(table.sides[table.offsets[chosen]]), 3)
+    start, end, tip = (int(surface.faces[face, (k + i) % 3]) for i in range(3))
+    middle = len(surface.positions)
+    faces = torch.cat([surface.faces, surface.faces.new_tensor([[middle, end, tip]])])
+    faces[face] = faces.new_tensor([start, middle, tip])
+    position = (surface.positions[start] + surface.positions[end])[None] / 2
+    if surface.quadrics is None or surface.held is None:
+        quadrics, held = None, None
+    else:  # nothing is known of the new vertex, besides that it lies on an open edge
+        quadrics = torch.cat([surface.quadrics, torch.zeros_like(surface.quadrics[:1])])
+        held = torch.cat([surface.held, torch.ones_like(surface.held[:1])])
+    source = torch.cat([surface.source, surface.source[start : start + 1]])
+    return QuadricSurface(torch.cat([surface.positions, position]), faces, source, quadrics, held)

@@ -49,8 +49,8 @@ def simplify(
 ) -> SimplifyResult:
     """Collapse edges, cheapest quadric error first, until `target_faces` faces are left.
 
-    Exactly so many, or one less where the faces that collapses take away (two each, one at an open edge) cannot add up
-    to it; never more with `must_reach_target` (the tests are then relaxed in two further phases, see
+    Exactly so many; one less if the surface is closed and the number odd, because a collapse then takes two faces away
+    (on an open one, an open edge gets a vertex in its middle to make up for it); never more with `must_reach_target` (the tests are then relaxed in two further phases, see
     `SimplifyResult.phase`). Boundaries are held by planes of weight `boundary_weight`; no collapse of the strict phase
     changes the topology (link condition), turns a face by more than `max_normal_angle` degrees or makes a sliver.
     Scale-free, deterministic, and indifferent to winding. Degenerate faces are dropped. Vertices that did not move keep
@@ -101,7 +101,7 @@ def shortfall(got: int, target: int, had: int) -> str | None:
     if got == target or had < target:
         return None
     if got == target - 1:
-        return f"{got} faces instead of {target}: a collapse takes two faces away, and no open edge could give one"
+        return f"{got} faces instead of {target}: a collapse takes two faces away, and no edge is open"
     if got < target:
         return f"{got} faces instead of {target}: the topology had to change, which takes several faces at once"
     return f"{got} faces instead of {target}: nothing more can go without a change of the topology, folds or slivers"

@@ -156,7 +156,6 @@ def simplify_reference(
         before = len(mesh.faces)
         heap = [(mesh.evaluate(a, b)[0], a, b, mesh.version[a], mesh.version[b]) for a, b in mesh.edges()]
         heapq.heapify(heap)
-        spare: tuple[int, int, np.ndarray] | None = None
         while heap and len(mesh.faces) > target:
             _, a, b, version_a, version_b = heapq.heappop(heap)
             if (mesh.version[a], mesh.version[b]) != (version_a, version_b):
@@ -165,16 +164,10 @@ def simplify_reference(
             limit = max_normal_angle_cos if phase == 0 else 0.0
             if phase < 2 and not (mesh.link_holds(a, b) and mesh.normals_hold(a, b, x, limit, phase == 0)):
                 continue
-            excess = len(mesh.faces) - target
-            if excess <= 2 and len(mesh.around[a] & mesh.around[b]) != excess:
-                spare = spare or (a, b, x)  # an edge that meets the target exactly may come later
-                continue
             mesh.collapse(a, b, x, phase == 2)
             for v in sorted({w for i in mesh.around[a] for w in mesh.faces[i]} - {a}):
                 low, high = min(a, v), max(a, v)
                 heapq.heappush(heap, (mesh.evaluate(low, high)[0], low, high, mesh.version[low], mesh.version[high]))
-        if spare and len(mesh.faces) > target:
-            mesh.collapse(*spare, phase == 2)
         if len(mesh.faces) == before:
             if phase == 2 or not must_reach_target:
                 break

@@ -136,7 +136,8 @@ private:
         return std::min(*nth, kNoCost / 2);
     }
 
-    // Keeps the accepted collapses of the lowest keys that remove `excess` faces in all, or as nearly as they can.
+    // Keeps the accepted collapses of the lowest keys that remove `excess` faces in all, or one less; or two if it is 1
+    // and no accepted edge has a single face.
     void trim(int64_t m, int64_t excess) {
         std::vector<int64_t> vertex(m);
         std::vector<int32_t> removes(m);
@@ -149,21 +150,13 @@ private:
             if (removes[i]) order.emplace_back(keys[vertex[i]], i);
         std::sort(order.begin(), order.end());
         std::vector<int32_t> kept(m, 0);
-        int64_t left = excess, lastSingle = -1;
+        int64_t left = excess;
         for (const auto& [key, i] : order) {
             if (removes[i] > left) continue;  // one face is left to go, and this edge has two
             kept[i] = removes[i];
             left -= removes[i];
-            if (removes[i] == 1) lastSingle = i;
-            if (left == 0) break;
         }
-        if (left == 1) {  // no further edge with a single face: give one back for one with two, or take two
-            const auto spare = std::find_if(order.begin(), order.end(), [&](const auto& o) { return !kept[o.second]; });
-            if (spare != order.end() && (lastSingle >= 0 || excess == 1)) {
-                if (lastSingle >= 0) kept[lastSingle] = 0;
-                kept[spare->second] = removes[spare->second];
-            }
-        }
+        if (left == 1 && excess == 1) kept[order.front().second] = removes[order.front().second];
         exec_.write(removes_, kept.data(), m);
     }
 

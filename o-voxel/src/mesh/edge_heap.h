@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -225,7 +224,6 @@ protected:
     }
 
     void drainHeap() {
-        std::optional<Candidate> spare;
         while (!heap_.empty() && aliveFaces_ > options_.targetFaces) {
             std::pop_heap(heap_.begin(), heap_.end(), costlier);
             const Candidate top = heap_.back();
@@ -236,25 +234,8 @@ protected:
             const Vec3 offset = place(top.a, top.b, joined, unused);
             if (phase_ < 2 && !(linkHolds(top.a, top.b) && normalsHold(top.a, top.b, joined.middle + offset))) continue;
             if (!permits(top.a, top.b, joined, offset)) continue;
-            const int64_t excess = aliveFaces_ - options_.targetFaces;
-            if (excess <= 2 && facesAt(top.a, top.b) != excess) {
-                // An edge that meets the target exactly may come later: one with a single face if one is too many.
-                if (!spare) spare = top;
-                continue;
-            }
             collapse(top.a, top.b, joined, offset);
         }
-        if (spare && aliveFaces_ > options_.targetFaces) {
-            const JoinedQuadric joined = join(spare->a, spare->b);
-            double unused;
-            collapse(spare->a, spare->b, joined, place(spare->a, spare->b, joined, unused));
-        }
-    }
-
-    int facesAt(int32_t a, int32_t b) {
-        int count = 0;
-        forFaces(a, [&](int32_t f) { count += has(f, b); });
-        return count;
     }
 
     // The edge may go without a change of topology: a and b share no neighbour besides the tips of their common faces,
