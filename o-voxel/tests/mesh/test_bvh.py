@@ -112,3 +112,54 @@ def test_bad_queries_are_refused(shapes: SimpleNamespace) -> None:
         bvh.ray_trace(np.zeros((2, 3)), np.array([[1.0, 0, 0], [0, 0, 0]]))
     with pytest.raises(ValueError, match="one shape"):
         bvh.ray_trace(np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-6, 1.0, 1e6, 1e17])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_scale_and_place(scale: float, offset: float, dtype: torch.dtype) -> None:
+    """Boxes are float32 and rounded outward: no face is lost far from the origin or at extreme sizes."""
+    generator = torch.Generator().manual_seed(5)
+    v = ((torch.rand(200, 3, generator=generator, dtype=torch.float64) + offset) * scale).to(dtype)
+    f = torch.randint(0, 200, (400, 3), generator=generator)
+    points = ((torch.rand(200, 3, generator=generator, dtype=torch.float64) * 1.4 - 0.2 + offset) * scale).to(dtype)
+    aims = torch.randn(200, 3, generator=generator, dtype=torch.float64).to(dtype)
+    fast, slow = built(v, f, "native"), built(v, f, "reference")
+    rounding = (1 + offset) * scale * (1e-12 if dtype == torch.float64 else 1e-6)
+    torch.testing.assert_close(fast.nearest(points)[0], slow.nearest(points)[0], atol=rounding, rtol=0)
+    # The two tests of a ray and a triangle may differ at an edge: rarely, on random rays never.
+    assert torch.equal(fast.count_hits(points, aims), slow.count_hits(points, aims))
+    hits, misses = fast.ray_trace(points, aims), slow.ray_trace(points, aims)
+    assert torch.equal(hits.face_id, misses.face_id)
+
+
+def built(v: torch.Tensor, f: torch.Tensor, backend: str) -> BVH:
+    return BVH(v, f, backend=backend)  # type: ignore[arg-type]
+
+
+def test_limits_of_distance_and_of_rays(shapes: SimpleNamespace) -> None:
+    v, f = shapes.cube(1.0)
+    for backend in ("native", "reference"):
+        bvh = BVH(v, f, backend=backend)  # type: ignore[arg-type]
+        distance, face, uvw = bvh.nearest(np.array([[0.0, 0, 2], [0, 0, 1]]), max_distance=0.5)
+        assert distance.tolist() == [np.inf, 0.5] and face[0] == -1 and face[1] >= 0 and uvw[0].tolist() == [0, 0, 0]
+        rays = np.tile([[0.1, 0.2, 2.0]], (3, 1)), np.tile([[0.0, 0, -1]], (3, 1))
+        assert bvh.count_hits(*rays).tolist() == [2] * 3
+        assert bvh.count_hits(*rays, t_max=1.5).tolist() == [1] * 3
+        assert bvh.count_hits(*rays, t_max=1.4).tolist() == [0] * 3
+        assert bvh.count_hits(*rays, t_min=1.6).tolist() == [1] * 3
+        assert bvh.count_hits(*rays, max_hits=1).tolist() == [1] * 3
+
+
+def test_tensors_and_arrays_give_the_same(shapes: SimpleNamespace) -> None:
+    v, f = shapes.torus()
+    points = np.random.default_rng(6).normal(size=(100, 3)) * 0.4
+    arrays, tensors = BVH(v, f), BVH(torch.from_numpy(v), torch.from_numpy(f))
+    assert isinstance(arrays.vertices, np.ndarray) and isinstance(tensors.vertices, torch.Tensor)
+    for a, b in zip(arrays.nearest(points), tensors.nearest(torch.from_numpy(points)), strict=True):
+        assert isinstance(a, np.ndarray) and isinstance(b, torch.Tensor)
+        np.testing.assert_array_equal(a, b.numpy())
+    narrow = tensors.nearest(torch.from_numpy(points).float())
+    assert narrow[0].dtype == torch.float32 and narrow[1].dtype == torch.int64
+    near = arrays.closest_points(*arrays.nearest(points)[1:])
+    np.testing.assert_allclose(np.linalg.norm(near - points, axis=1), arrays.nearest(points)[0], atol=1e-12)

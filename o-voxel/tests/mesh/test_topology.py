@@ -217,3 +217,37 @@ def test_components_of_a_fan_are_numbered_by_their_first_face(shapes: SimpleName
     v, f = shapes.fins(3)  # one edge with three faces joins nothing
     assert face_components(f.astype(np.int64)).tolist() == [0, 1, 2]
     assert face_components(torch.from_numpy(f).long()).tolist() == [0, 1, 2]
+
+
+def _collar(outline: torch.Tensor) -> Mesh:
+    """A wall of triangles that hangs below a closed outline [N, 3]: the outline is a hole seen from above."""
+    n = len(outline)
+    low = outline - torch.tensor([0.0, 0.0, 1.0])
+    a = torch.arange(n)
+    b = a.roll(-1)
+    return torch.cat([outline, low]), torch.cat([torch.stack([a, a + n, b], 1), torch.stack([b, a + n, b + n], 1)])
+
+
+def test_patch_of_a_long_planar_outline_covers_it_once() -> None:
+    turn = torch.arange(300, dtype=torch.float64) / 300 * 2 * torch.pi
+    radius = 1 + 0.5 * torch.sin(9 * turn)  # far from convex
+    outline = torch.stack([radius * turn.cos(), radius * turn.sin(), 0 * turn], dim=1)
+    v, f = _collar(outline)
+    loops = boundary_loops(f)
+    assert [len(loop) for loop in loops] == [300, 300]
+    new_v, new_f = M.fill_holes(v, f, 100.0)
+    cap = new_f[len(f) :]
+    cap = cap[(cap < 300).all(dim=1)]
+    assert len(new_v) == len(v) and len(cap) == 298
+    x, y = outline[:, 0], outline[:, 1]
+    shoelace = float((x * y.roll(-1) - y * x.roll(-1)).sum() / 2)
+    p = new_v[cap]
+    signed = (p[:, 1] - p[:, 0]).cross(p[:, 2] - p[:, 0], dim=1)[:, 2] / 2
+    assert float(signed.sum()) == pytest.approx(shoelace) and float(signed.abs().sum()) == pytest.approx(shoelace)
+
+
+def test_a_loop_of_a_hundred_thousand_sides_is_closed_in_bounded_time() -> None:
+    turn = torch.arange(100_000, dtype=torch.float64) / 100_000 * 2 * torch.pi
+    v, f = _collar(torch.stack([turn.cos(), turn.sin(), 0.1 * (7 * turn).sin()], dim=1))
+    stats = M.mesh_stats(*M.fill_holes(v, f, 100.0))
+    assert stats.watertight and stats.euler == 2
