@@ -29,7 +29,7 @@ class DinoV3Config:
     intermediate_size: int = 1536
     num_hidden_layers: int = 12
     num_attention_heads: int = 6
-    num_register_tokens: int = 4
+    num_register_tokens: int = 0
     patch_size: int = 16
     num_channels: int = 3
     layer_norm_eps: float = 1e-5

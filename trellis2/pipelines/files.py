@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import PipelineLoadError
 
-__all__ = ["HubOptions", "Source"]
+__all__ = ["HubOptions", "Source", "explain"]
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,7 @@ class Source:
             return found
         tried = [str(candidate) for candidate in self._local_candidates(stem)]
         errors = []
-        repo, _, rest = _split_repo(stem)
-        options = []
-        if self.folder is None and not Path(stem).is_absolute():
-            options.append((self.path, stem, self.hub.keywords()))
-        if repo and rest:
-            keywords = {k: v for k, v in self.hub.keywords().items() if k != "revision"}  # of the pipeline's repository
-            options.append((repo, rest, keywords))
-        for repo_id, name, keywords in options:
+        for repo_id, name, keywords in self.repositories(stem):
             tried.append(f"https://huggingface.co/{repo_id} ({name})")
             try:
                 config = self._fetch(repo_id, f"{name}.json", keywords)
@@ -91,6 +84,17 @@ class Source:
                 errors.append(str(error))
         detail = f" ({errors[-1]})" if errors else ""
         raise PipelineLoadError(f"model {stem!r} not found; tried {', '.join(tried)}{detail}")
+
+    def repositories(self, stem: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """Where on the Hub a stem may be: repository, stem there, and options."""
+        repo, _, rest = _split_repo(stem)
+        options = []
+        if self.folder is None and not Path(stem).is_absolute():
+            options.append((self.path, stem, self.hub.keywords()))
+        if repo and rest:
+            keywords = {k: v for k, v in self.hub.keywords().items() if k != "revision"}  # of the pipeline's repository
+            options.append((repo, rest, keywords))
+        return options
 
     def local_stem(self, stem: str) -> str | None:
         """As `model_stem` without the Hub; None where there is nothing. Raises PipelineLoadError for half a pair."""
@@ -129,7 +133,7 @@ class Source:
         except ImportError as error:
             raise PipelineLoadError(f"downloading needs the package huggingface_hub: {error}") from None
         except Exception as error:
-            raise PipelineLoadError(f"{_explain(repo_id, filename, error)}{note}") from None
+            raise PipelineLoadError(f"{explain(repo_id, filename, error)}{note}") from None
 
 
 def _is_repo_id(path: str) -> bool:
@@ -148,7 +152,7 @@ def _split_repo(stem: str) -> tuple[str, str, str]:
     return f"{owner}/{name}", name, rest if not Path(stem).is_absolute() else ""
 
 
-def _explain(repo_id: str, filename: str, error: Exception) -> str:
+def explain(repo_id: str, filename: str, error: Exception) -> str:
     """One line for the ways in which a download fails."""
     kind = {cls.__name__ for cls in type(error).__mro__}
     where = f"{filename} of {repo_id} on the Hugging Face Hub"

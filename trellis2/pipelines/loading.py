@@ -38,6 +38,7 @@ def load_pipeline(cls: type[P], source: Source, config_file: str, *, lazy: bool)
                 if isinstance(stem, str) and (cls.model_names_to_load is None or key in cls.model_names_to_load)
             }
         )
+        _check_encoder_and_downloads(source, [models[key] for key in store], args)
         pipeline = cls.from_config(args, store, source)
     except PipelineConfigError as error:
         raise PipelineConfigError(f"{path}: {error}") from None
@@ -46,6 +47,17 @@ def load_pipeline(cls: type[P], source: Source, config_file: str, *, lazy: bool)
         for key in store:
             store[key]
     return pipeline
+
+
+def _check_encoder_and_downloads(source: Source, stems: list[str], args: Mapping[str, Any]) -> None:
+    """Raise PipelineLoadError if a part is neither here nor to be had."""
+    from .preflight import check_downloads
+
+    spec = args.get("image_cond_model")
+    known = spec if isinstance(spec, Mapping) and spec.get("name") == "DinoV3FeatureExtractor" else {}
+    arguments = known.get("args")
+    name = arguments.get("model_name") if isinstance(arguments, Mapping) else None
+    check_downloads(source, stems, name if isinstance(name, str) else None)
 
 
 def _loader(source: Source, stem: str) -> Callable[[], nn.Module]:
@@ -88,8 +100,16 @@ def build_conditioner(spec: ModelSpec, source: Source) -> Any:
     if spec.name == "ImageEncoder" and isinstance(args.get("model"), str):
         args["model"] = source.model_stem(args["model"])
     if spec.name == "DinoV3FeatureExtractor" and isinstance(args.get("model_name"), str):
+        from trellis2.modules.dinov3_files import load_dinov3
+
         mirror = source.mirror(args["model_name"])
-        args = {**args, "model_name": str(mirror)} if mirror else args
+        keywords = {k: v for k, v in source.hub.keywords().items() if k != "revision"}
+        try:
+            args["model"] = load_dinov3(
+                str(mirror or args["model_name"]), lambda repo, name: source.download(repo, name, keywords)
+            )
+        except (OSError, ValueError) as error:
+            raise PipelineLoadError(f"image encoder: {error}") from None
     try:
         model = build_image_cond_model({"name": spec.name, "args": args})
     except (KeyError, TypeError, ValueError) as error:
