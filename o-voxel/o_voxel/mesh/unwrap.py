@@ -25,8 +25,12 @@ logger = logging.getLogger("o_voxel.mesh")
 Method = Literal["auto", "charts", "xatlas"]
 Level = Literal["full", "fast", "faces", "xatlas", "reference"]
 
-XATLAS_FACE_BUDGET = 8000  # above it the phases of xatlas that are quadratic in the worst case are not entered
+XATLAS_FACE_BUDGET = 8000  # of "auto" without the compiled core: phases of xatlas are quadratic in the worst case
 MOST_BITMAP_CHARTS = 20000  # more are packed as rectangles
+ROUNDNESS = 1.0  # weight of the outline of charts against the spread of their normals
+PROJECT_COS = 0.87  # charts whose normals all lie within 30 degrees of the mean are projected, others relaxed
+MAX_STRETCH = 1.35  # L2 stretch of one chart, above which it is cut
+ROUNDS = 10  # of the as-rigid-as-possible map
 
 
 class UnwrapResult(NamedTuple):
@@ -62,15 +66,16 @@ def unwrap(
     resolution: int = 1024,
     padding: int = 2,
     method: Method = "auto",
-    max_cone_angle: float = 50.0,
+    max_cone_angle: float = 65.0,
     time_budget: float = 60.0,
 ) -> UnwrapResult:
     """Give every face a place of its own in a square texture of `resolution` texels.
 
     "charts" clusters faces into charts whose normals spread no more than those of a cone of half angle
     `max_cone_angle` (degrees), lays each flat (projection, else an as-rigid-as-possible map; cut where it would cover
-    itself), and packs the charts as bitmaps. "xatlas" leaves segmentation and parametrisation to xatlas. "auto" takes
-    xatlas up to 8000 faces. All charts get one texel density by area and keep `padding` texels around them, so that
+    itself), and packs the charts as bitmaps. "xatlas" leaves segmentation and parametrisation to xatlas, in time that nothing
+    bounds. "auto" is "charts", which gave fewer and fuller charts on every mesh measured; without the compiled core it
+    is xatlas up to 8000 faces. All charts get one texel density by area and keep `padding` texels around them, so that
     2 * padding lie between two. Where they cannot fit, padding is given up first, then charts share texels; the
     result says which padding was kept. Runs on CPU threads.
 
@@ -96,13 +101,15 @@ def unwrap(
     deadline = time.monotonic() + time_budget
     v, f = to_float64(mesh.vertices), to_int32(mesh.faces)
     if method == "auto":
-        method = "xatlas" if len(f) <= XATLAS_FACE_BUDGET else "charts"
+        native = resolve_backend("auto") == "native"
+        method = "charts" if native or len(f) > XATLAS_FACE_BUDGET else "xatlas"
     if method == "xatlas":
         level: Level = "xatlas"
         label, corner, vertex, flat = xatlas_charts(v, f)
     elif resolve_backend("auto") == "native":
         level = "full"
-        label, corner, vertex, flat = _native_charts(v, f, resolution, max_cone_angle)
+        label, corner, vertex, flat, effort = _native_charts(v, f, resolution, max_cone_angle, deadline)
+        level = ("full", "fast", "faces")[effort]
     else:
         level = "reference"
         label, corner, vertex, flat = unwrap_reference.box_charts(v, f)
@@ -110,13 +117,14 @@ def unwrap(
 
 
 def _native_charts(
-    v: np.ndarray, f: np.ndarray, resolution: int, max_cone_angle: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    v: np.ndarray, f: np.ndarray, resolution: int, max_cone_angle: float, deadline: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Literal[0, 1, 2]]:
     native = native_module()
     assert native is not None
     texel = float(np.sqrt(numpy_face_areas(v, f).sum() / (0.7 * resolution**2)))
     spread = (1 - np.cos(np.deg2rad(max_cone_angle))) / 2  # of a spherical cap
-    return native.unwrap_charts(v, f, float(spread), 0.25, texel, 0.87, 1.35, 10)
+    seconds = 0.7 * max(deadline - time.monotonic(), 0.0)  # the rest is for packing
+    return native.unwrap_charts(v, f, float(spread), ROUNDNESS, texel, PROJECT_COS, MAX_STRETCH, ROUNDS, seconds)
 
 
 def _assemble(
@@ -135,9 +143,11 @@ def _assemble(
     """Scale charts to one density and pack them."""
     num_charts = int(label.max()) + 1
     flat = flat * chart_density(v, f, label, corner, flat, num_charts)[:, None]
-    if level == "full" and num_charts > MOST_BITMAP_CHARTS:
+    fast = num_charts > MOST_BITMAP_CHARTS
+    seconds = max(deadline - time.monotonic(), 0.0)
+    scale, texel, side, kept, fast = _pack(flat, corner, label, num_charts, resolution, padding, fast, seconds)
+    if level == "full" and fast:
         level = "fast"
-    scale, texel, side, kept = _pack(flat, corner, label, num_charts, resolution, padding, level != "full")
     uvs = np.clip(texel / side, 0.0, 1.0)
     quality = measure(v, f, uvs * resolution, corner, label, num_charts)
     return UnwrapResult(
@@ -159,17 +169,28 @@ def _assemble(
 
 
 def _pack(
-    flat: np.ndarray, corner: np.ndarray, label: np.ndarray, num_charts: int, resolution: int, padding: int, fast: bool
-) -> tuple[float, np.ndarray, int, int]:
-    """-> (texels per unit, positions in texels [V', 2], side in texels, padding kept)."""
+    flat: np.ndarray,
+    corner: np.ndarray,
+    label: np.ndarray,
+    num_charts: int,
+    resolution: int,
+    padding: int,
+    fast: bool,
+    seconds: float,
+) -> tuple[float, np.ndarray, int, int, bool]:
+    """-> (texels per unit, positions in texels [V', 2], side in texels, padding kept, packed as rectangles)."""
     native = native_module() if resolve_backend("auto") == "native" else None
     side, pad = resolution, min(padding, resolution)
     while True:
         if native is not None:
-            scale, texel = native.unwrap_pack(to_float64(flat), corner, label, num_charts, side, pad, fast)
+            scale, texel, bitmaps = native.unwrap_pack(
+                to_float64(flat), corner, label, num_charts, side, pad, fast, seconds
+            )
+            fast = not bitmaps
         else:
             scale, texel = unwrap_reference.shelf_pack(flat, corner, label, num_charts, side, pad)
+            fast = True
         if scale > 0:
-            return scale, texel, side, pad
+            return scale, texel, side, pad, fast
         # More charts than texels: less padding, then a finer virtual grid.
         side, pad = (side, pad // 2) if pad > 0 else (side * 2, 0)

@@ -50,7 +50,8 @@ auto fromVec2(const std::vector<Vec2>& uv) {
 }
 
 nb::tuple makeCharts(Points vertices, Faces faces, double maxSpread, double roundness, double texel, double projectCos,
-                     double maxStretch, int rounds) {
+                     double maxStretch, int rounds, double seconds) {
+    const unwrap::Deadline deadline(seconds);
     const std::vector<Vec3> v = toVec3(vertices);
     const std::vector<int32_t> f = toFaces(faces, v.size());
     unwrap::ChartOptions chartOptions;
@@ -61,23 +62,25 @@ nb::tuple makeCharts(Points vertices, Faces faces, double maxSpread, double roun
     flattenOptions.projectCos = projectCos;
     flattenOptions.maxStretch = maxStretch;
     flattenOptions.rounds = rounds;
+    flattenOptions.smallArea = 256 * texel * texel;
     unwrap::FlatMesh flat;
     {
         nb::gil_scoped_release release;
         const unwrap::FaceGraph graph = unwrap::buildFaceGraph(v, f);
-        const std::vector<int32_t> label = unwrap::clusterCharts(graph, chartOptions);
+        const std::vector<int32_t> label = unwrap::clusterCharts(graph, chartOptions, deadline);
         int32_t count = 0;
         for (int32_t c : label) count = std::max(count, c + 1);
-        flat = unwrap::flattenCharts(v, f, graph, label, count, flattenOptions);
+        flat = unwrap::flattenCharts(v, f, graph, label, count, flattenOptions, deadline);
     }
     const size_t numFaces = flat.label.size(), rows = flat.vertex.size();
     auto uv = fromVec2(flat.uv);
     return nb::make_tuple(toNumpy(std::move(flat.label), {numFaces}), toNumpy(std::move(flat.corner), {numFaces, 3}),
-                          toNumpy(std::move(flat.vertex), {rows}), uv);
+                          toNumpy(std::move(flat.vertex), {rows}), uv, static_cast<int>(flat.effort));
 }
 
 nb::tuple pack(Flat uv, Faces faces, Labels label, int32_t numCharts, int32_t resolution, int32_t padding,
-               bool rectangles) {
+               bool rectangles, double seconds) {
+    const unwrap::Deadline deadline(seconds);
     if (resolution < 1 || resolution > 65536 || padding < 0 || padding > resolution) {
         throw std::invalid_argument("resolution must lie in [1, 65536] and padding in [0, resolution]");
     }
@@ -104,9 +107,9 @@ nb::tuple pack(Flat uv, Faces faces, Labels label, int32_t numCharts, int32_t re
     unwrap::Packing packing;
     {
         nb::gil_scoped_release release;
-        packing = unwrap::packCharts(flat, corner, charts, numCharts, options);
+        packing = unwrap::packCharts(flat, corner, charts, numCharts, options, deadline);
     }
-    return nb::make_tuple(packing.fits ? packing.scale : -1.0, fromVec2(packing.uv));
+    return nb::make_tuple(packing.fits ? packing.scale : -1.0, fromVec2(packing.uv), packing.bitmaps);
 }
 
 }  // namespace
@@ -114,10 +117,12 @@ nb::tuple pack(Flat uv, Faces faces, Labels label, int32_t numCharts, int32_t re
 void bindUnwrap(nb::module_& m) {
     m.def("unwrap_charts", &makeCharts, nb::arg("vertices"), nb::arg("faces"), nb::arg("max_spread"),
           nb::arg("roundness"), nb::arg("texel"), nb::arg("project_cos"), nb::arg("max_stretch"), nb::arg("rounds"),
-          "-> (label [F] i32, corner [F,3] i32, vertex [W] i32, uv [W,2] f64 in units of length)");
+          nb::arg("seconds"),
+          "-> (label [F] i32, corner [F,3] i32, vertex [W] i32, uv [W,2] f64 in units of length, effort: 0 full, 1 cheap, "
+          "2 none)");
     m.def("unwrap_pack", &pack, nb::arg("uv"), nb::arg("faces"), nb::arg("label"), nb::arg("num_charts"),
-          nb::arg("resolution"), nb::arg("padding"), nb::arg("rectangles"),
-          "-> (texels per unit or -1 if the charts do not fit, uv [W,2] f64 in texels)");
+          nb::arg("resolution"), nb::arg("padding"), nb::arg("rectangles"), nb::arg("seconds"),
+          "-> (texels per unit or -1 if the charts do not fit, uv [W,2] f64 in texels, packed as bitmaps)");
 }
 
 }  // namespace ovoxel

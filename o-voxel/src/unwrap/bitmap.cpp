@@ -49,20 +49,25 @@ Bitmap Bitmap::dilated(int32_t radius) const {
     return out;
 }
 
-Bitmap Bitmap::halved() const {
-    Bitmap out((width + 1) / 2, (height + 1) / 2);
-    for (int32_t y = 0; y < out.height; ++y) {
-        for (int32_t i = 0; i < words; ++i) {
-            uint64_t w = row(2 * y)[i] | (2 * y + 1 < height ? row(2 * y + 1)[i] : 0);
-            w = (w | w >> 1) & 0x5555555555555555ull;  // then gather the even bits
+void halveRow(const Bitmap& fine, int32_t y, int32_t from, int32_t to, uint64_t* out) {
+    const uint64_t *a = fine.row(2 * y), *b = 2 * y + 1 < fine.height ? fine.row(2 * y + 1) : a;
+    for (int32_t word = from; word <= to; ++word) {
+        for (int32_t i = 2 * word; i < std::min(2 * word + 2, fine.words); ++i) {
+            uint64_t w = a[i] | b[i];
+            w = (w | w >> 1) & 0x5555555555555555ull;  // pairs, then the even bits together
             w = (w | w >> 1) & 0x3333333333333333ull;
             w = (w | w >> 2) & 0x0F0F0F0F0F0F0F0Full;
             w = (w | w >> 4) & 0x00FF00FF00FF00FFull;
             w = (w | w >> 8) & 0x0000FFFF0000FFFFull;
             w = (w | w >> 16) & 0x00000000FFFFFFFFull;
-            if (i / 2 < out.words) out.row(y)[i / 2] |= w << (32 * (i & 1));
+            out[word] |= w << (32 * (i & 1));
         }
     }
+}
+
+Bitmap Bitmap::halved() const {
+    Bitmap out((width + 1) / 2, (height + 1) / 2);
+    for (int32_t y = 0; y < out.height; ++y) halveRow(*this, y, 0, out.words - 1, out.row(y));
     return out;
 }
 

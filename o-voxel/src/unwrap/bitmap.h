@@ -40,6 +40,9 @@ struct Bitmap {
     void add(const Bitmap& other, int32_t x, int32_t y);
 };
 
+// Words [from, to] of row y of the bitmap half as wide and high: ORs them into `out`.
+void halveRow(const Bitmap& fine, int32_t y, int32_t from, int32_t to, uint64_t* out);
+
 // The runs of set bits in each row of a bitmap.
 struct Runs {
     struct Run {
@@ -48,6 +51,7 @@ struct Runs {
     std::vector<Run> runs;  // longest first
     int32_t width = 0, height = 0;
 
+    Runs() = default;
     explicit Runs(const Bitmap& map);
 };
 

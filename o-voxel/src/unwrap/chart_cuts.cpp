@@ -33,6 +33,15 @@ std::vector<std::vector<int32_t>> parts(const FlatChart& c, const std::vector<in
     return out;
 }
 
+// The faces with a key as parts of their own, unless they are much of the chart.
+std::vector<std::vector<int32_t>> peel(const FlatChart& c, const std::vector<int32_t>& key) {
+    double peeled = 0, total = 0;
+    for (int64_t f = 0; f < c.numFaces(); ++f) total += c.area[f], peeled += key[f] ? c.area[f] : 0;
+    if (peeled > 0.1 * total) return {};
+    std::vector<std::vector<int32_t>> out = parts(c, key);
+    return out.size() > 1 ? out : std::vector<std::vector<int32_t>>{};
+}
+
 // Grid cells whose centre lies strictly inside the face.
 template <class Visit>
 void cellsInside(const Vec2* p, int64_t width, int64_t height, Visit&& visit) {
@@ -54,7 +63,6 @@ void cellsInside(const Vec2* p, int64_t width, int64_t height, Visit&& visit) {
 
 std::vector<std::vector<int32_t>> peelMirrored(const FlatChart& c) {
     std::vector<int32_t> key(c.numFaces(), 0);
-    double peeled = 0, total = 0;
     for (int64_t f = 0; f < c.numFaces(); ++f) key[f] = mirrored(c, f);
     const std::vector<int32_t> core = key;
     for (int64_t f = 0; f < c.numFaces(); ++f) {
@@ -62,10 +70,13 @@ std::vector<std::vector<int32_t>> peelMirrored(const FlatChart& c) {
             if (c.twin[3 * f + k] >= 0) key[c.twin[3 * f + k] / 3] = 1;
         }
     }
-    for (int64_t f = 0; f < c.numFaces(); ++f) total += c.area[f], peeled += key[f] ? c.area[f] : 0;
-    if (peeled > 0.1 * total) return {};
-    std::vector<std::vector<int32_t>> out = parts(c, key);
-    return out.size() > 1 ? out : std::vector<std::vector<int32_t>>{};
+    return peel(c, key);
+}
+
+std::vector<std::vector<int32_t>> peelCrossing(const FlatChart& c) {
+    std::vector<int32_t> key(c.numFaces(), 0);
+    for (int32_t h : borderCrossings(c)) key[h / 3] = 1;
+    return peel(c, key);
 }
 
 std::vector<std::vector<int32_t>> cutOverlap(const FlatChart& c) {
@@ -98,10 +109,14 @@ std::vector<std::vector<int32_t>> cutOverlap(const FlatChart& c) {
     std::vector<int32_t> key(c.numFaces(), 0), queue{static_cast<int32_t>(seed)};
     std::vector<uint8_t> seen(c.numFaces(), 0);
     seen[seed] = 1;
+    double work = 64.0 * static_cast<double>(width * height) + 64.0 * static_cast<double>(c.numFaces());
     for (size_t i = 0; i < queue.size(); ++i) {
         const int32_t f = queue[i];
         Vec2 p[3];
         corners(f, p);
+        work -= (std::max({p[0].x, p[1].x, p[2].x}) - std::min({p[0].x, p[1].x, p[2].x}) + 2) *
+                (std::max({p[0].y, p[1].y, p[2].y}) - std::min({p[0].y, p[1].y, p[2].y}) + 2);
+        if (work < 0) return {};
         bool free = true;
         cellsInside(p, width, height, [&](int64_t cell) { free &= !taken[cell]; });
         if (!free) continue;

@@ -55,8 +55,8 @@ std::vector<int32_t> cheapest(const ClusterGraph& g, const ChartOptions& options
 }
 
 // Merges until nothing may merge; returns the final cluster of each of the initial ones.
-void mergeRounds(ClusterGraph& g, std::vector<int32_t>& label, const ChartOptions& options) {
-    for (int round = 0; round < kMostRounds; ++round) {
+void mergeRounds(ClusterGraph& g, std::vector<int32_t>& label, const ChartOptions& options, const Deadline& deadline) {
+    for (int round = 0; round < kMostRounds && !deadline.passed(); ++round) {
         const std::vector<int32_t> best = cheapest(g, options);
         std::vector<int32_t> group(g.size());
         std::iota(group.begin(), group.end(), 0);
@@ -209,14 +209,14 @@ std::vector<int32_t> connectedLabels(const FaceGraph& graph, const std::vector<i
     return label;
 }
 
-std::vector<int32_t> clusterCharts(const FaceGraph& graph, const ChartOptions& options) {
+std::vector<int32_t> clusterCharts(const FaceGraph& graph, const ChartOptions& options, const Deadline& deadline) {
     const int64_t n = graph.numFaces();
     const std::vector<Vec3> normals = smoothNormals(graph, 4, 0.7);
     std::vector<int32_t> label(n);
     std::iota(label.begin(), label.end(), 0);
     int32_t count = static_cast<int32_t>(n);
     ClusterGraph g = clusterGraph(graph, normals, label, count, options.creaseAngle);
-    mergeRounds(g, label, options);
+    mergeRounds(g, label, options, deadline);
     straighten(graph, normals, label, g.size(), options);
     label = connectedLabels(graph, label, count);
     g = clusterGraph(graph, normals, label, count, options.creaseAngle);

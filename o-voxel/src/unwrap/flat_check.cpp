@@ -1,4 +1,4 @@
-// Does the border of a flat chart cross itself?
+// Where the border of a flat chart crosses itself.
 #include <algorithm>
 #include <cmath>
 
@@ -8,7 +8,7 @@ namespace ovoxel::unwrap {
 namespace {
 
 struct Segment {
-    int32_t from, to;
+    int32_t from, to, halfEdge;
 };
 
 double side(const Vec2& a, const Vec2& b, const Vec2& p) { return cross(b - a, p - a); }
@@ -29,41 +29,20 @@ bool clash(const std::vector<Vec2>& uv, const Segment& s, const Segment& t) {
     return ((c1 > 0 && d1 < 0) || (c1 < 0 && d1 > 0)) && ((a1 > 0 && b1 < 0) || (a1 < 0 && b1 > 0));
 }
 
-// Exactly one loop runs counter-clockwise: the outer one.
-bool oneOuterLoop(const FlatChart& c, const std::vector<Segment>& border) {
-    std::vector<int32_t> next(c.numVertices(), -1);
-    for (const Segment& s : border) next[s.from] = s.to;
-    int outer = 0;
-    for (const Segment& s : border) {
-        if (next[s.from] < 0) continue;
-        const Vec2 origin = c.uv[s.from];
-        double area = 0;
-        for (int32_t v = s.from; next[v] >= 0;) {
-            const int32_t w = next[v];
-            area += cross(c.uv[v] - origin, c.uv[w] - origin);
-            next[v] = -1;
-            v = w;
-        }
-        outer += area > 0;
-    }
-    return outer == 1;
-}
-
 }  // namespace
 
-bool borderIsSimple(const FlatChart& c) {
+std::vector<int32_t> borderCrossings(const FlatChart& c) {
     std::vector<Segment> border;
     double length = 0, x0 = 1e300, y0 = 1e300, x1 = -1e300, y1 = -1e300;
     for (int64_t h = 0; h < 3 * c.numFaces(); ++h) {
         if (c.twin[h] >= 0) continue;
-        border.push_back({c.corner[h], c.corner[nextCorner(h)]});
+        border.push_back({c.corner[h], c.corner[nextCorner(h)], static_cast<int32_t>(h)});
         const Vec2 &a = c.uv[border.back().from], &b = c.uv[border.back().to];
         length += std::abs(b.x - a.x) + std::abs(b.y - a.y);
         x0 = std::min({x0, a.x, b.x}), x1 = std::max({x1, a.x, b.x});
         y0 = std::min({y0, a.y, b.y}), y1 = std::max({y1, a.y, b.y});
     }
-    if (border.size() <= 3) return true;
-    if (!oneOuterLoop(c, border)) return false;
+    if (border.size() <= 3) return {};
     // A grid whose cells are about as long as the segments; their entries stay proportional to the segments.
     const double extent = std::max(x1 - x0, y1 - y0);
     const double cell = std::max({extent / 1024, length / static_cast<double>(border.size()), 1e-300});
@@ -89,13 +68,50 @@ bool borderIsSimple(const FlatChart& c) {
         }
     }
     std::sort(entries.begin(), entries.end());
-    int64_t budget = 64 * static_cast<int64_t>(entries.size()) + 100000;  // a crowded border counts as one that crosses
+    std::vector<int32_t> crossing;
+    int64_t budget = 64 * static_cast<int64_t>(entries.size()) + 100000;
     for (size_t i = 0; i < entries.size(); ++i) {
         for (size_t j = i + 1; j < entries.size() && entries[j].first == entries[i].first; ++j) {
-            if (--budget < 0 || clash(c.uv, border[entries[i].second], border[entries[j].second])) return false;
+            const Segment &s = border[entries[i].second], &t = border[entries[j].second];
+            if (--budget > 0 && !clash(c.uv, s, t)) continue;
+            crossing.push_back(s.halfEdge);  // a border too crowded to be checked counts as one that crosses
+            crossing.push_back(t.halfEdge);
+            if (budget <= 0) i = j = entries.size() - 1;
         }
     }
-    return true;
+    std::sort(crossing.begin(), crossing.end());
+    crossing.erase(std::unique(crossing.begin(), crossing.end()), crossing.end());
+    return crossing;
+}
+
+std::vector<std::vector<int32_t>> borderLoops(const FlatChart& c) {
+    std::vector<int32_t> next(c.numVertices(), -1);  // the border half-edge that leaves each vertex
+    for (size_t h = 0; h < c.corner.size(); ++h) {
+        if (c.twin[h] < 0) next[c.corner[h]] = static_cast<int32_t>(h);
+    }
+    std::vector<std::vector<int32_t>> loops;
+    for (size_t h = 0; h < c.corner.size(); ++h) {
+        if (c.twin[h] >= 0 || next[c.corner[h]] < 0) continue;
+        loops.emplace_back();
+        for (int32_t v = c.corner[h]; next[v] >= 0;) {
+            const int32_t out = next[v];
+            loops.back().push_back(out);
+            next[v] = -1;
+            v = c.corner[nextCorner(out)];
+        }
+    }
+    return loops;
+}
+
+bool oneOuterLoop(const FlatChart& c) {
+    int outer = 0;
+    for (const std::vector<int32_t>& loop : borderLoops(c)) {
+        const Vec2 origin = c.uv[c.corner[loop[0]]];
+        double area = 0;
+        for (int32_t h : loop) area += cross(c.uv[c.corner[h]] - origin, c.uv[c.corner[nextCorner(h)]] - origin);
+        outer += area > 0;
+    }
+    return outer == 1;
 }
 
 }  // namespace ovoxel::unwrap

@@ -11,44 +11,70 @@ namespace ovoxel::unwrap {
 namespace {
 
 constexpr int kCarefulLevels = 5;  // of cutting; deeper ones only halve, so that the depth is logarithmic
+constexpr int kAttempts = 2;       // to free a chart of mirrored faces
+
+using Parts = std::vector<std::vector<int32_t>>;
+
+Parts singleFaces(const FlatChart& chart) {
+    Parts out;
+    for (int32_t f : chart.faces) out.push_back({f});
+    return out;
+}
 
 // Lays one chart flat. Returns the parts to try instead, nothing on success.
-std::vector<std::vector<int32_t>> flattenOne(FlatChart& chart, const FaceGraph& graph, int level,
-                                             const FlattenOptions& options) {
+Parts flattenOne(FlatChart& chart, const FaceGraph& graph, int level, const FlattenOptions& options,
+                 const Deadline& deadline) {
     if (chart.numFaces() == 1) {
         chart.uv.assign(chart.shape.begin(), chart.shape.end());
         return {};
     }
-    const double lowest = project(chart, graph);
-    if (lowest < options.projectCos) {
-        relax(chart, options.rounds);
-        if (untangle(chart, 20) > 0) {
-            if (level < kCarefulLevels) {
-                std::vector<std::vector<int32_t>> out = peelMirrored(chart);
-                if (!out.empty()) return out;
-            }
-            return cutInHalf(chart);
+    switch (deadline.effort()) {
+        case Deadline::Effort::kNone: return singleFaces(chart);
+        case Deadline::Effort::kCheap: {
+            const bool ok = project(chart, graph) > 0.1 && oneOuterLoop(chart) && borderCrossings(chart).empty();
+            return ok ? Parts{} : cutInHalf(chart);
+        }
+        case Deadline::Effort::kFull: break;
+    }
+    const bool careful = level < kCarefulLevels;
+    Parts parts;
+    if (careful) cutHandles(chart, 6);
+    patchHoles(chart, options.patchEdges, true);
+    if (project(chart, graph) < options.projectCos) {
+        int64_t left = 1;
+        for (int attempt = 0; attempt < kAttempts && left > 0 && !deadline.passed(); ++attempt) {
+            relax(chart, options.rounds);
+            left = untangle(chart, 20);
+        }
+        if (left > 0) {
+            dropPatches(chart);
+            if (careful) parts = peelMirrored(chart);
+            return parts.empty() ? cutInHalf(chart) : parts;
         }
     }
-    if (!borderIsSimple(chart)) {
-        if (level < kCarefulLevels) {
-            std::vector<std::vector<int32_t>> out = cutOverlap(chart);
-            if (!out.empty()) return out;
-        }
-        return cutInHalf(chart);
+    const bool simple = smoothBorder(chart, 40);
+    dropPatches(chart);
+    if (!simple || !oneOuterLoop(chart)) {
+        if (careful) parts = cutOverlap(chart);
+        if (careful && parts.empty()) parts = peelCrossing(chart);
+        return parts.empty() ? cutInHalf(chart) : parts;
     }
-    if (level < kCarefulLevels && stretch(chart) > options.maxStretch) return cutInHalf(chart);
-    return {};
+    double area = 0;
+    for (double a : chart.area) area += a;
+    const bool small = area < options.smallArea;
+    return careful && !small && stretch(chart) > options.maxStretch ? cutInHalf(chart) : Parts{};
 }
 
 }  // namespace
 
 FlatMesh flattenCharts(const std::vector<Vec3>& vertices, const std::vector<int32_t>& faces, const FaceGraph& graph,
-                       const std::vector<int32_t>& label, int32_t count, const FlattenOptions& options) {
+                       const std::vector<int32_t>& label, int32_t count, const FlattenOptions& options,
+                       const Deadline& deadline) {
     const int64_t n = graph.numFaces();
     std::vector<std::vector<int32_t>> todo(count);
     for (int64_t f = 0; f < n; ++f) todo[label[f]].push_back(static_cast<int32_t>(f));
     std::vector<FlatChart> done;
+    Deadline::Effort effort = deadline.effort();
     std::vector<int32_t> owner(n), local(n);
     int32_t used = 0;  // every attempt has a number of its own, so that faces that are done belong to none
     for (int level = 0; !todo.empty(); ++level) {
@@ -62,15 +88,16 @@ FlatMesh flattenCharts(const std::vector<Vec3>& vertices, const std::vector<int3
             return todo[a].size() != todo[b].size() ? todo[a].size() > todo[b].size() : a < b;
         });
         std::vector<FlatChart> charts(m);
-        std::vector<std::vector<std::vector<int32_t>>> parts(m);
+        std::vector<Parts> parts(m);
         const int64_t grain = std::max<int64_t>(1, m / 512);
         parallelFor(m, grain, [&](int64_t begin, int64_t end) {
             for (int64_t k = begin; k < end; ++k) {
                 const int32_t i = order[k];
                 charts[i] = makeChart(graph, vertices, faces, std::move(todo[i]), owner, used + i, local);
-                parts[i] = flattenOne(charts[i], graph, level, options);
+                parts[i] = flattenOne(charts[i], graph, level, options, deadline);
             }
         });
+        effort = std::max(effort, deadline.effort());
         todo.clear();
         used += static_cast<int32_t>(m);
         for (int64_t i = 0; i < m; ++i) {
@@ -84,6 +111,7 @@ FlatMesh flattenCharts(const std::vector<Vec3>& vertices, const std::vector<int3
     std::sort(done.begin(), done.end(), [](const FlatChart& a, const FlatChart& b) { return a.faces[0] < b.faces[0]; });
 
     FlatMesh out;
+    out.effort = effort;
     out.numCharts = static_cast<int32_t>(done.size());
     out.label.resize(n);
     out.corner.resize(3 * n);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "unwrap/deadline.h"
 #include "unwrap/flat_chart.h"
 
 namespace ovoxel::unwrap {
@@ -16,15 +17,17 @@ struct PackOptions {
 
 struct Packing {
     bool fits = false;
+    bool bitmaps = false;   // as asked; rectangles once the deadline has passed
     double scale = 0;       // texels per unit of length
     std::vector<Vec2> uv;   // [W] in texels
 };
 
 // Scales all charts alike, turns each, and moves them so that no two touch one texel or come closer than 2 * padding
 // texels; the largest scale found is taken. `uv` [W], `corner` [3F] rows of it, `label` [F] charts numbered [0, K).
-// Charts are rasterised conservatively at the texture's own resolution and placed bottom-left, large ones first, into
-// the lowest free place in four orientations; charts over 64 texels are placed on a grid of 2, 4, ... texels.
+// Charts are rasterised conservatively at the texture's own resolution and placed, large ones first, where they end
+// lowest, in quarter turns and, large ones, in turns between; those over 96 texels on a grid of 2, 4, ... texels.
+// Several orders are tried. The result does not depend on the number of threads unless the deadline passes.
 Packing packCharts(const std::vector<Vec2>& uv, const std::vector<int32_t>& corner, const std::vector<int32_t>& label,
-                   int32_t numCharts, const PackOptions& options);
+                   int32_t numCharts, const PackOptions& options, const Deadline& deadline);
 
 }  // namespace ovoxel::unwrap

@@ -1,4 +1,4 @@
-// The as-rigid-as-possible map of a chart, and the repair of mirrored faces.
+// The as-rigid-as-possible map of a chart.
 #include <algorithm>
 #include <cmath>
 
@@ -6,6 +6,8 @@
 
 namespace ovoxel::unwrap {
 namespace {
+
+constexpr double kAnchor = 1e-6;  // hold on the present place: without it a shift of the whole would be free
 
 // The Laplacian of a chart in compressed rows.
 struct Laplacian {
@@ -89,18 +91,22 @@ void solve(const Laplacian& l, const std::vector<Vec2>& rhs, std::vector<Vec2>& 
     std::vector<double> inverse(m);
     for (size_t v = 0; v < m; ++v) inverse[v] = l.diagonal[v] > 0 ? 1 / l.diagonal[v] : 0;
     l.apply(x, q);
-    double rx = 0, ry = 0;
+    double rx = 0, ry = 0, size = 0;
     for (size_t v = 0; v < m; ++v) {
+        size += dot(rhs[v], rhs[v]) * inverse[v];
         r[v] = rhs[v] - q[v];
         p[v] = r[v] * inverse[v];
         rx += r[v].x * p[v].x, ry += r[v].y * p[v].y;
     }
     const double stop = tolerance * tolerance * (rx + ry);
+    // A coordinate that is solved stays: only rounding is left of it, along which the steps would be large.
+    const double doneX = std::max(1e-10 * rx, 1e-20 * size), doneY = std::max(1e-10 * ry, 1e-20 * size);
     for (int i = 0; i < iterations && rx + ry > stop && rx + ry > 0; ++i) {
         l.apply(p, q);
+        for (size_t v = 0; v < m; ++v) q[v] = q[v] + p[v] * (kAnchor * l.diagonal[v]);
         double px = 0, py = 0;
         for (size_t v = 0; v < m; ++v) px += p[v].x * q[v].x, py += p[v].y * q[v].y;
-        const double ax = px > 0 ? rx / px : 0, ay = py > 0 ? ry / py : 0;
+        const double ax = rx > doneX && px > 0 ? rx / px : 0, ay = ry > doneY && py > 0 ? ry / py : 0;
         double nx = 0, ny = 0;
         for (size_t v = 0; v < m; ++v) {
             x[v] = {x[v].x + ax * p[v].x, x[v].y + ay * p[v].y};
@@ -115,17 +121,6 @@ void solve(const Laplacian& l, const std::vector<Vec2>& rhs, std::vector<Vec2>& 
     }
 }
 
-// How well the faces around a vertex stand: the smallest signed area relative to that of the shape.
-double worst(const FlatChart& c, const int32_t* first, const int32_t* last) {
-    double low = 1e30;
-    for (const int32_t* h = first; h != last; ++h) {
-        const int64_t f = *h / 3;
-        const Vec2* s = &c.shape[3 * f];
-        low = std::min(low, 2 * c.signedArea(f) / cross(s[1] - s[0], s[2] - s[0]));
-    }
-    return low;
-}
-
 }  // namespace
 
 void relax(FlatChart& c, int rounds) {
@@ -135,59 +130,6 @@ void relax(FlatChart& c, int rounds) {
         rotate(c, laplacian, rhs);
         solve(laplacian, rhs, c.uv, 40, 1e-2);
     }
-}
-
-int64_t untangle(FlatChart& c, int sweeps) {
-    std::vector<int32_t> bad;
-    for (int64_t f = 0; f < c.numFaces(); ++f) {
-        if (mirrored(c, f)) bad.push_back(static_cast<int32_t>(f));
-    }
-    if (bad.empty() || static_cast<int64_t>(bad.size()) * 10 > c.numFaces() + 40) {
-        return static_cast<int64_t>(bad.size());
-    }
-    // Corners around each vertex.
-    std::vector<int32_t> start(c.numVertices() + 1, 0), around(3 * c.numFaces());
-    for (int32_t v : c.corner) ++start[v + 1];
-    for (int64_t v = 0; v < c.numVertices(); ++v) start[v + 1] += start[v];
-    std::vector<int32_t> at(start.begin(), start.end() - 1);
-    for (int64_t h = 0; h < 3 * c.numFaces(); ++h) around[at[c.corner[h]]++] = static_cast<int32_t>(h);
-    for (int sweep = 0; sweep < sweeps && !bad.empty(); ++sweep) {
-        for (int32_t f : bad) {
-            for (int k = 0; k < 3; ++k) {
-                const int32_t v = c.corner[3 * f + k];
-                const int32_t *first = &around[start[v]], *last = first + (start[v + 1] - start[v]);
-                const Vec2 before = c.uv[v];
-                Vec2 best = before, mean{};
-                double score = worst(c, first, last);
-                auto attempt = [&](const Vec2& p) {
-                    c.uv[v] = p;
-                    const double s = worst(c, first, last);
-                    if (s > score) score = s, best = p;
-                };
-                for (const int32_t* h = first; h != last; ++h) {
-                    const int64_t g = *h / 3, i = *h % 3;
-                    const Vec2 &a = c.uv[c.corner[3 * g + (i + 1) % 3]], &b = c.uv[c.corner[3 * g + (i + 2) % 3]];
-                    mean = mean + (a + b) * (0.5 / static_cast<double>(last - first));
-                    // Where this face would like to have the vertex: its shape over the edge opposite.
-                    const Vec2 &sa = c.shape[3 * g + (i + 1) % 3], &sb = c.shape[3 * g + (i + 2) % 3];
-                    const Vec2 base = sb - sa, apex = c.shape[3 * g + i] - sa, now = b - a;
-                    const double length2 = dot(base, base);
-                    if (!(length2 > 0)) continue;
-                    const double x = dot(base, apex) / length2, y = cross(base, apex) / length2;
-                    attempt(a + now * x + Vec2{-now.y, now.x} * y);
-                    attempt((a + now * x + Vec2{-now.y, now.x} * y + before) * 0.5);
-                }
-                attempt(mean);
-                attempt((mean + before) * 0.5);
-                c.uv[v] = best;
-            }
-        }
-        bad.clear();
-        for (int64_t f = 0; f < c.numFaces(); ++f) {
-            if (mirrored(c, f)) bad.push_back(static_cast<int32_t>(f));
-        }
-    }
-    return static_cast<int64_t>(bad.size());
 }
 
 }  // namespace ovoxel::unwrap

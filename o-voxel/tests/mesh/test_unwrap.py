@@ -168,6 +168,15 @@ def test_degenerate_faces_get_a_place(shapes: SimpleNamespace) -> None:
         np.testing.assert_array_equal(r.vmap[r.faces], f)
 
 
+@pytest.mark.parametrize(("budget", "level"), [(1e-9, "faces"), (60.0, "full")])
+def test_a_spent_budget_still_gives_every_face_its_place(shapes: SimpleNamespace, budget: float, level: str) -> None:
+    v, f = shapes.torus()
+    r = M.unwrap(v, f, resolution=512, method="charts", time_budget=budget)
+    assert r.level == level
+    assert r.num_charts == len(f) if level == "faces" else r.num_charts < 20
+    check(r, v, f, 1024)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_soup_is_unwrapped(data: st.DataObject) -> None:
