@@ -12,7 +12,7 @@ from torch import Tensor
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
 from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums, first_equal
-from o_voxel.mesh.normals import areas
+from o_voxel.mesh.normals import areas, by_chunks, dot
 from o_voxel.mesh.split import repair_non_manifold, split_non_manifold
 
 __all__ = [
@@ -75,7 +75,8 @@ def remove_duplicate_faces(vertices: ArrayLike, faces: ArrayLike) -> tuple[Array
     """Of faces with the same three vertices (in any order or winding) keep the first, as it is."""
     mesh = enter_tensors(vertices, faces)
     f = mesh.faces
-    first = first_equal(_sorted_corners(f))
+    corners = _sorted_corners(f)
+    first = first_equal(corners.int() if len(mesh.vertices) < 1 << 31 else corners)
     return mesh.leave(*compact(mesh.vertices, f[first == torch.arange(len(f), device=f.device)])[:2])
 
 
@@ -95,12 +96,15 @@ def remove_degenerate_faces(
 ) -> tuple[ArrayLike, ArrayLike]:
     """Drop faces that repeat a corner or whose area is below min(rel_thresh * longest edge^2, abs_thresh)."""
     mesh = enter_tensors(vertices, faces)
-    f = mesh.faces[_distinct_corners(mesh.faces)]
-    a, b, c = (mesh.vertices[f[:, k]].double() for k in range(3))
-    ab2, bc2, ca2 = (((p - q) ** 2).sum(1) for p, q in ((a, b), (b, c), (c, a)))
-    longest2 = torch.maximum(torch.maximum(ab2, bc2), ca2)
-    keep = areas(mesh.vertices, f) >= (rel_thresh * longest2).clamp_max(abs_thresh)
-    return mesh.leave(*compact(mesh.vertices, f[keep])[:2])
+
+    def is_proper(part: Tensor) -> Tensor:
+        a, b, c = (mesh.vertices[part[:, k]].double() for k in range(3))
+        ab2, bc2, ca2 = (dot(d, d) for d in (b - a, c - b, a - c))
+        longest2 = torch.maximum(torch.maximum(ab2, bc2), ca2)
+        enough = areas(mesh.vertices, part) >= (rel_thresh * longest2).clamp_max(abs_thresh)
+        return enough & _distinct_corners(part)
+
+    return mesh.leave(*compact(mesh.vertices, mesh.faces[by_chunks(is_proper, mesh.faces)])[:2])
 
 
 def remove_small_components(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from o_voxel.mesh.grouping import sum_rows
 
 __all__ = [
     "areas",
+    "by_chunks",
     "cross",
     "dot",
     "face_areas",
@@ -46,23 +49,36 @@ def normalize(vectors: Tensor) -> Tensor:
     return vectors / torch.where(length > 0, length, 1.0)[..., None]
 
 
+def by_chunks(run: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
+    """`run` on some faces at a time, results joined: temporary float64 corners stay small (on a CPU, in its cache)."""
+    return torch.cat([run(part) for part in faces.split(1 << 21 if faces.is_cuda else 1 << 16)])
+
+
 def face_crosses(vertices: Tensor, faces: Tensor) -> Tensor:
     """(v1 - v0) x (v2 - v0) in float64: [F, 3]; twice the area vector."""
-    a, b, c = (vertices[faces[:, k]].double() for k in range(3))
-    return cross(b - a, c - a)
+
+    def run(part: Tensor) -> Tensor:
+        a, b, c = (vertices[part[:, k]].double() for k in range(3))
+        return cross(b - a, c - a)
+
+    return by_chunks(run, faces)
 
 
 def areas(vertices: Tensor, faces: Tensor) -> Tensor:
     """[F] float64"""
-    crosses = face_crosses(vertices, faces)
-    return dot(crosses, crosses).sqrt() / 2
+
+    def run(part: Tensor) -> Tensor:
+        crosses = face_crosses(vertices, part)
+        return dot(crosses, crosses).sqrt() / 2
+
+    return by_chunks(run, faces)
 
 
 def unit_vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Of `vertex_normals`: [V, 3] float64."""
     crosses = face_crosses(vertices, faces)
-    total = sum_rows(crosses.repeat_interleave(3, dim=0), faces.reshape(-1), len(vertices))
-    normals = normalize(total)
+    first, second, third = (sum_rows(crosses, faces[:, k], len(vertices)) for k in range(3))
+    normals = normalize(first + second + third)
     lost = ~(normals != 0).any(dim=1)
     if len(faces) and bool(lost.any()):
         # Opposing faces cancel: take the first incident face that has a normal.

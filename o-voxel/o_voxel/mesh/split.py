@@ -66,9 +66,9 @@ def _split(
     a1, b1 = _next_corner(a0), _next_corner(b0)
     # Side k of a face starts at corner k. Sides that run along the edge in one direction pair start with start.
     same = corner[a0] == corner[b0]
-    first = torch.stack([a0, torch.where(same, b0, b1)], 1)
-    second = torch.stack([a1, torch.where(same, b1, b0)], 1)
-    label, roots = dense_labels(connected_components(len(corner), torch.cat([first, second])))
+    pairs = torch.empty(2, len(sides), 2, dtype=torch.int64, device=f.device)
+    pairs[..., 0], pairs[0, :, 1], pairs[1, :, 1] = torch.stack([a0, a1]), b1.where(~same, b0), b0.where(~same, b1)
+    label, roots = dense_labels(connected_components(len(corner), pairs))
     source = corner[roots]
     return v[source], label.reshape(-1, 3), source
 
