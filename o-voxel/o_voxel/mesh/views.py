@@ -20,6 +20,7 @@ RAY_BUDGET = 400_000  # rays per call, about
 LEAST_RAYS = 16  # for a component that gets any
 MANY_COMPONENTS = 100  # from here on only rays that hit nothing are asked for: the search ends at the first hit
 FREE_VOTE = 8  # weight of a ray that hits nothing, against one that hits an even number of faces
+NUM_DIRECTIONS = 4096  # rays are drawn from
 OFFSET = 1e-5  # of the diagonal of the mesh: how far from the surface rays begin
 
 
@@ -78,7 +79,7 @@ def component_views(
     samples = min(max(RAY_BUDGET // (2 * directions * len(chosen)), 2), samples)
     directions = min(max(RAY_BUDGET // (2 * samples * len(chosen)), 4), directions)
     free_only = free_only or num > MANY_COMPONENTS
-    random = hashed_uniform(len(chosen) * samples, 3 + 12 * directions, seed, device)
+    random = hashed_uniform(len(chosen) * samples, 3 + directions, seed, device)
     picked = _pick_faces(area, group, num, chosen, random[:, 0].view(-1, samples)).view(-1)  # [K * samples]
     a, b, c = (v[f[picked, k]].double() for k in range(3))
     normal = normalize(cross(b - a, c - a))
@@ -88,9 +89,7 @@ def component_views(
     point = a + (b - a) * s + (c - a) * t
     low, high = torch.aminmax(v[f.reshape(-1)] if len(v) > 3 * len(f) else v, dim=0)
     step = OFFSET * math.dist(low.tolist(), high.tolist())
-    # Sums of four numbers are close enough to normal for even directions, and the same bits everywhere.
-    ray = random[:, 3:].view(len(picked), directions, 3, 4)
-    ray = normalize((ray[..., 0] + ray[..., 1]) + (ray[..., 2] + ray[..., 3]) - 2)
+    ray = _even_directions(device)[(random[:, 3:] * NUM_DIRECTIONS).long()]  # [K * samples, directions, 3]
     front = normal[:, None]
     ray = ray * torch.where(dot(ray, front) < 0, -1.0, 1.0)[..., None]  # into the front half space
     ray = normalize(ray + 0.2 * front)
@@ -111,6 +110,12 @@ def component_views(
     score[chosen] = votes.double() * (1 / (FREE_VOTE * rays))
     escape[chosen] = frees.double() * (1 / (2 * rays))
     return ComponentView(like(group, faces), like(score, faces), like(escape, faces), 2 * rays)
+
+
+def _even_directions(device: torch.device) -> Tensor:
+    """[NUM_DIRECTIONS, 3]; sums of twelve uniform numbers are nearly normal, and the same bits on every device."""
+    columns = hashed_uniform(3 * NUM_DIRECTIONS, 12, -1, device).unbind(1)
+    return normalize((sum(columns[1:], columns[0]) - 6).view(-1, 3))
 
 
 def _pick_faces(area: Tensor, group: Tensor, num: int, chosen: Tensor, at: Tensor) -> Tensor:
