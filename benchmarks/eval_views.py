@@ -4,12 +4,14 @@
 
 Each held-out asset is drawn from eight directions around it. F-score at 0.05 of the decoded surface against the true
 one, without alignment, as in `eval_mini.py`: for 1, 2, 4 and 8 pictures and every way of fusing them, and for the best
-of several candidates (seeds) by the scorer, beside their mean and the true best.
+of several candidates (seeds) by the scorer, beside their mean and the true best; with `--samplers` also for samplers
+that leave evaluations of the networks out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -34,6 +36,16 @@ from trellis2.pipelines.scoring import score_asset
 from trellis2.samplers import FUSIONS
 
 VIEWS = 8
+#: Samplers that leave evaluations out, beside fewer steps.
+SAMPLERS: dict[str, dict[str, int]] = {
+    "half the steps": {"steps": 8},
+    "a third of the steps": {"steps": 5},
+    "evaluate_every 2": {"evaluate_every": 2},
+    "evaluate_every 3": {"evaluate_every": 3},
+    "guidance_every 2": {"guidance_every": 2},
+    "guidance_every 3": {"guidance_every": 3},
+    "both 2": {"evaluate_every": 2, "guidance_every": 2},
+}
 #: Every second, then every fourth picture: always spread over the full circle.
 CHOICES = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(8))}
 
@@ -53,6 +65,50 @@ def prepare(job: tuple[int, int]) -> tuple[Any, list[Image.Image]]:
     return truth.numpy(), pictures_of(asset, index, 256)
 
 
+def report(rows: list[dict[str, Any]], seconds: dict[str, float], args: argparse.Namespace) -> None:
+    """Print and write the summary; `seconds` are sums over all rows."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float):
+                scores.setdefault(name, []).append(value)
+    print(f"{len(rows)} assets, F-score at {args.threshold}")
+    print(f"{'':28}{'mean':>8}{'median':>8}{'worst':>8}{'s/asset':>9}{'better':>8}{'worse':>7}")
+    base = scores.get("1 picture", [])
+    summary = {}
+    for name, values in scores.items():
+        change = [b - a for a, b in zip(base, values)]
+        s = summary[name] = {
+            "mean": float(np.mean(values)),
+            "median": float(np.median(values)),
+            "worst": min(values),
+            "seconds": seconds.get(name, float("nan")) / len(rows),
+            "better": sum(c > 0.01 for c in change),
+            "worse": sum(c < -0.01 for c in change),
+        }
+        print(
+            f"{name:28}{s['mean']:8.3f}{s['median']:8.3f}{s['worst']:8.3f}{s['seconds']:9.2f}"
+            f"{s['better']:8d}{s['worse']:7d}"
+        )
+    if args.output is not None:
+        found = machine(torch.device(args.device)) if not args.merge else {}
+        write_results(args.output, {"machine": found, "summary": summary, "seconds": seconds, "rows": rows})
+
+
+def merge(args: argparse.Namespace) -> None:
+    """One result of several processes that shared the assets."""
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in args.merge]
+    rows = sorted((row for part in parts for row in part["rows"]), key=lambda row: row["index"])
+    seconds: dict[str, float] = {}
+    for part in parts:
+        for name, value in part["seconds"].items():
+            seconds[name] = seconds.get(name, 0.0) + value
+    report(rows, seconds, args)
+    if args.output is not None:
+        merged = json.loads(args.output.read_text(encoding="utf-8"))
+        write_results(args.output, {**merged, "machine": parts[0]["machine"]})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pipeline", default="assets/models/mini")
@@ -65,29 +121,33 @@ def main() -> int:
     parser.add_argument("--candidates", type=int, default=4, help="0: leave that part out")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--samplers", action="store_true", help="also samplers that leave evaluations out")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the pictures")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no asset is begun")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--merge", type=Path, nargs="+", help="only put the results of several processes together")
     args = parser.parse_args()
+    if args.merge:
+        merge(args)
+        return 0
 
     indices = range(args.start, args.start + args.count)
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         prepared = list(pool.map(prepare, [(index, args.points) for index in indices]))
     pipeline = Trellis2ImageTo3DPipeline.from_pretrained(args.pipeline)
     pipeline.to(torch.device(args.device))
-    scores: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     begin = time.perf_counter()
     for index, (points_of_truth, pictures) in zip(indices, prepared, strict=True):
         if time.perf_counter() - begin > args.limit:
             break
-        truth = torch.from_numpy(points_of_truth)
+        truth = torch.from_numpy(points_of_truth).to(args.device)
 
         def fscore(mesh: Any, index: int = index, truth: Any = truth) -> float:
             generator = torch.Generator().manual_seed(index + 1)
             points = sample_surface(mesh.vertices.cpu(), mesh.faces.cpu(), args.points, generator)
-            return surface_distance(points, truth, args.threshold).fscore
+            return surface_distance(points.to(args.device), truth, args.threshold).fscore
 
         row: dict[str, Any] = {"index": index, "family": family_of(index)}
         for count in args.views:
@@ -99,6 +159,12 @@ def main() -> int:
                 mesh = pipeline.decode(latents)
                 seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
                 row[name] = fscore(mesh)
+        for name, params in SAMPLERS.items() if args.samplers else ():
+            start = time.perf_counter()
+            (latents,) = pipeline.generate(pictures[0], (args.seed,), params, params, texture=False)
+            mesh = pipeline.decode(latents)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+            row[name] = fscore(mesh)
         if args.candidates:
             seeds = range(args.seed, args.seed + args.candidates)
             meshes = [pipeline.decode(one) for one in pipeline.generate(pictures[0], list(seeds))]
@@ -109,30 +175,8 @@ def main() -> int:
             row["candidates, mean"] = float(np.mean(values))
             row["candidates, chosen"] = values[int(np.argmax(marks))]
             row["candidates, best"] = max(values)
-        for name, value in row.items():
-            if isinstance(value, float):
-                scores.setdefault(name, []).append(value)
         rows.append(row)
-    print(f"{len(rows)} assets, F-score at {args.threshold}")
-    print(f"{'':28}{'mean':>8}{'median':>8}{'worst':>8}{'s/asset':>9}{'better':>8}{'worse':>7}")
-    base = scores.get("1 picture", [])
-    summary = {}
-    for name, values in scores.items():
-        change = [b - a for a, b in zip(base, values)]
-        summary[name] = {
-            "mean": float(np.mean(values)),
-            "median": float(np.median(values)),
-            "worst": min(values),
-            "seconds": seconds.get(name, float("nan")) / len(rows),
-            "better": sum(c > 0.01 for c in change),
-            "worse": sum(c < -0.01 for c in change),
-        }
-        s = summary[name]
-        print(
-            f"{name:28}{s['mean']:8.3f}{s['median']:8.3f}{s['worst']:8.3f}{s['seconds']:9.2f}{s['better']:8d}{s['worse']:7d}"
-        )
-    if args.output is not None:
-        write_results(args.output, {"machine": machine(torch.device(args.device)), "summary": summary, "rows": rows})
+    report(rows, seconds, args)
     return 0
 
 

@@ -45,7 +45,7 @@ class MultiViewModel:
     def for_sampling(self) -> MultiViewModel:
         """The same with the network's own preparations for many calls."""
         prepare = getattr(self.model, "for_sampling", None)
-        return self if prepare is None else MultiViewModel(prepare(), self.fusion)  # type: ignore[arg-type]
+        return self if prepare is None else MultiViewModel(prepare(), self.fusion)
 
     def prepare_condition(self, cond: Any) -> Any:
         """What the network keeps of a condition, or of each view."""
