@@ -150,3 +150,11 @@ def test_vertex_normals_agree_to_rounding() -> None:
     v, f = noisy_surface()
     # Sums of few float64 terms in another order.
     torch.testing.assert_close(M.vertex_normals(v, f), M.vertex_normals(v.cuda(), f.cuda()).cpu(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("make", [noisy_surface, soup])
+def test_the_same_bits_on_every_run(make: Callable[[], Mesh]) -> None:
+    v, f = (t.cuda() for t in make())
+    points = torch.rand(5000, 3, generator=torch.Generator().manual_seed(5), dtype=v.dtype).cuda()
+    first, second = ([*chain(v, f), M.vertex_normals(v, f), *M.BVH(v, f).nearest(points)] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
