@@ -1,4 +1,4 @@
-"""A mesh and an image in, the mesh with a material out.
+"""A mesh and an image in, the mesh with a material out; vertices, UVs, names and hierarchy stay as they are.
 
 python example_texturing.py --mesh chair.obj --image chair.png --output textured.glb
 """
@@ -23,7 +23,9 @@ DEFAULT_PIPELINE = ROOT / "assets" / "models" / "mini"
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--mesh", required=True, type=Path, help="mesh file, Y up (.glb .gltf .obj .ply .stl …)")
-    parser.add_argument("--image", required=True, help="picture that shows what it is to look like")
+    parser.add_argument(
+        "--image", required=True, nargs="+", help="picture of what it is to look like, or several views"
+    )
     parser.add_argument("--output", type=Path, default=Path("textured.glb"), help="GLB to write")
     parser.add_argument("--seed", type=int, default=42, help="same seed, same material (default: 42)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
@@ -45,28 +47,27 @@ def generate(arguments: argparse.Namespace) -> str:
         raise FileNotFoundError(f"mesh file not found: {arguments.mesh}")
 
     import torch
-    from o_voxel.postprocess import save_glb
 
     from trellis2.pipelines import Trellis2TexturingPipeline
-    from trellis2.pipelines.texturing_mesh import load_mesh
+    from trellis2.pipelines.scenes import open_scene
     from trellis2.utils.image import load_image
 
-    image = load_image(arguments.image)
-    mesh = load_mesh(arguments.mesh)
+    images = [load_image(path) for path in arguments.image]
+    uv = "unwrap" if arguments.unwrap else "auto"
+    open_scene(arguments.mesh, output, uv)  # a mesh that cannot be read is told before the networks are loaded
     pipeline = Trellis2TexturingPipeline.from_pretrained(arguments.pipeline)
     pipeline.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    textured = pipeline.run(
-        mesh,
-        image,
+    done = pipeline.texture_file(
+        arguments.mesh,
+        images,
+        output,
         seed=arguments.seed,
         resolution=arguments.resolution,
         texture_size=arguments.texture_size,
-        uv="unwrap" if arguments.unwrap else "auto",
+        uv=uv,
         verbose=not arguments.quiet,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    save_glb(textured, output)
-    return f"{output}: {len(textured.faces)} faces, {output.stat().st_size / 2**20:.1f} MiB"
+    return f"{output}: {done.faces} faces, {done.num_bytes / 2**20:.1f} MiB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
