@@ -21,8 +21,8 @@ from torch import Tensor
 from o_voxel.mesh import mesh_stats
 from o_voxel.mesh.remesh_surface import contour
 from o_voxel.mesh.shells import face_views
-from o_voxel.mesh.solid import label_nodes
 from o_voxel.mesh.smooth import smooth_surface
+from o_voxel.mesh.solid import label_nodes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from measure import machine, milliseconds, peak_gigabytes, write_results

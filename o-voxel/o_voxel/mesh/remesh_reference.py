@@ -24,6 +24,7 @@ from o_voxel.mesh.node_bits import members, pack, rank, unpack
 __all__ = [
     "remesh_active_cells",
     "remesh_active_edges",
+    "remesh_ask_rows",
     "remesh_cell_sheets",
     "remesh_cell_vertices",
     "remesh_count_bits",
@@ -33,9 +34,10 @@ __all__ = [
     "remesh_flood",
     "remesh_list_bits",
     "remesh_mark_crossings",
-    "remesh_mark_segments",
+    "remesh_mark_rims",
     "remesh_quads",
     "remesh_record_crossings",
+    "remesh_rim_hashes",
     "remesh_sheet_nodes",
     "remesh_step",
 ]
@@ -138,10 +140,39 @@ def remesh_face_sides(
         table[face] += [len(nodes), front.sum(), back.sum(), (at_low & at_high).sum(), thin.sum()]
 
 
-def remesh_mark_segments(vertices: Tensor, segments: Tensor, size: Size, bits: Tensor, launch: Any) -> None:
-    """Corners of the cells that segments [B, 2] run through."""
-    marked = np.zeros(size, dtype=bool)
-    for a, b in vertices.numpy()[segments.numpy()]:
+def remesh_ask_rows(faces: Tensor, kinds: Tensor, out: Tensor, launch: Any) -> None:
+    """Kinds, where those of unknown (0) faces come from the faces before and after that share an edge with them."""
+    f, kind = faces.numpy(), kinds.numpy()
+    best = kind.copy()
+    shares = (f[:-1, :, None] == f[1:, None]).sum((1, 2)) == 2
+    for mine, other in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        best[mine] = np.where((kind[mine] == 0) & shares, np.maximum(best[mine], kind[other]), best[mine])
+    out.numpy()[:] = best
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64 of [N] integers: uint64."""
+    x = x.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return x ^ x >> np.uint64(31)
+
+
+def remesh_rim_hashes(faces: Tensor, hashes: Tensor, launch: Any) -> None:
+    """Hashes of the other corners by exclusive or over the faces around a vertex: 0 if all edges have even counts."""
+    f = faces.numpy()
+    mixed = _mix(f.reshape(-1)).reshape(-1, 3)
+    out = hashes.numpy().view(np.uint64)
+    for k in range(3):
+        np.bitwise_xor.at(out, f[:, k], mixed[:, (k + 1) % 3] ^ mixed[:, (k + 2) % 3])
+
+
+def remesh_mark_rims(vertices: Tensor, faces: Tensor, hashes: Tensor, size: Size, bits: Tensor, launch: Any) -> None:
+    """Corners of the cells that face sides between two rim vertices run through."""
+    marked, rim = np.zeros(size, dtype=bool), hashes.numpy() != 0
+    f = faces.numpy()
+    sides = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), 1)
+    for a, b in vertices.numpy()[np.unique(sides[rim[sides].all(1)], axis=0)]:
         steps = int(np.ceil(2 * np.abs(b - a).max())) + 1
         cell = np.floor(a + (np.arange(steps + 1) / steps)[:, None] * (b - a)).astype(np.int64)
         for corner in range(8):

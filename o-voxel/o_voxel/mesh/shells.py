@@ -104,30 +104,35 @@ def face_views(solid: Solid) -> FaceView:
     walls = front + back - 2 * both - thin
     kind = torch.where(both + thin > walls, torch.where(both >= thin, OPEN, THIN), SOLID)
     kind = torch.where(front + back > 0, kind, HIDDEN)
-    kind = _ask_neighbours(solid.faces.long(), torch.where(crossings > 0, kind, UNKNOWN))
+    kind = _ask_neighbours(solid, torch.where(crossings > 0, kind, UNKNOWN).byte())
     lost = torch.nonzero(kind == UNKNOWN).reshape(-1)
     centre = solid.vertices[solid.faces[lost].long()].mean(1)
-    kind[lost] = torch.where(_beside_outside(solid, centre), SOLID, HIDDEN)
+    kind[lost] = torch.where(_beside_outside(solid, centre), SOLID, HIDDEN).byte()
     return FaceView(kind > HIDDEN, front - back, kind == OPEN, kind == THIN)
 
 
-def _ask_neighbours(faces: Tensor, kind: Tensor) -> Tensor:
-    """Give faces [F] of unknown kind the highest one of the faces they share a two-face edge with, in rounds."""
-    if not bool((kind == UNKNOWN).any()):
-        return kind
-    _, sides = build_edges(faces).manifold_pairs()
-    a, b = (sides // 3).unbind(1)
-    mixed = (kind[a] == UNKNOWN) | (kind[b] == UNKNOWN)
-    a, b = torch.cat([a[mixed], b[mixed]]), torch.cat([b[mixed], a[mixed]])
-    asks = kind[a] == UNKNOWN
-    a, b = a[asks], b[asks]
+def _ask_neighbours(solid: Solid, kind: Tensor) -> Tensor:
+    """Give faces [F] of unknown kind (uint8) the highest one of the faces they share a two-face edge with, in rounds.
+
+    The halves of a quad follow each other in most meshes: first the faces before and after are asked.
+    """
+    asked = torch.empty_like(kind)
+    solid.grid.call("ask_rows", solid.faces, kind, asked)
+    kind, faces = asked, solid.faces
     for _ in range(SPREAD_ROUNDS):
-        answer = kind[b]
-        kind = kind.scatter_reduce(0, a, answer, "amax")
-        asks = (answer == UNKNOWN) & (kind[a] == UNKNOWN)
-        if bool(asks.all()):
+        lost = kind == UNKNOWN
+        if not bool(lost.any()):
             break
-        a, b = a[asks], b[asks]
+        touched = torch.zeros(int(faces.max()) + 1, dtype=torch.bool, device=faces.device)
+        touched[faces[lost].reshape(-1)] = True
+        near = torch.nonzero(touched[faces].any(1)).reshape(-1)
+        _, sides = build_edges(faces[near]).manifold_pairs()
+        a, b = near[sides // 3].unbind(1)
+        a, b = torch.cat([a, b]), torch.cat([b, a])
+        asks = (kind[a] == UNKNOWN) & (kind[b] != UNKNOWN)
+        if not bool(asks.any()):
+            break
+        kind = kind.scatter_reduce(0, a[asks], kind[b[asks]], "amax")
     return kind
 
 

@@ -1,9 +1,9 @@
 """What is inside and what is outside of a surface that may have holes, as labels of grid nodes.
 
 Nodes are the corners of voxels. Labels spread along grid edges that no triangle crosses, from the border of the grid.
-Around rims (edges of one face) they first stop `gap / 2` voxels away, which closes holes up to `gap` voxels across;
-what is then not reached is inside. The ring that was left out is given to both sides step by step, so that they meet
-in the middle of a hole. Far from rims nothing is closed: a narrow cleft or a bottle's neck stays open.
+Around rims (edges of an odd number of faces) they first stop `gap / 2` voxels away, which closes holes up to `gap`
+voxels across; what is then not reached is inside. The ring that was left out is given to both sides step by step, so
+that they meet in the middle of a hole. Far from rims nothing is closed: a narrow cleft or a bottle's neck stays open.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from o_voxel._native import Backend
-from o_voxel.mesh.connectivity import build_edges
 from o_voxel.mesh.remesh_core import BitSet, NodeGrid
 
-__all__ = ["Solid", "label_nodes", "rim_edges"]
+__all__ = ["Solid", "label_nodes"]
 
 # Nodes lie off the lattice by these shares of a voxel: coordinates on the lattice are frequent and would be ambiguous.
 OFF_LATTICE = (3.1e-5, 5.3e-5, 7.7e-5)
@@ -105,19 +104,16 @@ def label_nodes(
     return Solid(grid, local, faces, crossed, first, last, outside, world, h)
 
 
-def rim_edges(faces: Tensor) -> Tensor:
-    """Edges of exactly one face: [B, 2] of the faces' dtype, (smaller, larger), ascending."""
-    table = build_edges(faces)
-    return table.edges[table.counts == 1].to(faces.dtype)
-
-
 def _rings_around_rims(grid: NodeGrid, local: Tensor, faces: Tensor, rings: int) -> list[Tensor]:
     """Nodes within 1, 2, ... `rings` steps of a rim, without the last; empty if the mesh has no rim."""
-    segments = rim_edges(faces)
-    if rings == 0 or len(segments) == 0:
+    if rings == 0:
+        return []
+    hashes = torch.zeros(len(local), dtype=torch.int64, device=grid.device)
+    grid.call("rim_hashes", faces, hashes)
+    if not bool(hashes.any()):
         return []
     near = grid.zeros()
-    grid.call("mark_segments", local, segments.contiguous(), grid.size, near)
+    grid.call("mark_rims", local, faces, hashes, grid.size, near)
     result = [near]
     for _ in range(rings - 1):
         wider = grid.empty()

@@ -30,7 +30,7 @@ from o_voxel.mesh.cleanup import compact
 from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums
 from o_voxel.mesh.remesh_surface import contour, round_plates
-from o_voxel.mesh.shells import Shells, find_shells
+from o_voxel.mesh.shells import FaceView, find_shells
 from o_voxel.mesh.smooth import smooth_surface
 from o_voxel.mesh.views import component_views
 from o_voxel.postprocess.mend import drop_copies, give_area, open_conflicts
@@ -132,15 +132,15 @@ def prepare_surface(
     )
     with clock.stage("clean"):
         v, f = _remove_defects(v, f)
-    shells, hidden = None, 0
+    view, hidden = None, 0
     gap = min(perimeter / (math.pi * grid.voxel), MAX_GAP_VOXELS)
     if profile != "raw":
         with clock.stage("shells"):
             clear = None if see_through is None else see_through(v[f].mean(1))
-            shells = find_shells(v, f, grid.voxel_size, grid.origin, gap=gap, see_through=clear)
-            hidden = int((~shells.view.seen).sum())
+            view = find_shells(v, f, grid.voxel_size, grid.origin, gap=gap, see_through=clear).view
+            hidden = int((~view.seen).sum())
     with clock.stage("orient"):
-        source = _make_sheets(v, f, shells, grid, perimeter)
+        source = _make_sheets(v, f, view, grid, perimeter)
         hidden += source.unseen
     v, f = source.vertices, source.faces
     if profile == "print" or (remesh and profile == "game"):
@@ -182,17 +182,17 @@ class _Sheets(NamedTuple):
     unseen: int  # faces of pieces that were dropped because no ray reaches them
 
 
-def _make_sheets(v: Tensor, f: Tensor, shells: Shells | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
-    """Split, wind and turn a surface; with `shells` drop what they hide and specks, and fill holes."""
+def _make_sheets(v: Tensor, f: Tensor, view: FaceView | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
+    """Split, wind and turn a surface; with a `view` drop what is not seen and specks, and fill holes."""
     votes = torch.zeros(0, 3, dtype=torch.float64, device=v.device)
-    if shells is not None:
-        votes = _normals(v, f) * shells.view.votes[:, None]  # vectors: they survive a change of winding
-        seen = shells.view.seen
+    if view is not None:
+        votes = _normals(v, f) * view.votes[:, None]  # vectors: they survive a change of winding
+        seen = view.seen
         if bool(seen.any()):
             votes = votes[seen]
             v, f, _ = compact(v, f[seen])
     v, f = repair_non_manifold(v, f, pair_sheets=True)  # divided faces keep their place, their other parts come last
-    if shells is None:
+    if view is None:
         v, f = unify_face_orientations(v, f, cut_conflicts=True)
     else:
         votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
@@ -202,7 +202,7 @@ def _make_sheets(v: Tensor, f: Tensor, shells: Shells | None, grid: SurfaceGrid,
         v, f, _ = compact(v, f[keep])
         v, f = fill_holes(v, f, perimeter)  # new faces come last
     f, keep = _outward(v, f, votes)
-    if shells is None or bool(keep.all()):
+    if view is None or bool(keep.all()):
         return _Sheets(v, f, 0)
     v, f, _ = compact(v, f[keep])
     return _Sheets(v, f, int((~keep).sum()))

@@ -82,12 +82,24 @@ struct Bindings {
         const Triangles mesh = trianglesOf(vertices, faces);
         eachIn(space, mesh.count, FaceSidesBody{mesh, grid, crossings, words(outside), counts.data()}, "face sides");
     }
-    static void markSegments(Rows3<double> vertices, RowsOf<Space, int32_t, 2> segments, Size size, Bits bits, Launch launch) {
+    static void askRows(Rows3<int32_t> faces, Column<uint8_t> kinds, Column<uint8_t> out, Launch launch) {
+        need(kinds.shape(0) == faces.shape(0) && out.shape(0) == faces.shape(0), "kinds must have one value a face");
+        Space space(launch);
+        const int64_t count = static_cast<int64_t>(faces.shape(0));
+        eachIn(space, count, AskRowsBody{faces.data(), kinds.data(), count, out.data()}, "ask rows");
+    }
+    static void rimHashes(Rows3<int32_t> faces, Bits hashes, Launch launch) {
+        Space space(launch);
+        eachIn(space, static_cast<int64_t>(faces.shape(0)), RimHashBody{faces.data(), words(hashes)}, "rim hashes");
+    }
+    static void markRims(Rows3<double> vertices, Rows3<int32_t> faces, Bits hashes, Size size, Bits bits,
+                         Launch launch) {
         const NodeGrid grid = gridOf(size);
         needWords(grid, bits);
+        need(hashes.shape(0) == vertices.shape(0), "hashes must have one value a vertex");
         Space space(launch);
-        eachIn(space, static_cast<int64_t>(segments.shape(0)),
-             MarkSegmentsBody{vertices.data(), segments.data(), grid, words(bits)}, "mark segments");
+        const Triangles mesh = trianglesOf(vertices, faces);
+        eachIn(space, mesh.count, MarkRimsBody{mesh, words(hashes), grid, words(bits)}, "mark rims");
     }
     static FloodField fieldOf(const NodeGrid& grid, const Bits& walls, const MaybeBits& closed,
                               const MaybeBits& other) {
@@ -204,7 +216,9 @@ struct Bindings {
             "(size, bits, before, first, last, out, launch): edges that several faces cross.");
         def("face_sides", &faceSides,
             "(vertices, faces, size, bits, before, first, last, outside, counts, launch): what faces border on.");
-        def("mark_segments", &markSegments, "(vertices, segments, size, bits, launch): corners of cells on segments.");
+        def("ask_rows", &askRows, "(faces, kinds, out, launch): unknown kinds from the faces before and after.");
+        def("rim_hashes", &rimHashes, "(faces, hashes, launch): 0 at vertices whose edges have even numbers of faces.");
+        def("mark_rims", &markRims, "(vertices, faces, hashes, size, bits, launch): corners of cells on rims.");
         def("flood", &floodLabels, "(labels, walls, closed, other, size, launch): spreads labels in place.");
         def("step", &step, "(labels, walls, closed, other, size, out, launch): spreads labels by one node.");
         def("dilate", &dilate, "(bits, size, out, launch): adds the 26 neighbours.");

@@ -175,14 +175,54 @@ struct FaceSidesBody {
     }
 };
 
-// Marks the corners of the cells that segments run through.
-struct MarkSegmentsBody {
-    const double* vertices;
-    const int32_t* segments;  // [B, 2]
+// Kinds of unknown (0) faces from the faces before and after, where they have an edge in common: the halves of a quad
+// follow each other in most meshes. The higher one wins.
+struct AskRowsBody {
+    const int32_t* faces;
+    const uint8_t* kinds;
+    int64_t count;
+    uint8_t* out;
+    OVOXEL_HD void operator()(int64_t face) const {
+        uint8_t best = kinds[face];
+        if (best == 0)
+            for (int64_t other = face - 1; other <= face + 1; other += 2) {
+                if (other < 0 || other >= count || kinds[other] <= best) continue;
+                int common = 0;
+                for (int i = 0; i < 3; ++i)
+                    for (int j = 0; j < 3; ++j) common += faces[3 * face + i] == faces[3 * other + j];
+                if (common == 2) best = kinds[other];
+            }
+        out[face] = best;
+    }
+};
+
+OVOXEL_HD inline Word mixBits(Word x) {  // G. Steele, D. Lea and C. Flood, 2014 (SplitMix64)
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+// Hashes of the two other corners, summed by exclusive or over the faces around a vertex: 0 where every edge has an even
+// number of faces.
+struct RimHashBody {
+    const int32_t* faces;
+    Word* hashes;  // [V], zero
+    OVOXEL_HD void operator()(int64_t face) const {
+        const int32_t* f = faces + 3 * face;
+        const Word h[3] = {mixBits(f[0]), mixBits(f[1]), mixBits(f[2])};
+        for (int k = 0; k < 3; ++k) atomicXorWord(hashes + f[k], h[(k + 1) % 3] ^ h[(k + 2) % 3]);
+    }
+};
+
+// Marks the corners of the cells that face sides between two rim vertices run through.
+struct MarkRimsBody {
+    Triangles mesh;
+    const Word* hashes;
     NodeGrid grid;
     Word* bits;
-    OVOXEL_HD void operator()(int64_t i) const {
-        const double *a = vertices + 3 * int64_t{segments[2 * i]}, *b = vertices + 3 * int64_t{segments[2 * i + 1]};
+
+    OVOXEL_HD void mark(const double* a, const double* b) const {
         const double length = fmax(fabs(b[0] - a[0]), fmax(fabs(b[1] - a[1]), fabs(b[2] - a[2])));
         const int64_t steps = static_cast<int64_t>(ceil(2 * length)) + 1;
         for (int64_t s = 0; s <= steps; ++s) {
@@ -193,6 +233,16 @@ struct MarkSegmentsBody {
                 const int64_t x = n[0] + (c >> 2), y = n[1] + (c >> 1 & 1), z = n[2] + (c & 1);
                 if (grid.holds(x, y, z)) atomicOrWord(bits + grid.word(x, y, z), Word{1} << (z & 63));
             }
+        }
+    }
+
+    OVOXEL_HD void operator()(int64_t face) const {
+        const int32_t* f = mesh.faces + 3 * face;
+        for (int k = 0; k < 3; ++k) {
+            const int next = (k + 1) % 3;
+            if (!hashes[f[k]] || !hashes[f[next]]) continue;
+            const bool swap = f[k] > f[next];  // both faces of an edge mark the same cells
+            mark(mesh.corner(face, swap ? next : k), mesh.corner(face, swap ? k : next));
         }
     }
 };

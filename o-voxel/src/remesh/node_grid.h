@@ -40,6 +40,14 @@ OVOXEL_HD inline void atomicOrWord(Word* target, Word bits) {
 #endif
 }
 
+OVOXEL_HD inline void atomicXorWord(Word* target, Word bits) {
+#ifdef __CUDA_ARCH__
+    atomicXor(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(bits));
+#else
+    reinterpret_cast<std::atomic<Word>*>(target)->fetch_xor(bits, std::memory_order_relaxed);
+#endif
+}
+
 OVOXEL_HD inline void atomicLower(Word* target, Word value) {
 #ifdef __CUDA_ARCH__
     atomicMin(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
