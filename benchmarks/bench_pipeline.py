@@ -42,9 +42,10 @@ REPO = Path(__file__).resolve().parent.parent
 class Stages(Monitor):
     """Synchronises at the ends of every stage, and notes its seconds and peak memory."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, talk: bool) -> None:
         super().__init__()
-        self.device = device
+        self.device, self.talk = device, talk
+        self._start = time.perf_counter()
         self.rows: dict[str, dict[str, float]] = {}
         self._begin = 0.0
 
@@ -55,6 +56,8 @@ class Stages(Monitor):
             if done == 0:
                 torch.cuda.reset_peak_memory_stats(self.device)
                 self._begin = now
+                if self.talk:
+                    print(f"  {now - self._start:6.1f} s: {stage}", flush=True)
             else:
                 row = self.rows.setdefault(stage, {"seconds": 0.0, "peak": 0.0})
                 row["seconds"] += now - self._begin
@@ -107,11 +110,12 @@ def one_run(
     out: Path,
     options: ExportOptions | None,
     device: torch.device,
+    talk: bool,
 ) -> dict[str, Any]:
     """One asset from file to file, or without `options` to the decoded mesh."""
     gc.collect()
     torch.cuda.empty_cache()
-    monitor = Stages(device)
+    monitor = Stages(device, talk)
     start = time.perf_counter()
     made = generate(pipeline, load_image(image), GenerateOptions(pipeline_type=kind), monitor)
     torch.cuda.synchronize(device)
@@ -181,7 +185,7 @@ def main() -> int:
                     row: dict[str, Any] = {"type": kind, "memory": memory, "run": run}
                     try:
                         finish = options if kind in args.export_types and run == args.runs - 1 else None
-                        row |= one_run(pipeline, args.image, kind, folder / f"{kind}.glb", finish, device)
+                        row |= one_run(pipeline, args.image, kind, folder / f"{kind}.glb", finish, device, run == 0)
                         row["tier"] = pipeline.memory_tier
                     except torch.OutOfMemoryError as error:
                         row["error"] = str(error).split(". ")[0]

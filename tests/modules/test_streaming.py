@@ -10,7 +10,7 @@ from torch import nn
 
 from trellis2 import models
 from trellis2.modules import streaming
-from trellis2.modules.streaming import WeightStream, block_weights, stream_units, streamed
+from trellis2.modules.streaming import SwappedModel, WeightStream, block_weights, stream_units, streamed
 
 
 class CopyLane:
@@ -217,3 +217,46 @@ def test_cuda_results_are_bit_identical_with_a_fraction_of_the_memory(dtype):
     assert torch.cuda.memory_allocated() - before < 0.05 * blocks
     with streamed(model, "cuda"):
         assert torch.equal(model(x, t, cond), plain[0])
+
+
+@torch.no_grad()
+def test_swapped_model_is_pinned_at_its_first_leave_and_visits_again(monkeypatch):
+    monkeypatch.setattr(SwappedModel, "_make_lane", CopyLane)
+    model = _flow()
+    expected = model(*_inputs())
+    swapped = SwappedModel(model, "cpu")
+    assert swapped.num_bytes == sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
+    swapped.prefetch()
+    swapped.enter()
+    assert CopyLane.fetched == 0  # the first visit goes straight from where the model was
+    swapped.leave()
+    home = [p.data_ptr() for p in model.parameters()]
+    for fetched in (1, 2):
+        swapped.prefetch()
+        swapped.prefetch()
+        swapped.enter()
+        assert CopyLane.fetched == fetched
+        assert [p.data_ptr() for p in model.parameters()] != home
+        assert torch.equal(model(*_inputs()), expected)
+        swapped.leave()
+        assert [p.data_ptr() for p in model.parameters()] == home
+    swapped.prefetch()
+    swapped.release()  # what was fetched ahead is dropped
+    assert [p.data_ptr() for p in model.parameters()] == home
+    assert torch.equal(model(*_inputs()), expected)
+
+
+@torch.no_grad()
+def test_swapped_model_notices_new_weights(monkeypatch):
+    monkeypatch.setattr(SwappedModel, "_make_lane", CopyLane)
+    model = _flow()
+    swapped = SwappedModel(model, "cpu")
+    swapped.enter()
+    swapped.leave()
+    for parameter in model.parameters():
+        parameter.data = parameter.data * 2
+    expected = model(*_inputs())
+    swapped.enter()
+    assert torch.equal(model(*_inputs()), expected)
+    swapped.release()
+    assert torch.equal(model(*_inputs()), expected)

@@ -96,6 +96,8 @@ class Device:
                     outer.log.append(f"-{self.num_bytes}")
                 self.visits = False
 
+            release = leave
+
             def prefetch(self) -> None:
                 outer.log.append(f"~{self.num_bytes}")
 

@@ -155,9 +155,10 @@ class _Unit:
 
 
 class SwappedModel:
-    """A model whose weights wait in pinned host memory and visit a CUDA device as a whole.
+    """A model that visits a CUDA device as a whole, and from its first leave on waits in pinned host memory.
 
-    Leaving costs nothing: the host copy is still there. Weights must not be changed while the model visits.
+    Later visits are quick and leaving costs nothing: the host copy is still there. Until then nothing is pinned, for
+    devices with room for everything. Weights must not be changed while the model visits.
     """
 
     _make_lane = _Lane
@@ -175,26 +176,36 @@ class SwappedModel:
         return sum(tensor.numel() * tensor.element_size() for _, _, tensor in _tensors(self.model))
 
     def prefetch(self) -> None:
-        """Start copying the weights, beside the work of the current stream."""
-        if self.visits:
-            return
-        if self._unit is None or not self._unit.intact():
-            self._unit = _Unit(self.model)
-        self._unit.fetch(self._lane)
+        """Start copying pinned weights, beside the work of the current stream."""
+        if not self.visits and self._unit is not None and self._unit.intact():
+            self._unit.fetch(self._lane)
 
     def enter(self) -> None:
         """Use the weights on the device."""
-        if not self.visits:
-            self.prefetch()
-            assert self._unit is not None
+        if self.visits:
+            return
+        if self._unit is not None and (self._unit.on_device or self._unit.intact()):
             self._unit.enter(self._lane)
-            self.visits = True
+        else:
+            self._unit = None
+            self.model.to(self.device)
+        self.visits = True
 
     def leave(self) -> None:
-        """Use the host weights again; the device memory is free for work queued after this."""
+        """Use the host weights; the device memory is free for work queued after this."""
         if self._unit is not None and self._unit.on_device:
             self._unit.leave(self._lane)
+        elif self.visits:
+            self._unit = _Unit(self.model)
         self.visits = False
+
+    def release(self) -> None:
+        """Leave for good: weights that were never pinned go back to ordinary memory."""
+        if self._unit is None:
+            self.model.to(torch.device("cpu"))
+            self.visits = False
+        else:
+            self.leave()
 
 
 def stream_units(model: nn.Module) -> list[nn.Module]:

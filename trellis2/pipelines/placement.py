@@ -102,7 +102,7 @@ def on_device(model: Any, device: torch.device, release: bool, stream: bool = Fa
 class Residents:
     """Networks that take turns on a CUDA device and stay there for as long as there is room.
 
-    Host copies of the weights stay in pinned memory, so that a network that makes room for another is just let go.
+    One that had to make room waits in pinned memory, so that it comes quickly and is just let go the next time.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -150,7 +150,7 @@ class Residents:
     def clear(self) -> None:
         """Send all networks away."""
         for entry in self._models.values():
-            entry.leave()
+            entry.release()
         self._models.clear()
 
     def _entry(self, network: nn.Module) -> SwappedModel:
