@@ -36,6 +36,7 @@ __all__ = ["to_glb"]
 logger = logging.getLogger("o_voxel.postprocess")
 
 BAKE_REACH = 4.0  # voxels from the simplified to the full-resolution surface
+MOST_BOXES = 4.0  # between the voxels and a vertex
 OCCLUSION_REACH = 0.25  # of the box: what is farther away does not darken
 
 
@@ -136,6 +137,7 @@ def to_glb(  # type: ignore[misc]
     if len(f) == 0 or len(v) == 0:
         raise ValueError(f"the mesh must not be empty, got {len(v)} vertices and {len(f)} faces")
     volume = make_volume(attr_volume, coords, attr_layout, aabb, voxel_size, grid_size, device)
+    _check_place(v, volume)
     result = ExportReport(profile, len(f), options.decimation_target)
     clock = StageClock(
         result.seconds,
@@ -159,13 +161,24 @@ def to_glb(  # type: ignore[misc]
     return (asset, result) if report else asset
 
 
+def _check_place(vertices: Tensor, volume: AttributeVolume) -> None:
+    """Raise ValueError for vertices so far from the voxels that they cannot belong together."""
+    low, high = vertices.amin(0).cpu().numpy(), vertices.amax(0).cpu().numpy()
+    reach = MOST_BOXES * volume.extent
+    if (low < volume.origin - reach).any() or (high > volume.origin + volume.extent + reach).any():
+        raise ValueError(
+            f"vertices must lie within {MOST_BOXES:g} boxes of aabb, got {low.tolist()} to {high.tolist()} for a box "
+            f"of {volume.extent:g} at {volume.origin.tolist()}"
+        )
+
+
 def _finish(
     v: Tensor, f: Tensor, volume: AttributeVolume, options: ExportOptions, result: ExportReport, clock: StageClock
 ) -> tuple[trimesh.Trimesh, PreparedSurface]:
     """All stages, one after the other; fills in `result`."""
     prepared = stages.prepare(v, f, volume, options, clock)
     result.add_surface(prepared)
-    source = SourceSurface(prepared.source_vertices, prepared.source_faces)
+    source = SourceSurface(prepared.fine_vertices, prepared.fine_faces)
     v, f = prepared.vertices, prepared.faces
     with clock.stage("unwrap"):
         charts, normals = stages.unwrap_surface(v, f, options)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from o_voxel._native import native_module
+from o_voxel._native import resolve_backend
 from o_voxel.postprocess.source import SourceSurface
 
 __all__ = ["SurfaceDistance", "surface_distance", "surface_points"]
@@ -47,7 +47,7 @@ def surface_distance(
 ) -> SurfaceDistance:
     """From points of `result` to `raw`, and from points of `kept`, the part of it that was to stay, to `result`."""
     if count is None:
-        count = POINTS if native_module() is not None else FEW_POINTS
+        count = POINTS if resolve_backend("auto") == "native" else FEW_POINTS
     there = raw.nearest(surface_points(result.vertices, result.faces, count)).distance
     back = result.nearest(surface_points(kept.vertices, kept.faces, count)).distance
     return SurfaceDistance((float(there.mean()) + float(back.mean())) / 2, max(float(there.max()), float(back.max())))

@@ -9,6 +9,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from o_voxel.postprocess import to_glb
 from o_voxel.postprocess.bake import project
 from o_voxel.postprocess.dilate import fill_background, nearest_rim, push_pull
 from o_voxel.postprocess.material import choose_alpha_mode
@@ -124,6 +125,39 @@ def test_alpha_mode_by_shares() -> None:
     assert mode(200, 900) == mode(0, 600) == "BLEND"  # a small window of glass
 
 
+def test_seams_do_not_show_at_mip_level_3(make_asset) -> None:
+    """Both sides of every seam vertex, read from the texture of 2048^2 and from its level of 256^2."""
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.4)
+    arguments = make_asset(np.asarray(ball.vertices), np.asarray(ball.faces))
+    arguments.update(texture_size=2048, decimation_target=3000, normal_map=False, ambient_occlusion=False)
+    asset = to_glb(**arguments)
+    level = np.asarray(asset.visual.material.baseColorTexture).astype(np.float64)
+    uv = np.asarray(asset.visual.uv) * [1, -1] + [0, 1]
+    _, place = np.unique(np.round(np.asarray(asset.vertices), 7), axis=0, return_inverse=True)
+    order = np.argsort(place.reshape(-1), kind="stable")
+    pairs = np.stack([order[:-1], order[1:]], 1)[np.diff(place.reshape(-1)[order]) == 0]
+    assert len(pairs) > 100
+    for k, most in ((0, 1.0), (3, 2.5)):
+        while len(level) > 2048 >> k:
+            level = level.reshape(len(level) // 2, 2, len(level) // 2, 2, 3).mean((1, 3))
+        one, two = (bilinear(level, uv[pairs[:, side]]) for side in (0, 1))
+        assert np.sqrt(((one - two) ** 2).mean()) < most, k
+        assert np.abs(one - two).max() < 6 * most, k
+
+
+def bilinear(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    at = uv * len(image) - 0.5
+    low = np.floor(at).astype(int)
+    share = at - low
+    out = np.zeros((len(uv), image.shape[2]))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            x, y = (np.clip(low[:, axis] + d, 0, len(image) - 1) for axis, d in ((0, dx), (1, dy)))
+            weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
+            out += weight[:, None] * image[y, x]
+    return out
+
+
 @pytest.mark.gpu
 def test_filling_is_the_same_on_a_gpu() -> None:
     rng = np.random.default_rng(3)
@@ -145,8 +179,6 @@ def test_volumes_sample_alike_on_a_gpu() -> None:
 
 @pytest.mark.gpu
 def test_export_on_a_gpu_looks_like_that_on_the_cpu(make_asset) -> None:
-    from o_voxel.postprocess import to_glb
-
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.4)
     arguments = make_asset(np.asarray(ball.vertices), np.asarray(ball.faces))
     on_gpu = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}

@@ -306,6 +306,8 @@ def test_voxel_size_means_the_same_as_grid_size(ball: dict[str, Any]) -> None:
         ({"faces": torch.zeros(0, 3, dtype=torch.int32)}, ValueError, "the mesh must not be empty"),
         ({"vertices": torch.full((2562, 3), float("nan"))}, ValueError, "vertices must be finite"),
         ({"vertices": torch.zeros(2562, 3)}, ValueError, "no proper face"),
+        ({"vertices": torch.full((2562, 3), 99.0)}, ValueError, "vertices must lie within 4 boxes"),
+        ({"smooth": -1}, ValueError, "smooth must be an int"),
         ({"faces": torch.full((1, 3), 99999, dtype=torch.int32)}, ValueError, "faces must lie in"),
         ({"attr_volume": torch.zeros(0, 6)}, ValueError, "attr_volume must have shape"),
         ({"coords": torch.zeros(3, 3, dtype=torch.int32)}, ValueError, "coords must have shape"),
