@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -50,11 +51,11 @@ def simplify(
     """Collapse edges, cheapest quadric error first, until `target_faces` faces are left.
 
     Exactly so many; one less if the surface is closed and the number odd, because a collapse then takes two faces away
-    (on an open one, an open edge gets a vertex in its middle to make up for it); never more with `must_reach_target` (the tests are then relaxed in two further phases, see
-    `SimplifyResult.phase`). Boundaries are held by planes of weight `boundary_weight`; no collapse of the strict phase
-    changes the topology (link condition), turns a face by more than `max_normal_angle` degrees or makes a sliver.
-    Scale-free, deterministic, and indifferent to winding. Degenerate faces are dropped. Vertices that did not move keep
-    their bits; faces come in another order.
+    (on an open one, an open edge gets a vertex in its middle to make up for it); never more with `must_reach_target`
+    (the tests are then relaxed in two further phases, see `SimplifyResult.phase`). Boundaries are held by planes of
+    weight `boundary_weight`; no collapse of the strict phase changes the topology (link condition), turns a face by
+    more than `max_normal_angle` degrees or makes a sliver. Scale-free, deterministic, and indifferent to winding.
+    Degenerate faces are dropped. Vertices that did not move keep their bits; faces come in another order.
 
     `method` "rounds" collapses many edges at once that do not touch (CPU threads or CUDA, the same bits), and takes the
     heap only where no such edge passes the tests; "one_by_one" is the heap, which is serial and on the CPU whatever the
@@ -84,13 +85,15 @@ def simplify(
     if method == "rounds" and not native:
         raise ValueError("method='rounds' needs the compiled core, but backend='reference' or it was not built")
     mesh = enter_tensors(vertices, faces)
-    box = UnitBox.around(mesh.vertices, mesh.faces)
-    before = QuadricSurface.start(box.enter(mesh.vertices), mesh.faces)
+    had, box = len(mesh.faces), UnitBox.around(mesh.vertices, mesh.faces)
+    corners = faces if isinstance(faces, torch.Tensor) and faces.dtype == torch.int32 else mesh.faces.int()
+    mesh = dataclasses.replace(mesh, faces=mesh.faces[:0].clone())  # a tenth of the peak
+    before = QuadricSurface.start(box.enter(mesh.vertices), corners)
     after, phase = reduce_to(before, target, limits, method, must_reach_target, native)
     old = before.positions[after.source]
     stays = ((after.positions == old) | (after.positions == old.float().double())).all(1, keepdim=True)
     new_vertices = torch.where(stays, mesh.vertices[after.source].double(), box.leave(after.positions))
-    why = shortfall(len(after.faces), target, len(mesh.faces))
+    why = shortfall(len(after.faces), target, had)
     if why:
         logger.info("simplify: %s", why)
     return SimplifyResult(*mesh.leave(new_vertices, after.faces), mesh.leave_index(after.source), phase, why)

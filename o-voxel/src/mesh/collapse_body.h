@@ -35,14 +35,14 @@ struct CollapseMesh {
     OVOXEL_HD Vec3 at(int64_t v) const { return {positions[3 * v], positions[3 * v + 1], positions[3 * v + 2]}; }
     OVOXEL_HD int64_t length(int64_t v) const { return offsets[v + 1] - offsets[v]; }
 
-    // Faces that hold both a and b, read from the shorter row.
-    OVOXEL_HD int64_t facesAt(int64_t a, int64_t b) const {
+    // Faces that hold both a and b, read from the shorter row; counted up to 3.
+    OVOXEL_HD int facesAt(int64_t a, int64_t b) const {
         if (length(b) < length(a)) {
             const int64_t t = a;
             a = b, b = t;
         }
-        int64_t count = 0;
-        for (int64_t i = offsets[a]; i < offsets[a + 1]; ++i) count += links[i].p == b || links[i].q == b;
+        int count = 0;
+        for (int64_t i = offsets[a]; i < offsets[a + 1] && count < 3; ++i) count += links[i].p == b || links[i].q == b;
         return count;
     }
     OVOXEL_HD JoinedQuadric join(int64_t a, int64_t b) const { return {quadrics[a], at(a), quadrics[b], at(b)}; }
@@ -298,7 +298,7 @@ struct AcceptBody {
         const uint64_t own = key[a];
         if (b < 0 || removes[i] || lowest[a] != own || lowest[b] != own) return;
         if (!lowestAround(a, own) || !lowestAround(b, own)) return;
-        removes[i] = static_cast<int32_t>(mesh.facesAt(a, b));
+        removes[i] = mesh.facesAt(a, b);
         block(a);
         block(b);
     }

@@ -34,6 +34,7 @@ public:
         version_.assign(n, 0);
         mark_.assign(n, 0);
         head_.assign(n, -1);
+        valence_.assign(n, 0);
         tail_.assign(n, -1);
         next_.assign(faces_.size(), -1);
         alive_.assign(numFaces_, 1);
@@ -63,13 +64,14 @@ public:
     int run() {
         for (phase_ = 0; phase_ <= options_.lastPhase; ++phase_) {
             // A collapse can free an edge that was refused before, so refill the heap until nothing more happens.
-            for (;;) {
+            for (int pass = 1;; ++pass) {
                 if (aliveFaces_ <= options_.targetFaces) return phase_;
                 const int64_t before = aliveFaces_;
                 fillHeap();
                 drainHeap();
                 if (aliveFaces_ <= options_.targetFaces) return phase_;
-                if (aliveFaces_ == before) break;
+                const int64_t went = before - aliveFaces_;
+                if (went == 0 || (pass > kPasses && went < before / 1000)) break;
             }
         }
         return phase_ = options_.lastPhase;
@@ -100,17 +102,24 @@ public:
     }
 
 protected:
+    static constexpr int kPasses = 20;         // over all edges, as long as they are worth it
+    static constexpr int32_t kHubFaces = 256;  // a vertex with more is a hub: it stays where it is
     static constexpr double kNever = std::numeric_limits<double>::infinity();
 
-    // Where the joined vertex goes, from the midpoint; a cost of kNever forbids the collapse.
+    // Where the joined vertex goes, from the midpoint; a cost of kNever forbids the collapse. Of two ends with one hub
+    // the hub is a.
     virtual Vec3 place(int32_t a, int32_t b, const JoinedQuadric& joined, double& cost) {
-        return joined.place(held_[a], held_[b], cost);
+        if (!isHub(a)) return joined.place(held_[a], held_[b], cost);
+        const Vec3 offset = joined.place(true, false, cost);
+        if (phase_ < 2 && held_[b] && !held_[a]) cost = kNever;
+        return offset;
     }
     // A further test, and what else has to be joined, right before the faces are.
     virtual bool permits(int32_t, int32_t, const JoinedQuadric&, const Vec3&) { return true; }
     virtual void joining(int32_t, int32_t, const JoinedQuadric&, const Vec3&) {}
 
     void appendCorner(int32_t v, int32_t c) {
+        ++valence_[v];
         next_[c] = -1;
         if (head_[v] < 0) {
             head_[v] = tail_[v] = c;
@@ -202,14 +211,24 @@ protected:
         });
     }
 
+    bool isHub(int32_t v) const { return valence_[v] > kHubFaces; }
+
+    // The order in which the ends of an edge are joined: all that is done then walks the faces of b, and those of a only
+    // if that is no hub. So the time stays bounded where very many faces meet in a vertex.
+    std::pair<int32_t, int32_t> oriented(int32_t a, int32_t b) const {
+        const bool swap = isHub(a) || isHub(b) ? valence_[b] > valence_[a] : a > b;
+        return swap ? std::pair{b, a} : std::pair{a, b};
+    }
+
     JoinedQuadric join(int32_t a, int32_t b) const { return {quadric_[a], pos_[a], quadric_[b], pos_[b]}; }
 
-    void push(int32_t a, int32_t b) {
-        if (a > b) std::swap(a, b);
+    void push(int32_t v, int32_t w) {
+        const auto [a, b] = oriented(v, w);
         double cost;
         place(a, b, join(a, b), cost);
         if (!(cost < kNever)) return;
-        heap_.push_back({cost, a, b, version_[a], version_[b]});
+        const int32_t low = std::min(v, w), high = std::max(v, w);
+        heap_.push_back({cost, low, high, version_[low], version_[high]});
     }
 
     void fillHeap() {
@@ -229,12 +248,14 @@ protected:
             const Candidate top = heap_.back();
             heap_.pop_back();
             if (version_[top.a] != top.versionA || version_[top.b] != top.versionB) continue;
-            const JoinedQuadric joined = join(top.a, top.b);
-            double unused;
-            const Vec3 offset = place(top.a, top.b, joined, unused);
-            if (phase_ < 2 && !(linkHolds(top.a, top.b) && normalsHold(top.a, top.b, joined.middle + offset))) continue;
-            if (!permits(top.a, top.b, joined, offset)) continue;
-            collapse(top.a, top.b, joined, offset);
+            const auto [a, b] = oriented(top.a, top.b);
+            const JoinedQuadric joined = join(a, b);
+            double cost;
+            const Vec3 offset = place(a, b, joined, cost);
+            if (!(cost < kNever)) continue;
+            if (phase_ < 2 && !(linkHolds(a, b) && normalsHold(a, b, joined.middle + offset))) continue;
+            if (!permits(a, b, joined, offset)) continue;
+            collapse(a, b, joined, offset);
         }
     }
 
@@ -242,13 +263,9 @@ protected:
     // and do not both have a face with the two tips, which would fall onto each other.
     bool linkHolds(int32_t a, int32_t b) {
         int32_t tips[2];
-        int common = 0, others = 0;
-        forFaces(b, [&](int32_t f) { others += !has(f, a); });
-        forFaces(a, [&](int32_t f) {
-            if (!has(f, b)) {
-                ++others;
-                return;
-            }
+        int common = 0;
+        forFaces(b, [&](int32_t f) {
+            if (!has(f, a)) return;
             if (common < 2) {
                 const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
                 for (int k = 0; k < 3; ++k) {
@@ -257,24 +274,48 @@ protected:
             }
             ++common;
         });
-        if (common == 0 || common > 2 || others == 0) return false;  // no others: a triangle by itself
+        if (common == 0 || common > 2) return false;
+        if (valence_[a] + valence_[b] == 2 * common) return false;  // a triangle by itself, or a pair of them
         if (common == 2 && (tips[0] == tips[1] || (held_[a] && held_[b]))) return false;
+        if (common == 2 && hasFace(a, tips[0], tips[1]) && hasFace(b, tips[0], tips[1])) return false;
+        return isHub(a) ? apartAtHub(a, b, tips, common) : apart(a, b, tips, common);
+    }
+
+    // Is there a face with these corners? Read from the faces of the one that has the fewest.
+    bool hasFace(int32_t u, int32_t v, int32_t w) {
+        if (valence_[v] < valence_[u]) std::swap(u, v);
+        if (valence_[w] < valence_[u]) std::swap(u, w);
+        bool found = false;
+        forFaces(u, [&](int32_t f) { found |= has(f, v) && has(f, w); });
+        return found;
+    }
+
+    // No vertex besides the tips is joined by an edge to both a and b.
+    bool apart(int32_t a, int32_t b, const int32_t* tips, int common) {
         ++stamp_;
-        bool foldedA = false, foldedB = false;
         forFaces(a, [&](int32_t f) {
-            const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
-            for (int k = 0; k < 3; ++k) mark_[t[k]] = stamp_;
-            foldedA |= common == 2 && has(f, tips[0]) && has(f, tips[1]);
+            for (int k = 0; k < 3; ++k) mark_[faces_[3 * static_cast<int64_t>(f) + k]] = stamp_;
         });
         mark_[a] = mark_[b] = 0;
         for (int k = 0; k < common; ++k) mark_[tips[k]] = 0;
         bool shared = false;
         forFaces(b, [&](int32_t f) {
-            const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
-            for (int k = 0; k < 3; ++k) shared |= mark_[t[k]] == stamp_;
-            foldedB |= common == 2 && has(f, tips[0]) && has(f, tips[1]);
+            for (int k = 0; k < 3; ++k) shared |= mark_[faces_[3 * static_cast<int64_t>(f) + k]] == stamp_;
         });
-        return !shared && !(foldedA && foldedB);
+        return !shared;
+    }
+
+    // The same without a walk around a.
+    bool apartAtHub(int32_t a, int32_t b, const int32_t* tips, int common) {
+        bool shared = false;
+        forFaces(b, [&](int32_t f) {
+            for (int k = 0; k < 3 && !shared; ++k) {
+                const int32_t u = faces_[3 * static_cast<int64_t>(f) + k];
+                if (u == a || u == b || u == tips[0] || (common == 2 && u == tips[1])) continue;
+                forFaces(valence_[u] < valence_[a] ? u : a, [&](int32_t g) { shared |= has(g, a) && has(g, u); });
+            }
+        });
+        return !shared;
     }
 
     bool normalsHold(int32_t a, int32_t b, const Vec3& where) {
@@ -288,7 +329,7 @@ protected:
                 ok = limits.allow(pos_[v], where, pos_[t[(k + 1) % 3]], pos_[t[(k + 2) % 3]]);
             });
         };
-        test(a, b);
+        if (norm2(where - pos_[a]) > 0) test(a, b);
         test(b, a);
         return ok;
     }
@@ -296,12 +337,18 @@ protected:
     void kill(int32_t f) {
         alive_[f] = 0;
         --aliveFaces_;
+        for (int k = 0; k < 3; ++k) --valence_[faces_[3 * static_cast<int64_t>(f) + k]];
     }
 
     void collapse(int32_t a, int32_t b, const JoinedQuadric& joined, const Vec3& offset) {
+        const bool hub = isHub(a);
         joining(a, b, joined, offset);
+        neighbours_.clear();
+        moved_.clear();
+        ++stamp_;
         forFaces(b, [&](int32_t f) {
             if (has(f, a)) {
+                collectNeighbours(f, a, b);
                 kill(f);
                 return;
             }
@@ -309,6 +356,7 @@ protected:
             for (int k = 0; k < 3; ++k) {
                 if (t[k] == b) t[k] = a;
             }
+            moved_.push_back(f);
         });
         if (head_[b] >= 0) {
             if (head_[a] < 0) {
@@ -319,25 +367,54 @@ protected:
             tail_[a] = tail_[b];
         }
         head_[b] = tail_[b] = -1;
+        valence_[a] += static_cast<int32_t>(moved_.size());
+        valence_[b] = 0;
         quadric_[a] = joined.at<double>(offset);
         pos_[a] = joined.middle + offset;
         held_[a] |= held_[b];
-        ++version_[a];
         ++version_[b];
-        if (phase_ == 2) dropFolds(a);
-        ++stamp_;
-        neighbours_.clear();
-        forFaces(a, [&](int32_t f) {
-            const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
-            for (int k = 0; k < 3; ++k) {
-                if (t[k] == a || mark_[t[k]] == stamp_) continue;
-                mark_[t[k]] = stamp_;
-                neighbours_.push_back(t[k]);
-            }
-        });
+        if (phase_ == 2) hub ? dropFoldsOfMoved(a) : dropFolds(a);
+        if (hub) {  // the other edges of a hub keep their place in the heap, though their cost has changed a little
+            for (int32_t f : moved_)
+                if (alive_[f]) collectNeighbours(f, a, b);
+        } else {
+            ++version_[a];
+            neighbours_.clear();
+            ++stamp_;
+            forFaces(a, [&](int32_t f) { collectNeighbours(f, a, b); });
+        }
         for (int32_t v : neighbours_) {
+            if (valence_[v] == 0 || (hub && isHub(v))) continue;  // an edge between hubs waits for the next pass
             push(a, v);
             std::push_heap(heap_.begin(), heap_.end(), costlier);
+        }
+    }
+
+    void collectNeighbours(int32_t f, int32_t a, int32_t b) {
+        for (int k = 0; k < 3; ++k) {
+            const int32_t v = faces_[3 * static_cast<int64_t>(f) + k];
+            if (v == a || v == b || mark_[v] == stamp_) continue;
+            mark_[v] = stamp_;
+            neighbours_.push_back(v);
+        }
+    }
+
+    // dropFolds for a hub: looks only at the faces that have just come to it.
+    void dropFoldsOfMoved(int32_t a) {
+        for (int32_t f : moved_) {
+            if (!alive_[f]) continue;
+            const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
+            const int k = t[0] == a ? 0 : (t[1] == a ? 1 : 2);
+            const int32_t p = t[(k + 1) % 3], q = t[(k + 2) % 3];
+            int32_t twin = -1;
+            forFaces(valence_[p] < valence_[q] ? p : q, [&](int32_t g) {
+                if (g != f && twin < 0 && has(g, a) && has(g, p) && has(g, q)) twin = g;
+            });
+            if (twin < 0) continue;
+            const int32_t* o = &faces_[3 * static_cast<int64_t>(twin)];
+            const int j = o[0] == a ? 0 : (o[1] == a ? 1 : 2);
+            kill(f);
+            if (o[(j + 1) % 3] == q) kill(twin);  // opposite ones cancel, equal ones merge
         }
     }
 
@@ -384,7 +461,7 @@ protected:
     std::vector<int32_t> head_, tail_, next_;  // per vertex a linked list of corners 3 * face + k
     std::vector<uint64_t> edges_;              // (low << 32) | high, sorted, one entry for each face side
     std::vector<Candidate> heap_;
-    std::vector<int32_t> neighbours_;
+    std::vector<int32_t> neighbours_, moved_, valence_;
     int64_t aliveFaces_ = 0;
     int64_t stamp_ = 0;
     int phase_ = 0;

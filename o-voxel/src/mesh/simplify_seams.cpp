@@ -107,14 +107,17 @@ private:
     Vec3 place(int32_t a, int32_t b, const JoinedQuadric& joined, double& cost) override {
         const int ga = grade(a), gb = grade(b);
         double s;
-        if (ga != gb) {
+        if (isHub(a)) {
+            s = -1;
+        } else if (ga != gb) {
             s = ga > gb ? -1 : 1;
         } else {
             const double h2 = dot(joined.half, joined.a * joined.half), h1 = dot(joined.b, joined.half);
             s = h2 > 0 ? std::clamp(-h1 / h2, -1.0, 1.0) : 0.0;
         }
         const Vec3 offset = joined.half * s;
-        cost = ga == kFixed && gb == kFixed ? kNever : std::max(0.0, joined.error(offset));
+        const bool never = (ga == kFixed && gb == kFixed) || (isHub(a) && gb > ga);
+        cost = never ? kNever : std::max(0.0, joined.error(offset));
         return offset;
     }
 
@@ -133,8 +136,8 @@ private:
     bool pairs(int32_t a, int32_t b, double s, std::vector<Pair>& out) {
         out.clear();
         int common = 0;
-        forFaces(a, [&](int32_t f) {
-            if (!has(f, b)) return;
+        forFaces(b, [&](int32_t f) {
+            if (!has(f, a)) return;
             ++common;
             const Pair pair{wedgeAt(f, a), wedgeAt(f, b)};
             for (const Pair& p : out)
@@ -186,8 +189,8 @@ private:
                 ok = was == 0 || was * is > 0;
             });
         };
-        test(a, b, true);
-        test(b, a, false);
+        if (s > -1) test(a, b, true);
+        if (s < 1) test(b, a, false);
         return ok;
     }
 

@@ -174,6 +174,16 @@ def test_a_hub_of_many_faces_takes_bounded_time() -> None:
     assert len(r.faces) == 1000 and M.mesh_stats(r.vertices, r.faces).watertight
 
 
+def test_many_faces_around_one_edge_take_bounded_time() -> None:
+    n = 30_000
+    t = np.random.default_rng(0).random(n) * 2 * np.pi
+    v = np.concatenate([[[0, 0, 0], [0, 0, 1]], np.stack([np.cos(t), np.sin(t), 0 * t + 0.5], 1)])
+    f = np.stack([np.zeros(n, int), np.ones(n, int), np.arange(n) + 2], 1)
+    r = M.simplify(v, f, 3000)
+    assert len(r.faces) == 3000 and r.phase == 0
+    assert M.mesh_stats(r.vertices, r.faces).non_manifold_edges == 1
+
+
 def test_non_manifold_surface_keeps_its_edges() -> None:
     v, f = bumpy_torus(30, 20, noise=0.0)
     ring = np.arange(20)
