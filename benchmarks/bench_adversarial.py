@@ -4,16 +4,19 @@
 
 28 % non-manifold edges, 12,000 components, zero-area faces, one triangle, nothing at all, NaN, coordinates of 1e30,
 faces that all lie in one plane, tubes that cut one another, soup, a thousand faces on one edge, a one-sided band. Each
-run has its own process with a time limit; a hang, a crash or an error other than ValueError is a failure.
+run has its own process with a limit of time and of memory (8 GB); a hang, a crash or an error other than ValueError is
+a failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,10 @@ from measure import machine, write_results
 from mesh_oracles import topology, weld
 
 LAYOUT = {"base_color": slice(0, 3), "metallic": slice(3, 4), "roughness": slice(4, 5), "alpha": slice(5, 6)}
-GRID, TEXTURE = 128, 1024
+GRID, TEXTURE, MEMORY = 128, 1024, 8 << 30
 
 
-def measure(name: str, size: int, profile: str, remesh: bool) -> dict[str, Any]:
+def measure(name: str, size: int, profile: str, remesh: bool, device: str) -> dict[str, Any]:
     """One run: `asset` with its figures, or `refused` with the message."""
     from o_voxel.postprocess import glb_bytes, to_glb
 
@@ -40,10 +43,11 @@ def measure(name: str, size: int, profile: str, remesh: bool) -> dict[str, Any]:
     target = max(4, len(faces) // 4)
     row: dict[str, Any] = {"faces_in": len(faces), "asked": target}
     begin, cpu = time.perf_counter(), time.process_time()
+    arrays = vertices.astype(np.float32), faces.astype(np.int32), attrs, cells
     try:
         asset, report = to_glb(
-            torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(faces.astype(np.int32)),
-            torch.from_numpy(attrs), torch.from_numpy(cells), LAYOUT, [[-0.5] * 3, [0.5] * 3], grid_size=GRID,
+            *(torch.from_numpy(a).to(device) for a in arrays),
+            LAYOUT, [[-0.5] * 3, [0.5] * 3], grid_size=GRID,
             decimation_target=target, texture_size=TEXTURE, remesh=remesh, profile=profile, report=True,
         )  # fmt: skip
     except ValueError as error:
@@ -70,7 +74,8 @@ def faults(row: dict[str, Any]) -> list[str]:
 
 
 def run(name: str, args: argparse.Namespace, profile: str, remesh: bool) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--size", str(args.size), "--worker", name, profile, str(int(remesh))]
+    command = [sys.executable, __file__, "--size", str(args.size), "--device", args.device]
+    command += ["--worker", name, profile, str(int(remesh))]
     base = {"mesh": name, "profile": profile, "remesh": remesh}
     begin = time.perf_counter()
     try:
@@ -90,28 +95,34 @@ def main() -> int:
     parser.add_argument("--meshes", nargs="+", choices=list(MESHES), default=list(MESHES))
     parser.add_argument("--profiles", nargs="+", default=["raw", "game", "print"])
     parser.add_argument("--remesh", action="store_true", help="also with remeshing")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--output", help="name of the result file in benchmarks/results")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         torch.set_num_threads(1)
+        if args.device == "cpu":  # a CUDA context reserves more
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         name, profile, remesh = args.worker
-        print(json.dumps(measure(name, args.size, profile, remesh == "1")))
+        print(json.dumps(measure(name, args.size, profile, remesh == "1", args.device)))
         return 0
+    todo = [(m, p, r) for m in args.meshes for p in args.profiles for r in ((False, True) if args.remesh else (False,))]
     rows = []
-    for name in args.meshes:
-        for profile in args.profiles:
-            for remesh in (False, True) if args.remesh else (False,):
-                row = run(name, args, profile, remesh)
-                rows.append(row)
-                what = row["message"][:70] if row["result"] != "asset" else f"{row['faces']} of {row['asked']}"
-                line = f"{name:16} {profile:6} {'remesh' if remesh else '':7} {row['result']:8} {row['seconds']:7.1f} s"
-                print(f"{line}  {row.get('faces_in', ''):>7}  {what:24} {'; '.join(faults(row))}", flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for row in pool.map(lambda t: run(t[0], args, t[1], t[2]), todo):
+            rows.append(row)
+            what = row["message"][:70] if row["result"] != "asset" else f"{row['faces']} of {row['asked']}"
+            line = f"{row['mesh']:16} {row['profile']:6} {'remesh' if row['remesh'] else '':7} {row['result']:8}"
+            print(
+                f"{line} {row['seconds']:7.1f} s {row.get('faces_in', ''):>7}  {what:24} {'; '.join(faults(row))}",
+                flush=True,
+            )
     bad = [r for r in rows if faults(r)]
     slowest = max(r["seconds"] for r in rows)
     print(f"{len(rows) - len(bad)} of {len(rows)} runs end as they should; slowest {slowest:.1f} s")
     if args.output:
-        info = machine(torch.device("cpu"))
+        info = machine(torch.device(args.device))
         info["command"] = (
             f"python benchmarks/bench_adversarial.py --size {args.size}{' --remesh' if args.remesh else ''}"
         )

@@ -61,15 +61,16 @@ def written_mesh(path: Path, texture: int) -> Any:
     return mesh
 
 
-def draw(mesh: Any, resolution: int) -> list[dict[str, np.ndarray]]:
+def draw(mesh: Any, resolution: int, device: str) -> list[dict[str, np.ndarray]]:
     """The unlit buffers of all views, [H, W] or [H, W, 3]."""
+    mesh = mesh.to(device)
     renderer = PbrMeshRenderer({"resolution": resolution, "near": 0.2, "far": 6.0, "ssaa": 2})
     out = []
     for yaw, pitch in VIEWS:
         eye = orbit_eye(yaw, pitch, 2.6).double()
         extrinsics = extrinsics_look_at(eye, torch.zeros(3).double(), torch.tensor([0.0, 0.0, 1.0]).double()).float()
         drawn = renderer.render(mesh, extrinsics, intrinsics_from_fov(math.radians(FOV)), DARK, buffers=BUFFERS)
-        out.append({k: (v.permute(1, 2, 0) if v.ndim == 3 else v).numpy() for k, v in drawn.items()})
+        out.append({k: (v.permute(1, 2, 0) if v.ndim == 3 else v).cpu().numpy() for k, v in drawn.items()})
     return out
 
 
@@ -219,11 +220,15 @@ def measure(asset: RawAsset, args: argparse.Namespace, folder: Path) -> dict[str
     path = folder / f"{asset.name}.glb"
     begin = time.perf_counter()
     options = {"decimation_target": args.faces, "texture_size": args.texture, "remesh": args.remesh}
-    finished = to_glb(**asset.arguments(), **options, profile=args.profile)
+    inputs = {k: v.to(args.device) if isinstance(v, torch.Tensor) else v for k, v in asset.arguments().items()}
+    finished = to_glb(**inputs, **options, profile=args.profile)
     seconds = time.perf_counter() - begin
     save_glb(finished, path)
     row = {"asset": asset.name, "note": asset.note, "faces": len(finished.faces), "seconds": seconds}
-    row |= compare(draw(written_mesh(path, args.texture), args.resolution), draw(voxel_mesh(asset), args.resolution))
+    row |= compare(
+        draw(written_mesh(path, args.texture), args.resolution, args.device),
+        draw(voxel_mesh(asset), args.resolution, args.device),
+    )
     row |= seams(asset, path)
     return row
 
@@ -246,6 +251,8 @@ def main() -> int:
     parser.add_argument("--profile", default="game")
     parser.add_argument("--remesh", action="store_true")
     parser.add_argument("--resolution", type=int, default=512)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
     parser.add_argument("--output", help="name of the result file in benchmarks/results")
     args = parser.parse_args()
     folder = args.work / "fidelity"
@@ -259,13 +266,16 @@ def main() -> int:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             save_asset(make_asset(name), path)
-        row = measure(load_asset(path), args, folder)
+        kept = folder / f"{name}.json"
+        if args.fresh or not kept.exists():
+            write_results(kept, measure(load_asset(path), args, folder))
+        row = json.loads(kept.read_text())
         rows.append(row)
         print(f"{name:12}" + "".join(f"{row[h]:14.3f}" for h in head) + "  " + "; ".join(faults(row)), flush=True)
     bad = {row["asset"]: faults(row) for row in rows if faults(row)}
     print(f"{len(rows) - len(bad)} of {len(rows)} meet {GOAL_DB} dB and show no seam")
     if args.output:
-        info = machine(torch.device("cpu"))
+        info = machine(torch.device(args.device))
         info["command"] = "python benchmarks/bench_texture_fidelity.py --work WORK"
         settings = {k: getattr(args, k) for k in ("texture", "faces", "profile", "remesh", "resolution")}
         write_results(
