@@ -16,7 +16,7 @@ from .controls import pick_seed, sampler_controls, sampler_options, seed_control
 from .pipeline_info import PipelineInfo
 from .session import Session, Snapshot, new_owner
 from .status import report_markdown, status_html
-from .viewer import placeholder_html, viewer_html
+from .viewer import asset_html, placeholder_html, viewer_html
 
 __all__ = ["build_image_page"]
 
@@ -99,9 +99,7 @@ def build_image_page(
                 texture = gr.Slider(512, 4096, 2048 if large else 1024, step=512, label="Texture size")
             extract = gr.Button("Make the file", variant="primary", interactive=False, elem_id="extract")
             export_status = gr.HTML(status_html(None), elem_id="export-status")
-            model = gr.Model3D(
-                label="3D view of the file", height=420, clear_color=(0.25, 0.25, 0.25, 1.0), elem_id="model"
-            )
+            model = gr.HTML(asset_html(None), elem_id="model")
             report = gr.Markdown()
             download = gr.DownloadButton("Download", interactive=False, elem_id="download")
     with gr.Accordion("Made in this browser", open=True):
@@ -207,10 +205,14 @@ def build_image_page(
             if now.job.state == "done":
                 names = [name for name in now.files if name.startswith("asset.")]
                 file = session.path(now, "asset.zip" if "asset.zip" in names else names[0])
-                seen = next((session.path(now, name) for name in names if name.endswith((".glb", ".stl"))), None)
+                glb = next((name for name in names if name.endswith(".glb")), None)
+                seen = asset_html(
+                    None if glb is None else f"/v1/jobs/{export_id}/files/{glb}",
+                    "This kind of file is not shown here, but it is ready.",
+                )
                 text = report_markdown(session.report(now))
                 ready = gr.update(value=str(file), interactive=True)
-                yield gr.skip(), None if seen is None else str(seen), text, ready, gr.skip()
+                yield gr.skip(), seen, text, ready, gr.skip()
 
     following: dict[str, Any] = {
         "fn": follow,

@@ -67,12 +67,19 @@ def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, sett
     Raises ValueError or PipelineLoadError if the pipeline's file cannot be read.
     """
     import gradio as gr
+    from starlette.staticfiles import StaticFiles
 
     from trellis2.serve.api import create_app
     from trellis2.serve.requests import CHECKS
 
+    server = create_app(store, pool, CHECKS, settings)
+    server.mount("/page", StaticFiles(directory=STATIC))
+    scripts = (
+        '<script src="/page/viewer.js"></script>',
+        '<script type="module" src="/page/vendor/model-viewer.min.js"></script>',
+    )
     return gr.mount_gradio_app(
-        create_app(store, pool, CHECKS, settings),
+        server,
         _blocks(page, pipeline, store),
         path="/",
         # Files are found by the secret name of their job's folder; the list of jobs itself is never served.
@@ -81,7 +88,7 @@ def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, sett
         show_error=True,
         footer_links=[],
         css_paths=STATIC / "app.css",
-        head=f"<script>{(STATIC / 'viewer.js').read_text(encoding='utf-8')}</script>",
+        head="".join(scripts),
         theme=gr.themes.Soft(),
     )
 

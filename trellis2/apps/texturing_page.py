@@ -15,6 +15,7 @@ from .controls import pick_seed, sampler_controls, sampler_options, seed_control
 from .pipeline_info import PipelineInfo
 from .session import Session, new_owner
 from .status import report_markdown, status_html
+from .viewer import asset_html
 
 __all__ = ["build_texturing_page"]
 
@@ -72,7 +73,7 @@ def build_texturing_page(
                 samplers = sampler_controls(defaults)
         with gr.Column(scale=7, min_width=320):
             status = gr.HTML(status_html(None, message="Choose a mesh and a picture, then press Texture it."))
-            model = gr.Model3D(label="Textured mesh", height=560, clear_color=(0.25, 0.25, 0.25, 1.0), elem_id="model")
+            model = gr.HTML(asset_html(None), elem_id="model")
             report = gr.Markdown()
             download = gr.DownloadButton("Download", interactive=False, elem_id="download")
     job = gr.State("")
@@ -118,7 +119,8 @@ def build_texturing_page(
             result: tuple[Any, ...] = (gr.skip(), gr.skip(), gr.skip())
             if now.job.state == "done":
                 file = str(session.path(now, "asset.glb"))
-                result = (file, report_markdown(session.report(now)), gr.update(value=file, interactive=True))
+                seen = asset_html(f"/v1/jobs/{job_id}/files/asset.glb")
+                result = (seen, report_markdown(session.report(now)), gr.update(value=file, interactive=True))
             buttons = (gr.update(interactive=over), gr.update(interactive=not over))
             yield (status_html(now.job, now.position), *result, *buttons)
 

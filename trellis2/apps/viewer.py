@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trellis2.serve.preview_names import ENVIRONMENTS, MAPS, NUM_VIEWS, picture_name
 
-__all__ = ["MODES", "Mode", "placeholder_html", "viewer_html"]
+__all__ = ["MODES", "Mode", "asset_html", "placeholder_html", "viewer_html"]
 
 
 class Mode(NamedTuple):
@@ -65,4 +65,16 @@ def viewer_html(base_url: str, name: str, modes: tuple[str, ...], view: int = 0)
         'draggable="false">'
         f'<label class="viewer-turn"><span>Turn</span><input type="range" min="0" max="{NUM_VIEWS - 1}" step="1" '
         f'value="{view}" aria-label="Turn the object"></label>{"".join(rows)}</div>'
+    )
+
+
+def asset_html(url: str | None, text: str = "The finished file appears here, to turn and to zoom.") -> str:
+    """An interactive view of a GLB, or `text` where there is none."""
+    if url is None:
+        return placeholder_html(text)
+    source = html.escape(url, quote=True)
+    return (
+        f'<model-viewer class="asset-view" src="{source}" camera-controls touch-action="pan-y" shadow-intensity="0.6" '
+        'tone-mapping="neutral" interaction-prompt="none" alt="The finished object. Drag or use the arrow keys to turn '
+        'it."></model-viewer>'
     )
