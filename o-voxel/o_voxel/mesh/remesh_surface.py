@@ -153,7 +153,10 @@ def round_plates(
 
 
 def _relax_free(v: Tensor, f: Tensor, kinds: Tensor) -> Tensor:
-    """Vertices across holes, which no face holds, move to the middle of their neighbours until they lie smooth."""
+    """Vertices across holes, which no face holds, move to the middle of their neighbours, each inside its cell.
+
+    S. Frisken Gibson, Constrained Elastic Surface Nets, 1998.
+    """
     free = kinds == FREE
     if not bool(free.any()):
         return v
@@ -166,9 +169,10 @@ def _relax_free(v: Tensor, f: Tensor, kinds: Tensor) -> Tensor:
     table = torch.full((len(rows), int(degree.max())), -1, dtype=torch.int64, device=v.device)
     table[row, column] = pairs[:, 1]
     v = v.clone()
+    cell = v[rows].floor()
     for _ in range(RELAX_ROUNDS):
         total = torch.zeros(len(rows), 3, dtype=v.dtype, device=v.device)
         for near in table.unbind(1):  # one after the other: the same sums on every device
             total += torch.where((near >= 0)[:, None], v[near.clamp_min(0)], 0.0)
-        v[rows] = total / degree[:, None]
+        v[rows] = torch.minimum(torch.maximum(total / degree[:, None], cell + CELL_MARGIN), cell + 1 - CELL_MARGIN)
     return v
