@@ -6,6 +6,10 @@ import importlib
 from typing import Any
 
 _NAMES = {
+    "CancelToken": ".progress",
+    "Cancelled": ".progress",
+    "Latents": ".latents",
+    "Monitor": ".progress",
     "Pipeline": ".base",
     "PipelineConfigError": ".errors",
     "PipelineLoadError": ".errors",
