@@ -31,6 +31,14 @@ struct Forest {
             v = grand >> 1;
         }
     }
+    OVOXEL_HD uint32_t look(uint32_t v) const {  // the same, without changes
+        for (uint32_t colour = 0;;) {
+            const uint32_t word = atomicLoad(parent + v);
+            if (word >> 1 == v) return v << 1 | colour;
+            colour ^= word & 1;
+            v = word >> 1;
+        }
+    }
     OVOXEL_HD void join(uint32_t a, uint32_t b, uint32_t differ) const {
         for (;;) {
             uint32_t one = find(a), two = find(b);
@@ -62,10 +70,10 @@ struct ForestJoinBody {  // every pair
     Graph graph;
     OVOXEL_HD void operator()(int64_t i) const { forest.join(graph.node(i, 0), graph.node(i, 1), graph.flag(i)); }
 };
-struct ForestFlattenBody {  // hangs every node to its root
+struct ForestFlattenBody {  // hangs every node to its root; writes no other node, which may be hung already
     Forest forest;
     OVOXEL_HD void operator()(int64_t v) const {
-        atomicStore(forest.parent + v, forest.find(static_cast<uint32_t>(v)));
+        atomicStore(forest.parent + v, forest.look(static_cast<uint32_t>(v)));
     }
 };
 struct ForestClearBody {
