@@ -33,7 +33,7 @@ from trellis2.pipelines.config import ImageTo3DConfig
 from trellis2.pipelines.jobs import ExportOptions, GenerateOptions, export, generate
 from trellis2.pipelines.placement import ModelStore
 from trellis2.pipelines.progress import Monitor
-from trellis2.pipelines.random_checkpoint import _fill, make_random_checkpoint, random_network
+from trellis2.pipelines.random_checkpoint import fill_random, make_random_checkpoint, random_network
 from trellis2.utils.image import load_image
 
 REPO = Path(__file__).resolve().parent.parent
@@ -77,7 +77,7 @@ def in_memory(device: torch.device) -> Trellis2ImageTo3DPipeline:
     store = ModelStore({key: loader(key) for key in config.models})
     with torch.device(device), EmptyInit():
         encoder = DinoV3(DinoV3Config.from_json(published.dinov3_config()))
-    _fill(encoder, torch.Generator(device).manual_seed(0))
+    fill_random(encoder, torch.Generator(device).manual_seed(0))
     return Trellis2ImageTo3DPipeline(
         store,
         *(s.build() for s in (config.sparse_structure_sampler, config.shape_slat_sampler, config.tex_slat_sampler)),

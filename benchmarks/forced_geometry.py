@@ -92,6 +92,8 @@ class KnownSurface:
 class _Children(nn.Module):
     """In place of the effect of `to_subdiv`: computes it, then answers with the children that the surface crosses."""
 
+    offsets: Tensor
+
     def __init__(self, inner: nn.Module, surface: KnownSurface, level: int) -> None:
         super().__init__()
         self.inner = inner

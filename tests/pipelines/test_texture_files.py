@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from trellis2.pipelines import Trellis2TexturingPipeline
@@ -193,6 +195,40 @@ def test_faces_over_a_seam_of_a_repeating_texture_are_copied() -> None:
     assert np.allclose(np.sort(moved[:, 1, 0]), [0.5, 1.5])
     assert len(tiled_corners(corners, np.full((1, 3, 2), np.nan))[0]) == 0
     assert np.array_equal(tiled_corners(corners, np.array([[[0.0, 0], [1, 0], [1, 1]]]))[1], [[[0, 0], [1, 0], [1, 1]]])
+
+
+@given(st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6))
+def test_pieces_of_a_repeated_face_add_up_to_it(values: list[float]) -> None:
+    """The parts of all copies inside the unit square have the area of the face."""
+    uvs = np.array(values, float).reshape(1, 3, 2)
+    corners, moved = tiled_corners(np.zeros((1, 3, 3)), uvs)
+    size = 256
+    centres = (np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) + 0.5) / size
+    covered = 0.0
+    for a, b, c in moved:
+        sides = [
+            (q[0] - p[0]) * (centres[..., 1] - p[1]) - (q[1] - p[1]) * (centres[..., 0] - p[0])
+            for p, q in ((a, b), (b, c), (c, a))
+        ]
+        covered += float((np.all([s > 0 for s in sides], 0) | np.all([s < 0 for s in sides], 0)).mean())
+    (a, b), (c, d) = (uvs[0, 1] - uvs[0, 0]), (uvs[0, 2] - uvs[0, 0])
+    assert len(corners) == len(moved)
+    assert covered == pytest.approx(abs(a * d - b * c) / 2, abs=0.15)
+
+
+def test_vertices_that_no_face_uses_do_not_count_in_the_bounds(
+    pipeline: Trellis2TexturingPipeline, picture: Image.Image, tmp_path: Path
+) -> None:
+    box = trimesh.creation.box()
+    vertices = np.concatenate([[[9.0, 9, 9]], box.vertices])
+    trimesh.Trimesh(vertices, box.faces + 1, process=False).export(tmp_path / "in.glb")
+    texture(pipeline, tmp_path / "in.glb", picture, tmp_path / "out.glb", OPTIONS)
+    doc, _ = glb = read_glb(tmp_path / "out.glb")
+    primitive = doc["meshes"][0]["primitives"][0]
+    used = doc["accessors"][primitive["attributes"]["POSITION"]]
+    points = corners(glb, primitive, "POSITION").reshape(-1, 3)
+    assert np.allclose(used["max"], points.max(0))
+    assert np.allclose(used["min"], points.min(0))
 
 
 def test_mirrored_nodes_without_uvs_keep_their_winding(

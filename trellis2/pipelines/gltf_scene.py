@@ -28,7 +28,8 @@ _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 #: Ways of giving a material its colours that would win over, or contradict, the new textures.
 _REPLACED_EXTENSIONS = ("KHR_materials_pbrSpecularGlossiness", "KHR_materials_unlit")
 _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
+_DTYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+_BYTES = {component: np.dtype(kind).itemsize for component, kind in _DTYPES.items()}
 
 GroupKey = tuple[int | None, bool]  # material, whether its UVs are the file's
 
@@ -233,6 +234,10 @@ class _Rewriter:
         padded[:, :element] = packed
         number = self._view(padded.tobytes(), _ARRAY_BUFFER)
         entry = {k: v for k, v in old.items() if k not in ("byteOffset", "bufferView", "count")}
+        values = np.ascontiguousarray(packed).view(_DTYPES[old["componentType"]])
+        for name, extreme in (("min", values.min), ("max", values.max)):
+            if name in entry:  # vertices that no face uses are gone
+                entry[name] = extreme(axis=0).tolist()
         self.doc["accessors"].append({**entry, "bufferView": number, "count": len(rows)})
         if padded.shape[1] != element:
             self.doc["bufferViews"][number]["byteStride"] = padded.shape[1]

@@ -26,7 +26,7 @@ from trellis2.utils.files import write_text
 from . import published
 from .published import FULL, TINY, Widths
 
-__all__ = ["WIDTHS", "main", "make_random_checkpoint", "random_network"]
+__all__ = ["WIDTHS", "fill_random", "main", "make_random_checkpoint", "random_network"]
 
 WIDTHS: dict[str, Widths] = {"tiny": TINY, "full": FULL}
 #: Occupied cells of the 64^3 structure grid that the bias of the decoder is set for.
@@ -41,7 +41,7 @@ def _normal(value: Tensor, std: float, generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def _fill(model: nn.Module, generator: torch.Generator) -> None:
+def fill_random(model: nn.Module, generator: torch.Generator) -> None:
     """Random weights of about unit gain; norms 1, biases 0, residual branches and the last layer small."""
     for name, value in model.named_parameters():
         if name.endswith(("gamma", "lambda1")) or (value.ndim == 1 and name.endswith("weight")):
@@ -133,7 +133,7 @@ def random_network(
     generator = torch.Generator(device).manual_seed(1000 * seed + list(configs).index(key))
     with torch.device(device), EmptyInit():
         model = build_model(**configs[key])
-    _fill(model, generator)
+    fill_random(model, generator)
     if key == "sparse_structure_decoder":
         _make_ball(model, CELLS[width], generator)
     elif key == "shape_slat_decoder":
@@ -150,7 +150,7 @@ def _write_encoder(folder: Path, widths: Widths, generator: torch.Generator) -> 
     config = published.dinov3_config(widths)
     with torch.device(generator.device), EmptyInit():
         model = DinoV3(DinoV3Config.from_json(config))
-    _fill(model, generator)
+    fill_random(model, generator)
     for name in ("cls_token", "register_tokens"):
         _normal(model.get_parameter(f"embeddings.{name}").data, 0.02, generator)
     folder.mkdir(parents=True, exist_ok=True)
