@@ -20,6 +20,7 @@ __all__ = [
     "face_crosses",
     "face_normals",
     "normalize",
+    "square_root",
     "numpy_face_areas",
     "numpy_face_crosses",
     "numpy_normalize",
@@ -43,9 +44,14 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=-1)
 
 
+def square_root(values: Tensor) -> Tensor:
+    """Rounded correctly, as a GPU does; PyTorch's own on a CPU may be a bit off (it calls a vector library)."""
+    return values.sqrt() if values.is_cuda else torch.from_numpy(np.sqrt(values.numpy()))
+
+
 def normalize(vectors: Tensor) -> Tensor:
     """Unit rows [..., 3]; zero rows stay zero."""
-    length = dot(vectors, vectors).sqrt()
+    length = square_root(dot(vectors, vectors))
     return vectors / torch.where(length > 0, length, 1.0)[..., None]
 
 
@@ -69,7 +75,7 @@ def areas(vertices: Tensor, faces: Tensor) -> Tensor:
 
     def run(part: Tensor) -> Tensor:
         crosses = face_crosses(vertices, part)
-        return dot(crosses, crosses).sqrt() / 2
+        return square_root(dot(crosses, crosses)) / 2
 
     return by_chunks(run, faces)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, like
 from o_voxel.mesh.bvh import BVH
 from o_voxel.mesh.connectivity import EdgeTable
-from o_voxel.mesh.normals import cross, dot, normalize
+from o_voxel.mesh.normals import cross, dot, normalize, square_root
 
 __all__ = ["sheet_pairs"]
 
@@ -79,7 +79,7 @@ def _wedges(v: Tensor, f: Tensor, sides: Tensor, ends: Tensor) -> tuple[Tensor, 
 def _openness(bvh: BVH, ends: Tensor, bisector: Tensor, num_rays: int) -> Tensor:
     """Share of rays that leave the mesh from a point just inside each wedge: ends [M, 2, 3] -> [M, W]."""
     extent = ends[:, 1] - ends[:, 0]
-    length = dot(extent, extent).sqrt()[:, None, None]
+    length = square_root(dot(extent, extent))[:, None, None]
     origin = ((ends[:, 0] + ends[:, 1]) / 2)[:, None] + 0.05 * length * bisector  # [M, W, 3]
     spread = torch.from_numpy(np.random.default_rng(0).normal(size=(NUM_RAYS, 3)))[:num_rays].to(bisector.device)
     rays = normalize(normalize(spread) + 0.8 * bisector[..., None, :])  # [M, W, R, 3]
