@@ -3,12 +3,13 @@
     python benchmarks/bench_finishing.py --work /tmp/finishing --data-dir ../shared/data [--quick]
     python benchmarks/bench_finishing.py --work /tmp/finishing --data-dir ../shared/data --validator DIR --output NAME
 
-For each asset, profile (raw, game, print) and remeshing off / on: the GLB is written, read back with trimesh, and
-checked: face budget, winding conflicts, duplicate, degenerate, boundary and non-manifold parts, watertight, 2-manifold,
-volume, shells nothing sees from outside (a flood through 256³ cells and 64 orthographic views), Chamfer and Hausdorff
-distance to the raw surface in voxels, charts, atlas use, alpha mode, time. One process an asset, with a time limit for
-each run: what hangs is a recorded failure. Rows are kept in --work, so that an interrupted run continues; --fresh
-starts over. With --validator (folder of the npm package `gltf-validator`) all files go through the Khronos validator.
+For each asset, profile (raw, game, print) and remeshing off / on: the GLB is written, read back by a reader of its
+own, and checked: face budget, winding conflicts, duplicate, degenerate, boundary and non-manifold parts, watertight,
+2-manifold, volume, shells nothing sees from outside (a flood through 256³ cells and 64 orthographic views), Chamfer
+and Hausdorff distance to the raw surface in voxels, charts, atlas use, alpha mode, time. One process an asset, with a
+time limit for each run: what hangs is a recorded failure. Rows are kept in --work, so that an interrupted run
+continues; --fresh starts over. With --validator (folder of the npm package `gltf-validator`) all files go through the
+Khronos validator.
 Prints a table and writes `benchmarks/results/NAME.json` and `.md`; the exit status tells whether all goals are met.
 """
 
@@ -36,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from atlas_oracles import atlas_figures
 from finishing_assets import QUICK, RawAsset, asset_names, load_asset, make_asset, save_asset
 from finishing_table import GOALS, markdown, summary, violations
+from glb_reader import read_glb
 from measure import machine, write_results
 from mesh_oracles import (
     SurfaceDistance,
@@ -134,11 +136,6 @@ def hidden_shells(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     }
 
 
-def z_up(points: np.ndarray) -> np.ndarray:
-    """glTF (x, y, z) to world (x, -z, y)."""
-    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
-
-
 def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path, device: str) -> dict[str, Any]:
     """Run one configuration on a device and check the file it wrote."""
     asked, size = budget(asset), TEXTURE[asset.grid]
@@ -163,20 +160,19 @@ def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path, de
         "hausdorff_voxels": report.hausdorff_voxels, "volume": report.volume, "hidden_faces": report.hidden_faces,
     }  # fmt: skip
     row["alpha_mode"], row["double_sided"] = report.alpha_mode, report.double_sided
-    loaded = trimesh.load(glb, process=False, force="mesh")
-    uv = np.asarray(loaded.visual.uv)
-    points, faces = z_up(np.asarray(loaded.vertices, np.float64)), np.asarray(loaded.faces, np.int64)
+    file = read_glb(glb)
+    points, uv, faces = file.vertices, file.uv, file.faces
     row["finite"] = bool(np.isfinite(points).all() and np.isfinite(uv).all())
     row["largest_coordinate"] = float(np.abs(points).max())
+    row["materials"] = sorted(file.alpha_modes)
     vertices, welded = weld(points, faces)
     row |= topology(vertices, welded)
     check = trimesh.Trimesh(vertices, welded, process=False)
     row["trimesh_watertight"], row["trimesh_winding"] = bool(check.is_watertight), bool(check.is_winding_consistent)
     row |= hidden_shells(vertices, welded)
     row |= compare(raw, vertices, welded)
-    row |= atlas_figures(np.stack([uv[:, 0], 1 - uv[:, 1]], 1), faces, size)
-    color = loaded.visual.material.baseColorTexture
-    row["texture_honoured"] = color.size == (size, size)
+    row |= atlas_figures(uv, faces, size)
+    row["texture_honoured"] = file.images["baseColorTexture"].size == (size, size)
     return row
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from finishing_assets import LAYOUT, RawAsset, load_asset, make_asset, save_asset, texture_set
+from glb_reader import read_glb
 from measure import machine, write_results
 from mesh_oracles import sample_area, weld
 from o_voxel.sampling import VoxelIndex
@@ -139,16 +139,13 @@ def rms(values: np.ndarray) -> float:
 
 def seams(asset: RawAsset, path: Path) -> dict[str, float]:
     """Figures of chart borders in mip level 3, and how many seam points there were."""
-    loaded: Any = trimesh.load(path, process=False, force="mesh")
-    material = loaded.visual.material
-    color = np.asarray(material.baseColorTexture.convert("RGB"), np.float64) / 255
-    rough = np.asarray(material.metallicRoughnessTexture.convert("RGB"), np.float64) / 255
+    file = read_glb(path)
+    color = np.asarray(file.images["baseColorTexture"].convert("RGB"), np.float64) / 255
+    rough = np.asarray(file.images["metallicRoughnessTexture"].convert("RGB"), np.float64) / 255
     image = np.concatenate([color, rough[..., 2:], rough[..., 1:2]], 2)
     size, cell = image.shape[0], 2**MIP
     small = image.reshape(size // cell, cell, size // cell, cell, 5).mean((1, 3))
-    gltf = np.asarray(loaded.vertices, np.float64)
-    vertices, faces = np.stack([gltf[:, 0], -gltf[:, 2], gltf[:, 1]], 1), np.asarray(loaded.faces)
-    uv = np.stack([loaded.visual.uv[:, 0], 1 - loaded.visual.uv[:, 1]], 1)
+    vertices, uv, faces = file.vertices, file.uv, file.faces
     corners, corner_uv = vertices[faces], uv[faces]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(cross, axis=1)
