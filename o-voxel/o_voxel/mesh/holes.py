@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ def fill_holes(
     limit = max_hole_perimeter
     if relative:
         low, high = torch.aminmax(v[f.reshape(-1)].double(), dim=0)
-        limit *= float((high - low).square().sum().sqrt())
+        limit *= math.dist(low.tolist(), high.tolist())
     make = _published_patches if quirks == "published" else _patches
     new_vertices, new_faces = make(v, f, build_edges(f), limit, backend)
     return mesh.leave(torch.cat([v, new_vertices.to(v)]), torch.cat([f, new_faces.to(f)]))
