@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trimesh
 from PIL import Image
 from safetensors import safe_open
 
@@ -129,7 +130,6 @@ def test_every_published_type_runs(
 
 
 def test_texturing_pipeline_runs(folder: Path, picture: Image.Image) -> None:
-    import trimesh
 
     texturing = Trellis2TexturingPipeline.from_pretrained(str(folder))
     ball = trimesh.creation.icosphere(2)
@@ -145,3 +145,16 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert not (tmp_path / "out" / "facebook").exists()
     args = json.loads((tmp_path / "out" / "pipeline.json").read_text())["args"]
     assert args["rembg_model"] == {"name": "BiRefNet", "args": {"model_name": "briaai/RMBG-2.0"}}
+
+
+def test_image_file_to_glb_file(folder: Path, picture: Image.Image, tmp_path: Path) -> None:
+    from trellis2.cli.main import main as cli
+
+    picture.save(tmp_path / "disc.png")
+    arguments = ["generate", tmp_path / "disc.png", "--pipeline", folder, "--type", "512", "--steps", 1, "--quiet"]
+    small = ["--faces", 500, "--texture-size", 64, "--no-remesh", "--profile", "raw", "-o", tmp_path]
+    assert cli([str(a) for a in (*arguments, *small)]) == 0
+    scene = trimesh.load(tmp_path / "disc.glb")
+    (mesh,) = scene.geometry.values()
+    assert 50 < len(mesh.faces) <= 500
+    assert mesh.visual.material.baseColorTexture.size == (64, 64)

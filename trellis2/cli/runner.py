@@ -93,7 +93,7 @@ class Runner:
                 except Cancelled:
                     sys.stderr.write("interrupted\n")
                     return EXIT_INTERRUPTED
-                except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+                except Exception as error:  # whatever is wrong with one input, the others are done
                     if self.debug:
                         raise
                     failed += 1
@@ -132,4 +132,6 @@ class Runner:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    expected = isinstance(error, (OSError, ValueError, RuntimeError))
+    return text if expected and text else f"{type(error).__name__}: {text}"

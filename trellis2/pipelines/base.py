@@ -234,7 +234,11 @@ class Pipeline:
         return self.models[key]
 
     def _empty_cache(self) -> None:
-        if self.device.type == "cuda":
+        """Give cached device memory back where others may need it: giving it back and asking again takes time."""
+        if self.device.type != "cuda":
+            return
+        free, total = torch.cuda.mem_get_info(self.device)
+        if free < total / 4:
             torch.cuda.empty_cache()
 
     # images ----------------------------------------------------------------------------------------------------------
