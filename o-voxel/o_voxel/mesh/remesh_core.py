@@ -82,6 +82,17 @@ class NodeGrid:
         self.call("list_bits", of.bits, of.before, out)
         return out
 
+    def border(self) -> Tensor:
+        """The nodes on the six sides of the grid."""
+        bits = self.everything().reshape(self.size[0], self.size[1], -1)
+        inner = bits[1:-1, 1:-1]
+        z = self.size[2] - 1
+        ends = torch.zeros_like(inner)
+        ends[..., 0] |= 1
+        ends[..., z >> 6] |= (1 << (z & 63)) - (1 << 64) * ((z & 63) == 63)  # as a signed word
+        inner &= ends
+        return bits.reshape(-1)
+
     def everything(self) -> Tensor:
         """All nodes."""
         column = (self.size[2] + 63) // 64

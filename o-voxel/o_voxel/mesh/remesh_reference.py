@@ -61,7 +61,11 @@ def crossings(vertices: np.ndarray, faces: np.ndarray, size: Size) -> Iterator[t
         p = vertices[corners]
         for axis in range(3):
             u, w = (axis + 1) % 3, (axis + 2) % 3
-            low, high = np.ceil(p.min(0)).astype(np.int64), np.floor(p.max(0)).astype(np.int64)
+            end = np.array(size) - 1.0
+            if (p.min(0)[[u, w]] > end[[u, w]]).any() or (p.max(0)[[u, w]] < 0).any():
+                continue
+            low = np.ceil(np.maximum(p.min(0), 0)).astype(np.int64)
+            high = np.floor(np.minimum(p.max(0), end)).astype(np.int64)
             if low[u] > high[u] or low[w] > high[w]:
                 continue
             grid = np.meshgrid(np.arange(low[u], high[u] + 1), np.arange(low[w], high[w] + 1), indexing="ij")
@@ -78,10 +82,11 @@ def crossings(vertices: np.ndarray, faces: np.ndarray, size: Size) -> Iterator[t
             with np.errstate(invalid="ignore", divide="ignore"):
                 s = sides / total
             depth = s[0] * p[0, axis] + s[1] * p[1, axis] + s[2] * p[2, axis]
+            inside = (depth >= 0) & (depth < size[axis])
+            lines, depth = lines[inside], depth[inside]
             nodes = np.empty((len(lines), 3), dtype=np.int64)
             nodes[:, axis], nodes[:, u], nodes[:, w] = np.floor(depth), lines[:, 0], lines[:, 1]
-            inside = ((nodes >= 0) & (nodes < np.array(size))).all(1)
-            yield face, axis, nodes[inside], (depth - np.floor(depth)).astype(np.float32)[inside]
+            yield face, axis, nodes, (depth - np.floor(depth)).astype(np.float32)
 
 
 def _packed(t: np.ndarray, face: int) -> np.ndarray:
@@ -173,8 +178,17 @@ def remesh_mark_rims(vertices: Tensor, faces: Tensor, hashes: Tensor, size: Size
     f = faces.numpy()
     sides = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), 1)
     for a, b in vertices.numpy()[np.unique(sides[rim[sides].all(1)], axis=0)]:
-        steps = int(np.ceil(2 * np.abs(b - a).max())) + 1
-        cell = np.floor(a + (np.arange(steps + 1) / steps)[:, None] * (b - a)).astype(np.int64)
+        length, d = np.abs(b - a).max(), b - a
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = np.sort(np.stack([-1 - a, np.array(size) - a]) / d, axis=0)  # of the part in the grid
+        within = (a >= -1) & (a <= np.array(size))
+        ends = np.where(d == 0, np.where(within, [[0.0], [1.0]], [[2.0], [-1.0]]), ends)
+        start, stop = max(0.0, *ends[0]), min(1.0, *ends[1])
+        if start > stop:
+            continue
+        s = np.arange(np.floor(start * 2 * length), np.ceil(stop * 2 * length) + 2)
+        t = np.minimum(s / (np.ceil(2 * length) + 1), 1.0)
+        cell = np.floor(a + t[:, None] * d).clip(-2, np.array(size)).astype(np.int64)
         for corner in range(8):
             node = cell + [corner >> 2, corner >> 1 & 1, corner & 1]
             node = node[((node >= 0) & (node < np.array(size))).all(1)]

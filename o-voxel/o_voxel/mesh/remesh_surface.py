@@ -94,6 +94,7 @@ def contour(
             crossed = crossed & ~_edges_of(solid, ignored)
         sheet_nodes = grid.empty()
         grid.call("sheet_nodes", crossed, solid.outside, grid.size, sheet_nodes)
+        sheet_nodes &= ~grid.border()  # beyond a box there may be more of a sheet
         inside |= sheet_nodes
     bits = grid.empty()
     grid.call("active_cells", inside, grid.size, bits)

@@ -47,12 +47,13 @@ def find_shells(
     *,
     gap: float = 4.0,
     see_through: ArrayLike | None = None,  # [F] bool
+    box: Sequence[Sequence[float]] | None = None,  # [2, 3]
     backend: Backend = "auto",
 ) -> Shells:
     """Label the space around a mesh and look at all faces from outside.
 
-    Holes up to `gap` voxels across are taken for closed. Faces that are `see_through` hide nothing. Raises ValueError
-    on bad meshes, sizes or lengths.
+    Holes up to `gap` voxels across are taken for closed. Faces that are `see_through` hide nothing, those outside `box`
+    are all seen. Raises ValueError on bad meshes, sizes or lengths, and if there are too many voxels (2^33 or more).
     """
     mesh = enter_tensors(vertices, faces)
     size = np.broadcast_to(np.asarray(voxel_size, dtype=np.float64), 3)
@@ -69,9 +70,11 @@ def find_shells(
         if not bool(walls.any()):
             walls = None
     start = torch.from_numpy(np.asarray(origin, dtype=np.float64).copy())
+    limits = None if box is None else torch.tensor(np.asarray(box, dtype=np.float64))
     solid = label_nodes(
-        mesh.vertices, mesh.faces, torch.from_numpy(size.copy()), start, gap=gap, walls=walls, backend=backend
-    )
+        mesh.vertices, mesh.faces, torch.from_numpy(size.copy()), start, gap=gap, walls=walls, box=limits,
+        backend=backend,
+    )  # fmt: skip
     view = face_views(solid)
     if walls is not None:
         view = _with_clear_faces(solid, view, mesh.vertices, mesh.faces, walls)

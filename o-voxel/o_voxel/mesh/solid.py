@@ -21,7 +21,7 @@ __all__ = ["Solid", "label_nodes"]
 # Nodes lie off the lattice by these shares of a voxel: coordinates on the lattice are frequent and would be ambiguous.
 OFF_LATTICE = (3.1e-5, 5.3e-5, 7.7e-5)
 MARGIN = 3  # empty nodes around the mesh, besides the closing radius
-MAX_NODES = 2**36
+MAX_NODES = 2**33
 MEETING_STEPS = 2  # by which both sides advance in turn for each ring of a closed hole
 
 
@@ -67,12 +67,15 @@ def label_nodes(
     *,
     gap: float = 4.0,
     walls: Tensor | None = None,  # [F] bool
+    box: Tensor | None = None,  # [2, 3] float64
     backend: Backend = "auto",
 ) -> Solid:
     """Label the nodes around a mesh; `gap` in voxels is the width of holes to be closed.
 
-    Faces that are not `walls` (glass) let the outside through; they are left out of everything. Raises ValueError if
-    there is no face, or the grid would have 2^36 nodes or more.
+    Faces that are not `walls` (glass) let the outside through; they are left out of everything. `box` (lowest and
+    highest corner) bounds the grid; what lies beyond is outside.
+
+    Raises ValueError if there is no face, or the grid would have 2^33 nodes or more.
     """
     if walls is not None:
         faces = faces[walls]
@@ -83,11 +86,16 @@ def label_nodes(
     local = (vertices.double() - start) / h
     rings = max(0, round(gap / 2))
     used = local[faces.reshape(-1).long()]
-    bounds = torch.stack([used.amin(0).floor(), used.amax(0).ceil()]).cpu()
-    low = bounds[0] - (MARGIN + rings)
-    size = tuple((bounds[1] - low + (MARGIN + rings) + 1).long().tolist())
-    if size[0] * size[1] * size[2] >= MAX_NODES:
-        raise ValueError(f"the grid must have fewer than 2^36 nodes, got {' x '.join(map(str, size))}: larger voxels")
+    bounds = torch.stack([used.amin(0), used.amax(0)]).cpu()
+    if box is not None:
+        limits = ((box.double().to(device) - start) / h).cpu()
+        bounds = torch.minimum(torch.maximum(bounds, limits[0]), limits[1])
+    low = bounds[0].floor() - (MARGIN + rings)
+    cells = bounds[1].ceil() - low + (MARGIN + rings)
+    if not float(cells.add(1).prod()) < MAX_NODES:
+        sides = " x ".join(f"{n:.3g}" for n in cells.tolist())
+        raise ValueError(f"the grid must have fewer than 2^33 nodes, got {sides}: use larger voxels")
+    size = (int(cells[0]) + 1, int(cells[1]) + 1, int(cells[2]) + 1)
     grid = NodeGrid(size, device, backend)
     off = torch.tensor(OFF_LATTICE, dtype=torch.float64, device=device)
     local = (local - low.to(device) + off).contiguous()
@@ -124,8 +132,7 @@ def _rings_around_rims(grid: NodeGrid, local: Tensor, faces: Tensor, rings: int)
 
 def _spread(grid: NodeGrid, walls: Tensor, rings: list[Tensor]) -> Tensor:
     """Outside nodes."""
-    outside = grid.zeros()
-    outside[0] = 1
+    outside = grid.border()
     closed = rings[-1] if rings else None
     grid.call("flood", outside, walls, closed, None, grid.size)
     if closed is None:

@@ -75,6 +75,12 @@ class SurfaceGrid:
         return max(self.voxel_size)
 
     @property
+    def box(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Lowest and highest corner of the grid with a margin: decoded vertices may leave their voxel."""
+        sides = list(zip(self.origin, self.voxel_size, self.size, strict=True))
+        return tuple(o - h for o, h, _ in sides), tuple(o + h * (n + 1) for o, h, n in sides)
+
+    @property
     def extent(self) -> float:
         """The longest side of the grid."""
         return max(h * n for h, n in zip(self.voxel_size, self.size, strict=True))
@@ -137,7 +143,9 @@ def prepare_surface(
     if profile != "raw":
         with clock.stage("shells"):
             clear = None if see_through is None else see_through(v[f].mean(1))
-            view = find_shells(v, f, grid.voxel_size, grid.origin, gap=gap, see_through=clear).view
+            shells = find_shells(v, f, grid.voxel_size, grid.origin, gap=gap, see_through=clear, box=grid.box)
+            view = shells.view
+            del shells  # the labels take as much memory as the mesh
             hidden = int((~view.seen).sum())
     with clock.stage("orient"):
         source = _make_sheets(v, f, view, grid, perimeter)
@@ -256,7 +264,7 @@ def _normals(v: Tensor, f: Tensor) -> Tensor:
 
 def _remesh(source: _Sheets, grid: SurfaceGrid, gap: float, profile: Profile) -> tuple[Tensor, Tensor]:
     """The outer surface of the volume, and what is open: as plates for printing, else as it was."""
-    shells = find_shells(source.vertices, source.faces, grid.voxel_size, grid.origin, gap=gap)
+    shells = find_shells(source.vertices, source.faces, grid.voxel_size, grid.origin, gap=gap, box=grid.box)
     is_open, thin = shells.view.open, shells.view.thin
     if profile == "print":
         ignored = _small_patches(source.vertices, source.faces, is_open | thin, grid.voxel)

@@ -33,16 +33,19 @@ OVOXEL_HD inline double sideOf(const double* a, const double* b, bool swapped, i
     return swapped ? -side : side;
 }
 
-// visit(cell coordinates of the start node, t in [0, 1) along the edge) for each grid edge along `axis`.
+// visit(start node, t in [0, 1) along the edge) for each edge of the grid along `axis` that the face crosses.
 template <class Visit>
-OVOXEL_HD void forCrossings(const Triangles& mesh, int64_t face, int axis, Visit&& visit) {
+OVOXEL_HD void forCrossings(const Triangles& mesh, const NodeGrid& grid, int64_t face, int axis, Visit&& visit) {
     const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
     const int32_t* f = mesh.faces + 3 * face;
     const double *p0 = mesh.corner(face, 0), *p1 = mesh.corner(face, 1), *p2 = mesh.corner(face, 2);
     const double lowU = fmin(p0[u], fmin(p1[u], p2[u])), highU = fmax(p0[u], fmax(p1[u], p2[u]));
     const double lowW = fmin(p0[w], fmin(p1[w], p2[w])), highW = fmax(p0[w], fmax(p1[w], p2[w]));
-    const int64_t firstU = static_cast<int64_t>(ceil(lowU)), lastU = static_cast<int64_t>(floor(highU));
-    const int64_t firstW = static_cast<int64_t>(ceil(lowW)), lastW = static_cast<int64_t>(floor(highW));
+    const double endU = static_cast<double>(grid.size[u] - 1), endW = static_cast<double>(grid.size[w] - 1);
+    const double end = static_cast<double>(grid.size[axis]);
+    if (!(lowU <= endU && highU >= 0 && lowW <= endW && highW >= 0)) return;
+    const int64_t firstU = static_cast<int64_t>(ceil(fmax(lowU, 0.0))), lastU = static_cast<int64_t>(fmin(highU, endU));
+    const int64_t firstW = static_cast<int64_t>(ceil(fmax(lowW, 0.0))), lastW = static_cast<int64_t>(fmin(highW, endW));
     for (int64_t iu = firstU; iu <= lastU; ++iu)
         for (int64_t iw = firstW; iw <= lastW; ++iw) {
             const double pu = static_cast<double>(iu), pw = static_cast<double>(iw);
@@ -53,6 +56,7 @@ OVOXEL_HD void forCrossings(const Triangles& mesh, int64_t face, int axis, Visit
             if ((s0 > 0) != (s2 > 0) || s0 == 0 || s1 == 0 || s2 == 0) continue;
             const double sum = s0 + s1 + s2;
             const double depth = s0 / sum * p0[axis] + s1 / sum * p1[axis] + s2 / sum * p2[axis];
+            if (!(depth >= 0 && depth < end)) continue;
             const double start = floor(depth);
             int64_t node[3];
             node[axis] = static_cast<int64_t>(start);
@@ -98,9 +102,8 @@ struct MarkCrossingsBody {
     Word* bits;  // [3, words], zero
     OVOXEL_HD void operator()(int64_t face) const {
         for (int axis = 0; axis < 3; ++axis)
-            forCrossings(mesh, face, axis, [&](const int64_t* n, float) {
-                if (grid.holds(n[0], n[1], n[2]))
-                    atomicOrWord(bits + axis * grid.words() + grid.word(n[0], n[1], n[2]), Word{1} << (n[2] & 63));
+            forCrossings(mesh, grid, face, axis, [&](const int64_t* n, float) {
+                atomicOrWord(bits + axis * grid.words() + grid.word(n[0], n[1], n[2]), Word{1} << (n[2] & 63));
             });
     }
 };
@@ -113,8 +116,7 @@ struct RecordCrossingsBody {
     Word* last;   // zero
     OVOXEL_HD void operator()(int64_t face) const {
         for (int axis = 0; axis < 3; ++axis)
-            forCrossings(mesh, face, axis, [&](const int64_t* n, float t) {
-                if (!grid.holds(n[0], n[1], n[2])) return;
+            forCrossings(mesh, grid, face, axis, [&](const int64_t* n, float t) {
                 const int64_t edge = crossings.index(grid, n, axis);
                 atomicLower(first + edge, packCrossing(t, face));
                 atomicRaise(last + edge, packCrossing(t, face));
@@ -149,8 +151,7 @@ struct FaceSidesBody {
         for (int axis = 0; axis < 3; ++axis) {
             const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
             const bool up = (p1[u] - p0[u]) * (p2[w] - p0[w]) - (p1[w] - p0[w]) * (p2[u] - p0[u]) > 0;
-            forCrossings(mesh, face, axis, [&](const int64_t* n, float t) {
-                if (!grid.holds(n[0], n[1], n[2])) return;
+            forCrossings(mesh, grid, face, axis, [&](const int64_t* n, float t) {
                 const int64_t edge = crossings.index(grid, n, axis);
                 const Word packed = packCrossing(t, face);
                 int64_t end[3] = {n[0], n[1], n[2]};
@@ -223,12 +224,25 @@ struct MarkRimsBody {
     Word* bits;
 
     OVOXEL_HD void mark(const double* a, const double* b) const {
-        const double length = fmax(fabs(b[0] - a[0]), fmax(fabs(b[1] - a[1]), fabs(b[2] - a[2])));
-        const int64_t steps = static_cast<int64_t>(ceil(2 * length)) + 1;
-        for (int64_t s = 0; s <= steps; ++s) {
-            const double t = static_cast<double>(s) / static_cast<double>(steps);
+        double from = 0, to = 1, length = 0;  // the part in the grid
+        for (int k = 0; k < 3; ++k) {
+            const double d = b[k] - a[k], low = -1 - a[k], high = static_cast<double>(grid.size[k]) - a[k];
+            if (d == 0 && (low > 0 || high < 0)) return;
+            if (d != 0) {
+                from = fmax(from, d > 0 ? low / d : high / d);
+                to = fmin(to, d > 0 ? high / d : low / d);
+            }
+            length = fmax(length, fabs(d));
+        }
+        if (!(from <= to)) return;
+        const double first = floor(from * 2 * length), last = ceil(to * 2 * length), steps = ceil(2 * length) + 1;
+        for (double s = first; s <= last + 1; ++s) {
+            const double t = fmin(s / steps, 1.0);
             int64_t n[3];
-            for (int k = 0; k < 3; ++k) n[k] = static_cast<int64_t>(floor(a[k] + t * (b[k] - a[k])));
+            for (int k = 0; k < 3; ++k) {
+                const double p = floor(a[k] + t * (b[k] - a[k]));
+                n[k] = static_cast<int64_t>(fmin(fmax(p, -2.0), static_cast<double>(grid.size[k])));
+            }
             for (int c = 0; c < 8; ++c) {
                 const int64_t x = n[0] + (c >> 2), y = n[1] + (c >> 1 & 1), z = n[2] + (c & 1);
                 if (grid.holds(x, y, z)) atomicOrWord(bits + grid.word(x, y, z), Word{1} << (z & 63));

@@ -219,7 +219,7 @@ def test_anisotropic_voxels_and_an_origin(shapes: SimpleNamespace) -> None:
         ({"gap": -1}, r"gap must lie in \[0, 64\]"),
         ({"sheets": "keep"}, "sheets must be one of"),
         ({"thickness": 0}, "thickness must lie in"),
-        ({"voxel_size": 1e-6}, r"fewer than 2\^36 nodes"),
+        ({"voxel_size": 1e-6}, r"fewer than 2\^33 nodes"),
     ],
 )
 def test_bad_arguments_are_refused(shapes: SimpleNamespace, arguments: dict, message: str) -> None:
