@@ -119,9 +119,9 @@ def remove_small_components(
         return mesh.leave(mesh.vertices, mesh.faces)
     label = face_components(mesh.faces)
     area = exact_sums(areas(mesh.vertices, mesh.faces), label, int(label.amax()) + 1)
-    keep = area >= (
-        min_area * float(exact_sums(area, torch.zeros_like(label[: len(area)]), 1)) if relative else min_area
-    )
+    if relative:
+        min_area *= float(exact_sums(area, torch.zeros_like(area, dtype=torch.int64), 1))
+    keep = area >= min_area
     if relative:
         keep[area.argmax()] = True
     return mesh.leave(*compact(mesh.vertices, mesh.faces[keep[label]])[:2])
