@@ -4,7 +4,8 @@
 
 Coordinates: the 1024³ grid and its 2× coarsenings, C channels in and out. Useful TFLOP/s count the neighbours that are
 there (2·N·occ·C² a pass); GB/s count what must move at least: features once in and out, weights, 4 bytes for each pair
-of the map. `TRELLIS2_AUTOTUNE=1` tunes the tiles of each shape first.
+of the map. Each time is taken after half a second of rest; `sust.` under load that lasts, when the power limit lowers
+the clock of a large GPU. `TRELLIS2_AUTOTUNE=1` tunes the tiles of each shape first.
 Beside the chosen backend: the plain PyTorch one, the dense convolution on the bounding grid where it fits, and the
 package spconv (implicit GEMM with masks, accumulating in float32) where it is installed.
 """
@@ -12,6 +13,7 @@ package spconv (implicit GEMM with masks, accumulating in float32) where it is i
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,14 @@ def spconv_calls(coords: Tensor, feats: Tensor, weight: Tensor, bias: Tensor) ->
     return lambda: layer(kept).features, anew
 
 
+def rested(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Milliseconds of one call after half a second without work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        time.sleep(0.5)
+    return milliseconds(run, device, repeats)
+
+
 def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: int, backward: bool) -> dict[str, Any]:
     """All timings of one level, in milliseconds."""
     device = coords.device
@@ -82,8 +92,8 @@ def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: in
 
     row: dict[str, Any] = {"voxels": len(coords), "channels": channels, "neighbours": pairs / len(coords)}
     with torch.no_grad():
-        row["forward_ms"] = milliseconds(forward, device, repeats)
-        row["with_map_ms"] = milliseconds(
+        row["forward_ms"] = rested(forward, device, repeats)
+        row["with_map_ms"] = rested(
             lambda: sparse_conv3d(feats, weight, bias, find_neighbors(coords, (3, 3, 3))), device, repeats
         )
         row["torch_ms"] = milliseconds(lambda: forward("torch"), device, 3, 1)
@@ -93,7 +103,7 @@ def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: in
         del dense
         theirs = spconv_calls(coords, feats, weight, bias) if device.type == "cuda" else ()
         for name, call in zip(("spconv_ms", "spconv_with_map_ms"), theirs):
-            row[name] = milliseconds(call, device, repeats)
+            row[name] = rested(call, device, repeats)
         if theirs:
             row["spconv_difference"] = float((theirs[0]() - forward()).norm() / forward().norm())
     flop = 2 * pairs * channels**2
@@ -107,7 +117,8 @@ def measure_level(coords: Tensor, channels: int, dtype: torch.dtype, repeats: in
         def both() -> None:
             torch.autograd.grad(sparse_conv3d(x, w, b, hood), leaves, probe)
 
-        row["forward_backward_ms"] = milliseconds(both, device, repeats)
+        row["forward_backward_ms"] = rested(both, device, repeats)
+        row["forward_backward_sustained_ms"] = milliseconds(both, device, 5 * repeats)
     return row
 
 
@@ -125,7 +136,22 @@ def main() -> None:
         levels.append(coarsen(levels[-1]))
     ceilings = gpu_ceilings(device) if device.type == "cuda" else {}
     print(f"backend {backends.selected('sparse_conv', device).name}, ceilings {ceilings}")
-    head = ("voxels", "C", "occ", "fwd", "+map", "fwd+bwd", "TFLOP/s", "%", "GB/s", "torch", "dense", "spconv", "+map")
+    head = (
+        "voxels",
+        "C",
+        "occ",
+        "fwd",
+        "+map",
+        "fwd+bwd",
+        "sust.",
+        "TFLOP/s",
+        "%",
+        "GB/s",
+        "torch",
+        "dense",
+        "spconv",
+        "+map",
+    )
     print(" ".join(f"{h:>8}" for h in head))
     rows, nan = [], float("nan")
     for coords, channels in reversed(list(zip(levels, CHANNELS))):
@@ -133,7 +159,8 @@ def main() -> None:
         share = 100 * row["useful_tflops"] / ceilings["matmul_tflops"] if ceilings else nan
         cells = (
             f"{row['voxels']:>8} {channels:>8} {row['neighbours']:>8.2f} {row['forward_ms']:>8.3f} "
-            f"{row['with_map_ms']:>8.3f} {row['forward_backward_ms']:>8.3f} {row['useful_tflops']:>8.1f} {share:>8.1f} "
+            f"{row['with_map_ms']:>8.3f} {row['forward_backward_ms']:>8.3f} "
+            f"{row['forward_backward_sustained_ms']:>8.3f} {row['useful_tflops']:>8.1f} {share:>8.1f} "
             f"{row['minimum_gbs']:>8.0f} {row['torch_ms']:>8.2f} {row.get('dense_ms', nan):>8.2f} "
             f"{row.get('spconv_ms', nan):>8.3f} {row.get('spconv_with_map_ms', nan):>8.3f}"
         )
