@@ -5,19 +5,22 @@ T texels a side, M covered texels, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from o_voxel.mesh._arrays import ArrayLike
-from o_voxel.postprocess.source import Hit, SourceSurface, unit
+from o_voxel.mesh.normals import cross, dot, normalize
+from o_voxel.postprocess.source import Hit, SourceSurface
 from o_voxel.postprocess.texels import TexelMap, surface_texels
 from o_voxel.postprocess.volume import AttributeVolume
 
-__all__ = ["BakedTexels", "bake", "project"]
+__all__ = ["BakedTexels", "bake", "chunks", "project"]
 
-CHUNK = 1 << 20  # texels at a time: some 200 bytes of working memory each
+GPU_CHUNK = 1 << 20  # texels at a time: some 200 bytes of working memory each
+CPU_CHUNK = 1 << 15  # what caches hold
 
 
 class BakedTexels(NamedTuple):
@@ -63,9 +66,8 @@ def bake(
             torch.empty(count, 3, dtype=torch.float64, device=device),
         )
     a, b, c = v[f].unbind(1)
-    normals = unit(torch.linalg.cross(b - a, c - a))  # [F, 3]
-    for i in range(0, count, CHUNK):
-        part = slice(i, min(count, i + CHUNK))
+    normals = normalize(cross(b - a, c - a))  # [F, 3]
+    for part in chunks(count, device):
         points = texels.interpolate(v, f, part)
         if source is not None and hit is not None:
             found = project(points, normals[texels.face[part]], source, max_distance)
@@ -76,6 +78,13 @@ def bake(
     return BakedTexels(texels, values, hit)
 
 
+def chunks(count: int, device: torch.device) -> Iterator[slice]:
+    """Rows 0..count in pieces that suit the device."""
+    size = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK
+    for start in range(0, count, size):
+        yield slice(start, min(count, start + size))
+
+
 def project(points: Tensor, normals: Tensor, source: SourceSurface, max_distance: float) -> Hit:
     """Nearest points of the source for points [M, 3] of a surface with unit normals [M, 3].
 
@@ -83,7 +92,7 @@ def project(points: Tensor, normals: Tensor, source: SourceSurface, max_distance
     `face` is -1 and `distance` infinite where the source is farther than `max_distance`.
     """
     hit = source.nearest(points, max_distance=max_distance)
-    opposed = (source.face_normals(hit.face) * normals).sum(1) < 0
+    opposed = dot(source.face_normals(hit.face), normals) < 0
     retry = (opposed & (hit.face >= 0)).nonzero()[:, 0]
     if len(retry):
         other = source.nearest(points[retry], normals[retry], max_distance=max_distance)

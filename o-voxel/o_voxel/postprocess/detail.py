@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from o_voxel.postprocess.bake import CHUNK, BakedTexels
+from o_voxel.mesh.normals import dot
+from o_voxel.postprocess.bake import BakedTexels, chunks
 from o_voxel.postprocess.source import Hit, SourceSurface
 from o_voxel.postprocess.tangents import to_tangent_space
 
@@ -31,12 +32,11 @@ def bake_normals(
     out[:, 2] = 1
     if hit is None:
         return out
-    for i in range(0, len(out), CHUNK):
-        part = slice(i, min(len(out), i + CHUNK))
+    for part in chunks(len(out), out.device):
         normal = texels.interpolate(normals, faces, part)
         tangent = texels.interpolate(tangents, faces, part)
         fine = source.normals(Hit(*(column[part] for column in hit)))
-        fine = torch.where((fine * normal).sum(1, keepdim=True) < 0, -fine, fine)
+        fine = torch.where((dot(fine, normal) < 0)[:, None], -fine, fine)
         mapped = to_tangent_space(fine, normal, tangent).float()
         out[part] = torch.where((hit.face[part] >= 0)[:, None], mapped, out[part])
     return out

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from o_voxel.mesh import BVH, vertex_normals
+from o_voxel.mesh.normals import cross, normalize
 
-__all__ = ["Hit", "SourceSurface", "unit"]
+__all__ = ["Hit", "SourceSurface", "weighted_corners"]
 
 
 class Hit(NamedTuple):
@@ -54,18 +55,18 @@ class SourceSurface:
     def face_normals(self, face: Tensor) -> Tensor:
         """Unit normals of faces [M]: float64 [M, 3], zero for faces without area."""
         a, b, c = self.vertices[self.faces[face]].unbind(1)
-        return unit(torch.linalg.cross(b - a, c - a))
+        return normalize(cross(b - a, c - a))
 
     def positions(self, hit: Hit) -> Tensor:
         """Points of the surface [M, 3] float64."""
-        return (self.vertices[self.faces[hit.face]] * hit.uvw[:, :, None]).sum(1)
+        return weighted_corners(self.vertices, self.faces[hit.face], hit.uvw)
 
     def normals(self, hit: Hit) -> Tensor:
         """Smooth unit normals at points of the surface [M, 3] float64."""
-        return unit((self.vertex_normals[self.faces[hit.face]] * hit.uvw[:, :, None]).sum(1))
+        return normalize(weighted_corners(self.vertex_normals, self.faces[hit.face], hit.uvw))
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Rows of unit length; zero rows stay zero."""
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / torch.where(length > 0, length, 1)
+def weighted_corners(values: Tensor, faces: Tensor, weights: Tensor) -> Tensor:
+    """Values of vertices [V, C] at points of triangles `faces` [M, 3] with corner `weights` [M, 3]: [M, C]."""
+    a, b, c = (values[faces[:, k]] * weights[:, k : k + 1] for k in range(3))
+    return a + b + c

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from o_voxel.postprocess.source import unit
+from o_voxel.mesh.normals import cross, dot, normalize
 
 __all__ = ["to_tangent_space", "vertex_tangents"]
 
@@ -40,23 +40,23 @@ def vertex_tangents(
         at = faces[:, k]
         normal = n[at]
         angle = _corner_angle(corner[:, k], corner[:, (k + 1) % 3], corner[:, (k + 2) % 3], normal)
-        share = unit(_in_plane(along, normal)) * angle[:, None]
+        share = normalize(_in_plane(along, normal)) * angle[:, None]
         total.index_add_(0, at, (share * _FIXED).round().long())
         turn.index_add_(0, at, torch.sign(area).long())
     tangent = _in_plane(total.double() / _FIXED, n)
     axis = torch.nn.functional.one_hot(n.abs().argmin(1), 3).double()
     tangent = torch.where((tangent.abs().amax(1) > 1e-9)[:, None], tangent, _in_plane(axis, n))
-    return torch.cat([unit(tangent), torch.where(turn < 0, -1.0, 1.0).double()[:, None]], 1)
+    return torch.cat([normalize(tangent), torch.where(turn < 0, -1.0, 1.0).double()[:, None]], 1)
 
 
 def _in_plane(vectors: Tensor, normals: Tensor) -> Tensor:
-    return vectors - (vectors * normals).sum(1, keepdim=True) * normals
+    return vectors - dot(vectors, normals)[:, None] * normals
 
 
 def _corner_angle(at: Tensor, after: Tensor, before: Tensor, normal: Tensor) -> Tensor:
     """Angle between the two edges at a corner, seen along its normal [F]."""
-    a, b = unit(_in_plane(after - at, normal)), unit(_in_plane(before - at, normal))
-    return torch.acos((a * b).sum(1).clamp(-1, 1))
+    a, b = normalize(_in_plane(after - at, normal)), normalize(_in_plane(before - at, normal))
+    return torch.acos(dot(a, b).clamp(-1, 1))
 
 
 def to_tangent_space(
@@ -71,11 +71,11 @@ def to_tangent_space(
     frame is degenerate the result is (0, 0, 1).
     """
     n, t, w = normal.double(), tangent[:, :3].double(), torch.sign(tangent[:, 3:]).double()
-    b = w * torch.linalg.cross(n, t)
-    volume = (t * torch.linalg.cross(b, n)).sum(1, keepdim=True)
-    parts = [torch.linalg.cross(b, n), torch.linalg.cross(n, t), torch.linalg.cross(t, b)]
-    out = torch.cat([(vectors * part).sum(1, keepdim=True) for part in parts], 1) * torch.sign(volume)
-    out = unit(out)
-    out = unit(torch.cat([out[:, :2], out[:, 2:].clamp(min=least)], 1))
+    b = w * cross(n, t)
+    volume = dot(t, cross(b, n))[:, None]
+    parts = [cross(b, n), cross(n, t), cross(t, b)]
+    out = torch.stack([dot(vectors, part) for part in parts], 1) * torch.sign(volume)
+    out = normalize(out)
+    out = normalize(torch.cat([out[:, :2], out[:, 2:].clamp(min=least)], 1))
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=out.device)
     return torch.where((volume.abs() > 1e-12) & torch.isfinite(out).all(1, keepdim=True), out, up)

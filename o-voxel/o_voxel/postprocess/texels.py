@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from o_voxel.postprocess.source import weighted_corners
 from o_voxel.rasterize import rasterize, triangle_index
 
 __all__ = ["TexelMap", "surface_texels"]
@@ -25,8 +26,7 @@ class TexelMap(NamedTuple):
 
     def interpolate(self, values: Tensor, faces: Tensor, part: slice) -> Tensor:
         """Values of vertices [V, ...] at texels `part`: float64 [m, ...]."""
-        corner = values[faces[self.face[part]]].double()  # [m, 3, C]
-        return (corner * self.weights[part, :, None]).sum(1)
+        return weighted_corners(values.double(), faces[self.face[part]], self.weights[part])
 
     def mask(self) -> Tensor:
         """[T, T] bool, texels that belong to the surface."""

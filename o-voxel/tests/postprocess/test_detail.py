@@ -10,10 +10,11 @@ import pytest
 import torch
 import trimesh
 
+from o_voxel.mesh.normals import normalize
 from o_voxel.postprocess import glb_bytes, to_glb
 from o_voxel.postprocess.bake import BakedTexels
 from o_voxel.postprocess.occlusion import bake_occlusion, sky_directions, visibility
-from o_voxel.postprocess.source import Hit, SourceSurface, unit
+from o_voxel.postprocess.source import Hit, SourceSurface
 from o_voxel.postprocess.tangents import to_tangent_space, vertex_tangents
 from o_voxel.postprocess.texels import TexelMap
 from o_voxel.rasterize import rasterize, triangle_index
@@ -71,14 +72,14 @@ def test_tangents_follow_mikktspace() -> None:
 def test_tangent_space_gives_the_vector_back() -> None:
     generator = torch.Generator().manual_seed(0)
     n, t, x = (torch.randn(200, 3, generator=generator, dtype=torch.float64) for _ in range(3))
-    n, t = unit(n), unit(t)
+    n, t = normalize(n), normalize(t)
     x = torch.where((x * n).sum(1, keepdim=True) < 0, -x, x) + 0.3 * n
     w = torch.where(torch.rand(200, 1, generator=generator) < 0.5, -1.0, 1.0).double()
     keep = ((t * n).sum(1).abs() < 0.7).nonzero()[:, 0]
-    local = to_tangent_space(unit(x), 0.9 * n, torch.cat([0.8 * t, w], 1), least=0.0)
+    local = to_tangent_space(normalize(x), 0.9 * n, torch.cat([0.8 * t, w], 1), least=0.0)
     back = local[:, :1] * 0.8 * t + local[:, 1:2] * w * torch.linalg.cross(0.9 * n, 0.8 * t) + local[:, 2:] * 0.9 * n
     seen = keep[(local[keep, 2] > 1e-6)]
-    torch.testing.assert_close(unit(back)[seen], unit(x)[seen], atol=1e-9, rtol=0)
+    torch.testing.assert_close(normalize(back)[seen], normalize(x)[seen], atol=1e-9, rtol=0)
     flat = to_tangent_space(n[:1], n[:1], torch.cat([n[:1], w[:1]], 1))  # no frame
     assert flat.tolist() == [[0.0, 0.0, 1.0]]
 
