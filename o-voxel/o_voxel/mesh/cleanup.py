@@ -11,7 +11,7 @@ from torch import Tensor
 
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
 from o_voxel.mesh.connectivity import face_components
-from o_voxel.mesh.grouping import exact_sums, first_equal
+from o_voxel.mesh.grouping import exact_sums, first_equal, where
 from o_voxel.mesh.normals import areas, by_chunks, dot
 from o_voxel.mesh.split import repair_non_manifold, split_non_manifold
 
@@ -35,7 +35,7 @@ def compact(vertices: ArrayLike, faces: ArrayLike) -> tuple[ArrayLike, ArrayLike
     used[f.reshape(-1)] = True
     source = used.nonzero()[:, 0]
     if len(source) < len(v):
-        v, f = v[source], (used.cumsum(0) - 1)[f]
+        v, f = v.index_select(0, source), (used.cumsum(0) - 1).take(f)
     return like(v, vertices), like(f, faces), like(source, faces)
 
 
@@ -51,7 +51,7 @@ def remove_faces(vertices: ArrayLike, faces: ArrayLike, mask: ArrayLike) -> tupl
     drop = as_tensor(mask, "mask")
     if drop.dtype != torch.bool or drop.shape != (len(mesh.faces),):
         raise ValueError(f"mask must be bool of shape [{len(mesh.faces)}], got {drop.dtype} {list(drop.shape)}")
-    return mesh.leave(*compact(mesh.vertices, mesh.faces[~drop.to(mesh.faces.device)])[:2])
+    return mesh.leave(*compact(mesh.vertices, where(mesh.faces, ~drop.to(mesh.faces.device)))[:2])
 
 
 def merge_close_vertices(vertices: ArrayLike, faces: ArrayLike, tolerance: float = 0.0) -> tuple[ArrayLike, ArrayLike]:
@@ -67,8 +67,8 @@ def merge_close_vertices(vertices: ArrayLike, faces: ArrayLike, tolerance: float
     if tolerance > 0:
         key = (key / torch.full((1,), tolerance, dtype=key.dtype, device=key.device)).round()
     key = key + 0.0
-    f = first_equal(key)[mesh.faces] if len(key) else mesh.faces
-    return mesh.leave(*compact(mesh.vertices, f[_distinct_corners(f)])[:2])
+    f = first_equal(key).take(mesh.faces) if len(key) else mesh.faces
+    return mesh.leave(*compact(mesh.vertices, where(f, _distinct_corners(f)))[:2])
 
 
 def remove_duplicate_faces(vertices: ArrayLike, faces: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
@@ -77,7 +77,7 @@ def remove_duplicate_faces(vertices: ArrayLike, faces: ArrayLike) -> tuple[Array
     f = mesh.faces
     corners = _sorted_corners(f)
     first = first_equal(corners.int() if len(mesh.vertices) < 1 << 31 else corners)
-    return mesh.leave(*compact(mesh.vertices, f[first == torch.arange(len(f), device=f.device)])[:2])
+    return mesh.leave(*compact(mesh.vertices, where(f, first == torch.arange(len(f), device=f.device)))[:2])
 
 
 def _sorted_corners(faces: Tensor) -> Tensor:
@@ -98,13 +98,13 @@ def remove_degenerate_faces(
     mesh = enter_tensors(vertices, faces)
 
     def is_proper(part: Tensor) -> Tensor:
-        a, b, c = (mesh.vertices[part[:, k]].double() for k in range(3))
+        a, b, c = (mesh.vertices.index_select(0, part[:, k]).double() for k in range(3))
         ab2, bc2, ca2 = (dot(d, d) for d in (b - a, c - b, a - c))
         longest2 = torch.maximum(torch.maximum(ab2, bc2), ca2)
         enough = areas(mesh.vertices, part) >= (rel_thresh * longest2).clamp_max(abs_thresh)
         return enough & _distinct_corners(part)
 
-    return mesh.leave(*compact(mesh.vertices, mesh.faces[by_chunks(is_proper, mesh.faces)])[:2])
+    return mesh.leave(*compact(mesh.vertices, where(mesh.faces, by_chunks(is_proper, mesh.faces)))[:2])
 
 
 def remove_small_components(
@@ -124,4 +124,4 @@ def remove_small_components(
     keep = area >= min_area
     if relative:
         keep[area.argmax()] = True
-    return mesh.leave(*compact(mesh.vertices, mesh.faces[keep[label]])[:2])
+    return mesh.leave(*compact(mesh.vertices, where(mesh.faces, keep[label]))[:2])

@@ -41,7 +41,7 @@ class EdgeTable:
         """Face sides on both ends of every manifold edge: (edge ids [M], sides [M, 2])."""
         counts, sides, offsets = (as_tensor(t, "edges") for t in (self.counts, self.sides, self.offsets))
         ids = (counts == 2).nonzero()[:, 0]
-        start = offsets[ids]
+        start = offsets.index_select(0, ids)
         return like(ids, self.counts), like(torch.stack([sides[start], sides[start + 1]], dim=1), self.counts)
 
     def boundary_sides(self) -> ArrayLike:

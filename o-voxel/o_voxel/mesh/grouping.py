@@ -10,7 +10,12 @@ from torch import Tensor
 
 from o_voxel._native import Backend, native_module, resolve_backend
 
-__all__ = ["dense_labels", "exact_sums", "first_equal", "lexsort", "sum_rows", "to_integers"]
+__all__ = ["dense_labels", "exact_sums", "first_equal", "lexsort", "sum_rows", "to_integers", "where"]
+
+
+def where(table: Tensor, mask: Tensor) -> Tensor:
+    """Rows of a table [N, ...] where mask [N] bool is true; several times as quick as indexing with it."""
+    return table.index_select(0, mask.nonzero()[:, 0])
 
 
 def lexsort(columns: Sequence[Tensor]) -> Tensor:

@@ -64,7 +64,7 @@ def face_crosses(vertices: Tensor, faces: Tensor) -> Tensor:
     """(v1 - v0) x (v2 - v0) in float64: [F, 3]; twice the area vector."""
 
     def run(part: Tensor) -> Tensor:
-        a, b, c = (vertices[part[:, k]].double() for k in range(3))
+        a, b, c = (vertices.index_select(0, part[:, k]).double() for k in range(3))
         return cross(b - a, c - a)
 
     return by_chunks(run, faces)

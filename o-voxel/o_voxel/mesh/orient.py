@@ -70,7 +70,7 @@ def unify_face_orientations(
         parity = torch.where(twisted, again, parity)
     if known is not None:
         parity = parity ^ _outvoted(v, f, label, torch.where(parity, -known, known))
-    f = torch.where(parity[:, None], f[:, [0, 2, 1]], f)
+    f = _turned(f, parity)
     if cut_conflicts and conflict is not None:
         weld = torch.ones(relations.num_edges, dtype=torch.bool, device=f.device)
         weld[relations.edge[conflict]] = False
@@ -106,6 +106,12 @@ def _outvoted(v: Tensor, f: Tensor, label: Tensor, votes: Tensor) -> Tensor:
     return (against > favour)[label]
 
 
+def _turned(f: Tensor, flip: Tensor) -> Tensor:
+    """Faces with the 2nd and 3rd corner exchanged where `flip` [F] is true."""
+    a, b, c = f.unbind(1)
+    return torch.stack([a, torch.where(flip, c, b), torch.where(flip, b, c)], dim=1)
+
+
 class _Relations(NamedTuple):
     pair: Tensor  # [M, 2] faces on both sides of each manifold edge
     differ: Tensor  # [M] bool, both run along the edge in one direction: one of them has to flip
@@ -129,7 +135,7 @@ def _cosines(v: Tensor, f: Tensor, relations: _Relations) -> Tensor:
     """[M] cosine of the angle between the normals of each pair, once one winding is shared."""
     normal = normalize(face_crosses(v, f))
     a, b = relations.pair.unbind(1)
-    return dot(normal[a], normal[b]) * torch.where(relations.differ, -1.0, 1.0)
+    return dot(normal.index_select(0, a), normal.index_select(0, b)) * torch.where(relations.differ, -1.0, 1.0)
 
 
 def _agreeing_first(side: Tensor, relations: _Relations, order: Tensor) -> Tensor:
@@ -155,9 +161,11 @@ def _seen_sides(v: Tensor, f: Tensor, relations: _Relations, cosine: Tensor, ord
     involved[label[relations.pair.reshape(-1)]] = True
     number = involved[roots].cumsum(0) - 1
     rows = involved[label].nonzero()[:, 0]
-    wound = torch.where(parity[:, None], f[:, [0, 2, 1]], f)
+    wound = _turned(f, parity)
     bvh = BVH(v, f) if bvh is None else bvh
-    view = component_views(v, wound[rows], bvh=bvh, label=number[patch[rows]], samples=4, directions=8, free_only=True)
+    view = component_views(
+        v, wound.index_select(0, rows), bvh=bvh, label=number[patch[rows]], samples=4, directions=8, free_only=True
+    )
     side = torch.where(view.score.abs() >= CLEAR_SCORE, view.score.sign(), 0.0)
     of_face = torch.zeros(len(f), dtype=torch.float64, device=f.device)
     of_face[rows] = side[view.label]
@@ -173,4 +181,4 @@ def orient_outward(vertices: ArrayLike, faces: ArrayLike, *, bvh: BVH | None = N
     f = mesh.faces
     view = component_views(mesh.vertices, f, bvh=bvh, seed=seed)
     flip = (view.score < 0)[view.label]
-    return mesh.leave_faces(torch.where(flip[:, None], f[:, [0, 2, 1]], f))
+    return mesh.leave_faces(_turned(f, flip))

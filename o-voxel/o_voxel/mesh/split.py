@@ -70,7 +70,7 @@ def _split(
     pairs[..., 0], pairs[0, :, 1], pairs[1, :, 1] = torch.stack([a0, a1]), b1.where(~same, b0), b0.where(~same, b1)
     label, roots = dense_labels(connected_components(len(corner), pairs))
     source = corner[roots]
-    return v[source], label.reshape(-1, 3), source
+    return v.index_select(0, source), label.reshape(-1, 3), source
 
 
 def _next_corner(side: Tensor) -> Tensor:
