@@ -1,6 +1,7 @@
 """Which faces of a surface can be seen from outside, which way they face, and removal of the others.
 
-A face is seen if a grid edge that crosses it ends at an outside node with nothing in between (see `solid`).
+A face is seen if a grid edge that crosses it ends at an outside node with nothing in between (see `solid`). Where that
+is so only without the closing of holes, rays decide: what looks out of a hole in many directions is seen.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from o_voxel._native import Backend
 from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors
-from o_voxel.mesh.connectivity import build_edges
+from o_voxel.mesh.bvh import BVH
+from o_voxel.mesh.connectivity import build_edges, face_components
 from o_voxel.mesh.solid import Solid, label_nodes
+from o_voxel.mesh.views import component_views
 
 __all__ = ["FaceView", "Shells", "face_views", "find_shells", "remove_hidden_faces"]
 
 UNKNOWN, HIDDEN, SOLID, THIN, OPEN = 0, 1, 2, 3, 4
+CLEAR_VIEW = 0.03  # share of rays, from both sides, that get out
 SPREAD_ROUNDS = 8  # faces between one without a crossing and the next with one
 
 
@@ -76,6 +80,8 @@ def find_shells(
         backend=backend,
     )  # fmt: skip
     view = face_views(solid)
+    if solid.leaks:
+        view = _second_opinion(solid, view)
     if walls is not None:
         view = _with_clear_faces(solid, view, mesh.vertices, mesh.faces, walls)
     return Shells(view, solid)
@@ -100,9 +106,12 @@ def remove_hidden_faces(
     return mesh.leave(mesh.vertices[used], (torch.cumsum(used, 0) - 1)[kept])
 
 
-def face_views(solid: Solid) -> FaceView:
-    """Look at the faces of the labelled mesh; those that no grid edge crosses take after their neighbours."""
-    crossings, front, back, both, thin = solid.face_sides().unbind(1)
+def face_views(solid: Solid, outside: Tensor | None = None) -> FaceView:
+    """Look at the faces of the labelled mesh; those that no grid edge crosses take after their neighbours.
+
+    `outside` may be another label than that of the solid.
+    """
+    crossings, front, back, both, thin = solid.face_sides(outside).unbind(1)
     # Of the outside crossings of a face, those of open sheets count twice: once for each side.
     walls = front + back - 2 * both - thin
     kind = torch.where(both + thin > walls, torch.where(both >= thin, OPEN, THIN), SOLID)
@@ -110,8 +119,25 @@ def face_views(solid: Solid) -> FaceView:
     kind = _ask_neighbours(solid, torch.where(crossings > 0, kind, UNKNOWN).byte())
     lost = torch.nonzero(kind == UNKNOWN).reshape(-1)
     centre = solid.vertices[solid.faces[lost].long()].mean(1)
-    kind[lost] = torch.where(_beside_outside(solid, centre), SOLID, HIDDEN).byte()
+    kind[lost] = torch.where(_beside_outside(solid, centre, outside), SOLID, HIDDEN).byte()
     return FaceView(kind > HIDDEN, front - back, kind == OPEN, kind == THIN)
+
+
+def _second_opinion(solid: Solid, view: FaceView) -> FaceView:
+    """Pieces that are hidden only because holes were closed are seen if a good share of rays from them gets out."""
+    other = face_views(solid, solid.reachable)
+    doubtful = other.seen & ~view.seen
+    if not bool(doubtful.any()):
+        return view
+    faces = solid.faces.long()
+    label = face_components(faces[doubtful])
+    rays = component_views(
+        solid.vertices, faces[doubtful], bvh=BVH(solid.vertices, faces), label=label, free_only=True
+    )  # fmt: skip
+    visible = torch.zeros_like(view.seen)
+    visible[doubtful] = (rays.escape >= CLEAR_VIEW)[label]
+    votes = torch.where(visible, other.votes, view.votes)
+    return FaceView(view.seen | visible, votes, view.open, view.thin)
 
 
 def _ask_neighbours(solid: Solid, kind: Tensor) -> Tensor:
@@ -139,8 +165,9 @@ def _ask_neighbours(solid: Solid, kind: Tensor) -> Tensor:
     return kind
 
 
-def _beside_outside(solid: Solid, points: Tensor) -> Tensor:
+def _beside_outside(solid: Solid, points: Tensor, outside: Tensor | None = None) -> Tensor:
     """Whether a corner of the cell around each point [N, 3] is outside: [N] bool."""
+    outside = solid.outside if outside is None else outside
     x, y, z = points.floor().long().unbind(1)
     column = (solid.grid.size[2] + 63) // 64
     result = torch.zeros(len(points), dtype=torch.bool, device=points.device)
@@ -149,7 +176,7 @@ def _beside_outside(solid: Solid, points: Tensor) -> Tensor:
         ok = (i >= 0) & (j >= 0) & (k >= 0)
         ok &= (i < solid.grid.size[0]) & (j < solid.grid.size[1]) & (k < solid.grid.size[2])
         word = torch.where(ok, (i * solid.grid.size[1] + j) * column + (k >> 6), 0)
-        bit = (solid.outside[word] >> (k & 63)) & 1
+        bit = (outside[word] >> (k & 63)) & 1
         result |= torch.where(ok, bit == 1, True)
     return result
 

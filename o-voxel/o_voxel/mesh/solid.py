@@ -36,6 +36,7 @@ class Solid:
     first: Tensor  # [crossed.count] int64, smallest (place on the edge, face), packed
     last: Tensor  # [crossed.count] int64, largest
     outside: Tensor  # [W] int64
+    reachable: Tensor  # [W] int64, what would be outside if no hole was closed
     origin: Tensor  # [3] float64, world position of node 0
     voxel_size: Tensor  # [3] float64
 
@@ -43,14 +44,20 @@ class Solid:
         """[N, 3] from voxels of this grid."""
         return points * self.voxel_size + self.origin
 
-    def face_sides(self) -> Tensor:
+    @property
+    def leaks(self) -> bool:
+        """Whether the outside would get in through holes that were closed."""
+        return not torch.equal(self.outside, self.reachable)
+
+    def face_sides(self, outside: Tensor | None = None) -> Tensor:
         """Crossings of each face with grid edges: [F, 5] int32.
 
         All; those with the front outside; with the back outside; with both; outermost of several faces on an edge with
-        both ends outside.
+        both ends outside. `outside` may be another label.
         """
+        outside = self.outside if outside is None else outside
         counts = torch.empty(len(self.faces) * 5, dtype=torch.int32, device=self.grid.device)
-        self.grid.call("face_sides", self.vertices, self.faces, self.grid.size, *self.crossings, self.outside, counts)
+        self.grid.call("face_sides", self.vertices, self.faces, self.grid.size, *self.crossings, outside, counts)
         return counts.reshape(-1, 5)
 
     @property
@@ -108,8 +115,10 @@ def label_nodes(
     last = torch.zeros(crossed.count, dtype=torch.int64, device=device)
     grid.call("record_crossings", local, faces, size, crossed.bits, crossed.before, first, last)
     outside = _spread(grid, crossed.bits, _rings_around_rims(grid, local, faces, rings))
+    reachable = outside.clone()
+    grid.call("flood", reachable, crossed.bits, None, None, size)
     world = start + (low.to(device) - off) * h
-    return Solid(grid, local, faces, crossed, first, last, outside, world, h)
+    return Solid(grid, local, faces, crossed, first, last, outside, reachable, world, h)
 
 
 def _rings_around_rims(grid: NodeGrid, local: Tensor, faces: Tensor, rings: int) -> list[Tensor]:

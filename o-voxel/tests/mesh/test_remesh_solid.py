@@ -145,7 +145,7 @@ def test_any_set_of_inside_nodes_gives_a_manifold(seed: int, size: int, share: f
     zero = torch.zeros(3)
     solid = Solid(
         grid, torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.int32),
-        grid.numbered(grid.zeros(3)), nothing, nothing, outside, zero, zero,
+        grid.numbered(grid.zeros(3)), nothing, nothing, outside, outside, zero, zero,
     )  # fmt: skip
     v, f, _ = (t.numpy() for t in contour(solid, "drop", 1.0))
     if not inside.any():

@@ -53,6 +53,31 @@ def test_a_wide_opening_shows_the_inside(shapes: SimpleNamespace) -> None:
     assert not view.open.numpy()[~shell].any()
 
 
+def test_rays_overrule_a_closed_hole_that_shows_much(shapes: SimpleNamespace) -> None:
+    v, f, part = join(shapes.sphere(5, 0.4), shapes.cube(0.06))
+    v[part_vertices(part, f, 1)] += np.float32([0, 0, 0.34])  # right behind a hole of ten voxels
+    cut = (v[f].mean(1)[:, 2] > 0.4 * np.cos(0.25)) & (part == 0)
+    view = find_shells(v, f[~cut], 1 / 50, gap=16.0).view
+    assert view.seen[torch.from_numpy(part[~cut] == 1)].all()
+    v[part_vertices(part, f, 1)] -= np.float32([0, 0, 0.7])  # at the far end it is hidden
+    view = find_shells(v, f[~cut], 1 / 50, gap=16.0).view
+    assert not view.seen[torch.from_numpy(part[~cut] == 1)].any()
+
+
+def part_vertices(part: np.ndarray, f: np.ndarray, which: int) -> np.ndarray:
+    return np.unique(f[part == which])
+
+
+def test_far_coordinates_end_with_a_bounded_grid(shapes: SimpleNamespace) -> None:
+    v, f, part = join(shapes.sphere(3, 0.4), shapes.cube(0.2), shapes.cube(0.2))
+    v[part_vertices(part, f, 2)] *= np.float32(1e20)
+    shells = find_shells(v, f, 1 / 30, box=([-0.5] * 3, [0.5] * 3))
+    assert max(shells.solid.grid.size) < 60
+    np.testing.assert_array_equal(shells.view.seen.numpy(), part != 1)
+    with pytest.raises(ValueError, match=r"fewer than 2\^33 nodes"):
+        find_shells(v, f, 1 / 30)
+
+
 def test_two_walls_within_a_voxel_are_thin_not_open(shapes: SimpleNamespace) -> None:
     v, f = shapes.grid_sheet(6)
     v, f, part = join((v + np.float32([0, 0, 0.004]), f), (v + np.float32([0, 0, 0.012]), f[:, ::-1]))
