@@ -13,7 +13,7 @@ from torch import Tensor
 
 from o_voxel import __version__
 from o_voxel.mesh import UnwrapResult
-from o_voxel.mesh._arrays import ArrayLike, enter
+from o_voxel.mesh._arrays import ArrayLike, enter_tensors
 from o_voxel.postprocess import stages
 from o_voxel.postprocess.bake import bake
 from o_voxel.postprocess.detail import bake_normals
@@ -131,9 +131,10 @@ def to_glb(  # type: ignore[misc]
     )
     if (mesh_cluster_refine_iterations, mesh_cluster_global_iterations, mesh_cluster_smooth_strength) != (0, 1, 1):
         logger.warning("mesh_cluster_refine/global_iterations and _smooth_strength have no effect on this unwrapper")
-    enter(vertices, faces)
     device = vertices.device if isinstance(vertices, Tensor) else torch.device("cpu")
-    v, f = as_tensor(vertices, "vertices", device).double(), as_tensor(faces, "faces", device).long()
+    v, f = as_tensor(vertices, "vertices", device), as_tensor(faces, "faces", device)
+    v = v.float() if v.dtype in (torch.float16, torch.bfloat16) else v
+    enter_tensors(v, f)
     if len(f) == 0 or len(v) == 0:
         raise ValueError(f"the mesh must not be empty, got {len(v)} vertices and {len(f)} faces")
     volume = make_volume(attr_volume, coords, attr_layout, aabb, voxel_size, grid_size, device)
@@ -193,8 +194,8 @@ def _finish(
     tangents = None
     if options.bakes_normals:
         with clock.stage("normals"):
-            tangents = vertex_tangents(charts.vertices, charts.faces, charts.uvs, normals)
-            detail["normals"] = bake_normals(baked, charts.faces, normals, tangents, source)
+            tangents = vertex_tangents(charts.vertices, charts.faces.long(), charts.uvs, normals)
+            detail["normals"] = bake_normals(baked, charts.faces.long(), normals, tangents, source)
     if options.bakes_occlusion:
         with clock.stage("occlusion"):
             detail["occlusion"] = bake_occlusion(

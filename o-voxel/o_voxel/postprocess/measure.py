@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from o_voxel._native import resolve_backend
-from o_voxel.postprocess.source import SourceSurface
+from o_voxel.mesh import face_areas
+from o_voxel.postprocess.source import SourceSurface, weighted_corners
 
 __all__ = ["SurfaceDistance", "surface_distance", "surface_points"]
 
@@ -29,17 +30,15 @@ class SurfaceDistance(NamedTuple):
 
 def surface_points(vertices: Tensor, faces: Tensor, count: int = POINTS) -> Tensor:
     """`count` points spread over a surface by area: float64 [P, 3]. Every call gives the same."""
-    a, b, c = vertices.double()[faces].unbind(1)
-    area = torch.linalg.vector_norm(torch.linalg.cross(b - a, c - a), dim=1)
-    total = area.cpu().cumsum(0)  # in one order
+    total = face_areas(vertices, faces).cpu().double().cumsum(0)  # in one order
     if len(total) == 0 or not float(total[-1]) > 0:
-        return vertices.double()[faces].reshape(-1, 3)[:count]
+        return vertices.double()[faces.reshape(-1)[:count].long()]
     step = torch.arange(count, dtype=torch.float64)
     face = torch.searchsorted(total, (step + 0.5) / count * total[-1]).clamp(max=len(total) - 1).to(vertices.device)
     u, v = (((step + 1) / _PLASTIC**k) % 1 for k in (1, 2))
     u, v = torch.where(u + v > 1, 1 - u, u), torch.where(u + v > 1, 1 - v, v)
-    u, v = u.to(vertices.device)[:, None], v.to(vertices.device)[:, None]
-    return (1 - u - v) * a[face] + u * b[face] + v * c[face]
+    weights = torch.stack([1 - u - v, u, v], 1).to(vertices.device)
+    return weighted_corners(vertices, faces[face].long(), weights)
 
 
 def surface_distance(

@@ -26,8 +26,8 @@ class SourceSurface:
     """A triangle mesh on one device with a tree over its faces, built on first use."""
 
     def __init__(self, vertices: Tensor, faces: Tensor) -> None:
-        self.vertices = vertices  # [V, 3] float64
-        self.faces = faces  # [F, 3] int64
+        self.vertices = vertices  # [V, 3] float
+        self.faces = faces  # [F, 3] int
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +41,7 @@ class SourceSurface:
 
     @cached_property
     def vertex_normals(self) -> Tensor:
-        """Area-weighted unit normals [V, 3] float64."""
+        """Area-weighted unit normals [V, 3]."""
         return torch.as_tensor(vertex_normals(self.vertices, self.faces), device=self.device)
 
     def nearest(self, points: Tensor, normals: Tensor | None = None, *, max_distance: float = float("inf")) -> Hit:
@@ -54,19 +54,22 @@ class SourceSurface:
 
     def face_normals(self, face: Tensor) -> Tensor:
         """Unit normals of faces [M]: float64 [M, 3], zero for faces without area."""
-        a, b, c = self.vertices[self.faces[face]].unbind(1)
+        a, b, c = self.vertices[self.faces[face].long()].double().unbind(1)
         return normalize(cross(b - a, c - a))
 
     def positions(self, hit: Hit) -> Tensor:
         """Points of the surface [M, 3] float64."""
-        return weighted_corners(self.vertices, self.faces[hit.face], hit.uvw)
+        return weighted_corners(self.vertices, self.faces[hit.face].long(), hit.uvw)
 
     def normals(self, hit: Hit) -> Tensor:
         """Smooth unit normals at points of the surface [M, 3] float64."""
-        return normalize(weighted_corners(self.vertex_normals, self.faces[hit.face], hit.uvw))
+        return normalize(weighted_corners(self.vertex_normals, self.faces[hit.face].long(), hit.uvw))
 
 
 def weighted_corners(values: Tensor, faces: Tensor, weights: Tensor) -> Tensor:
-    """Values of vertices [V, C] at points of triangles `faces` [M, 3] with corner `weights` [M, 3]: [M, C]."""
+    """Values of vertices [V, C] at points of triangles `faces` [M, 3] with corner `weights` [M, 3]: [M, C].
+
+    As wide as the wider of values and weights.
+    """
     a, b, c = (values[faces[:, k]] * weights[:, k : k + 1] for k in range(3))
     return a + b + c

@@ -1,6 +1,6 @@
 """The geometric stages of an export, on the device of their input.
 
-V vertices, F faces; vertices are float64 and faces int64 tensors.
+V vertices, F faces.
 """
 
 from __future__ import annotations
@@ -52,4 +52,4 @@ def unwrap_surface(vertices: Tensor, faces: Tensor, options: ExportOptions) -> t
         method=options.unwrap_method,
         max_cone_angle=options.chart_angle,
     )
-    return charts, vertex_normals(vertices, faces)[charts.vmap]
+    return charts, vertex_normals(vertices.double(), faces)[charts.vmap.long()]

@@ -26,7 +26,7 @@ class TexelMap(NamedTuple):
 
     def interpolate(self, values: Tensor, faces: Tensor, part: slice) -> Tensor:
         """Values of vertices [V, ...] at texels `part`: float64 [m, ...]."""
-        return weighted_corners(values.double(), faces[self.face[part]], self.weights[part])
+        return weighted_corners(values, faces[self.face[part]], self.weights[part])
 
     def mask(self) -> Tensor:
         """[T, T] bool, texels that belong to the surface."""
