@@ -638,8 +638,12 @@ def unwrap_charts(
     project_cos: float,
     max_stretch: float,
     rounds: int,
+    seconds: float,
 ) -> tuple:
-    """-> (label [F] i32, corner [F,3] i32, vertex [W] i32, uv [W,2] f64 in units of length)"""
+    """
+    -> (label [F] i32, corner [F,3] i32, vertex [W] i32, uv [W,2] f64 in units of length, effort: 0 full, 1
+    cheap, 2 none)
+    """
 
 def unwrap_pack(
     uv: Annotated[NDArray[numpy.float64], "shape (None, 2)"],
@@ -649,8 +653,20 @@ def unwrap_pack(
     resolution: int,
     padding: int,
     rectangles: bool,
+    seconds: float,
 ) -> tuple:
-    """-> (texels per unit or -1 if the charts do not fit, uv [W,2] f64 in texels)"""
+    """-> (texels per unit or -1 if the charts do not fit, uv [W,2] f64 in texels, packed as bitmaps)"""
+
+def unwrap_measure(
+    vertices: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    faces: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    texels: Annotated[NDArray[numpy.float64], "shape (None, 2)"],
+    corner: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    label: Annotated[NDArray[numpy.int32], "shape (None,)"],
+    num_charts: int,
+    thin_width: float,
+) -> tuple:
+    """-> (thin charts, thin area, area, stretch, 1st and 99th percentile of relative density)"""
 
 def remesh_mark_crossings(
     arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
@@ -702,15 +718,33 @@ def remesh_face_sides(
 ) -> None:
     """(vertices, faces, size, bits, before, first, last, outside, counts, launch): what faces border on."""
 
-def remesh_mark_segments(
-    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-    arg1: Annotated[NDArray[numpy.int32], "shape (None, 2)"],
-    arg2: Sequence[int],
-    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
-    arg4: tuple | None,
+def remesh_ask_rows(
+    arg0: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg3: tuple | None,
     /,
 ) -> None:
-    """(vertices, segments, size, bits, launch): corners of cells on segments."""
+    """(faces, kinds, out, launch): unknown kinds from the faces before and after."""
+
+def remesh_rim_hashes(
+    arg0: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: tuple | None,
+    /,
+) -> None:
+    """(faces, hashes, launch): 0 at vertices whose edges have even numbers of faces."""
+
+def remesh_mark_rims(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: Sequence[int],
+    arg4: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, hashes, size, bits, launch): corners of cells on rims."""
 
 def remesh_flood(
     arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],
@@ -895,15 +929,33 @@ def remesh_face_sides_cuda(
 ) -> None:
     """(vertices, faces, size, bits, before, first, last, outside, counts, launch): what faces border on."""
 
-def remesh_mark_segments_cuda(
-    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
-    arg1: Annotated[NDArray[numpy.int32], "shape (None, 2)"],
-    arg2: Sequence[int],
-    arg3: Annotated[NDArray[numpy.int64], "shape (None,)"],
-    arg4: tuple | None,
+def remesh_ask_rows_cuda(
+    arg0: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg2: Annotated[NDArray[numpy.uint8], "shape (None,)"],
+    arg3: tuple | None,
     /,
 ) -> None:
-    """(vertices, segments, size, bits, launch): corners of cells on segments."""
+    """(faces, kinds, out, launch): unknown kinds from the faces before and after."""
+
+def remesh_rim_hashes_cuda(
+    arg0: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg2: tuple | None,
+    /,
+) -> None:
+    """(faces, hashes, launch): 0 at vertices whose edges have even numbers of faces."""
+
+def remesh_mark_rims_cuda(
+    arg0: Annotated[NDArray[numpy.float64], "shape (None, 3)"],
+    arg1: Annotated[NDArray[numpy.int32], "shape (None, 3)"],
+    arg2: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg3: Sequence[int],
+    arg4: Annotated[NDArray[numpy.int64], "shape (None,)"],
+    arg5: tuple | None,
+    /,
+) -> None:
+    """(vertices, faces, hashes, size, bits, launch): corners of cells on rims."""
 
 def remesh_flood_cuda(
     arg0: Annotated[NDArray[numpy.int64], "shape (None,)"],

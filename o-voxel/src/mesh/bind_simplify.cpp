@@ -54,6 +54,7 @@ mesh::SimplifyInput makeInput(const Points& positions, const Faces& faces, const
     checkFaces(faces, n);
     if (quadrics.has_value() != held.has_value() || (quadrics && (quadrics->shape(0) != n || held->shape(0) != n)))
         throw nb::value_error("quadrics and held must both have a row for each vertex");
+    if (3 * faces.shape(0) >= size_t{1} << 31) throw nb::value_error("there must be fewer than 2^31 corners of faces");
     mesh::SimplifyInput input;
     input.positions = toVec3(positions);
     input.faces.assign(faces.data(), faces.data() + 3 * faces.shape(0));
@@ -140,7 +141,8 @@ nb::tuple collapse(Space& workspace, const Positions& positions, const Triangles
         input.quadrics = reinterpret_cast<const mesh::Quadric<float>*>(state.quadrics->data());
         input.held = state.held->data();
     }
-    if (input.numVertices >= int64_t{1} << 31) throw nb::value_error("more than 2^31 vertices");
+    if (input.numVertices >= int64_t{1} << 31 || 3 * input.numFaces >= int64_t{1} << 32)
+        throw nb::value_error("there must be fewer than 2^31 vertices and 2^32 corners of faces");
     const mesh::CollapseOptions options{target, boundaryWeight, regularization, maxNormalAngleCos, share};
     mesh::CollapseResult r;
     {
