@@ -116,7 +116,7 @@ def timed(run: Callable[[], Any], device: torch.device, repeats: int) -> tuple[f
 
 
 def memory_of(run: Callable[[], Any], surface: Surface, device: torch.device) -> float:
-    """Largest memory of one call, 10⁹ bytes: the surface that comes in counts, what else lies on the device does not."""
+    """Largest memory of one call, 10⁹ bytes, with the surface that comes in but without what else lies there."""
     others = torch.cuda.memory_allocated(device) - sum(t.numel() * t.element_size() for t in surface)
     return peak_gigabytes(run, device) - others / 1e9
 
