@@ -73,11 +73,13 @@ def unwrap(
 
     "charts" clusters faces into charts whose normals spread no more than those of a cone of half angle
     `max_cone_angle` (degrees), lays each flat (projection, else an as-rigid-as-possible map; cut where it would cover
-    itself), and packs the charts as bitmaps. "xatlas" leaves segmentation and parametrisation to xatlas, in time that nothing
-    bounds. "auto" is "charts", which gave fewer and fuller charts on every mesh measured; without the compiled core it
-    is xatlas up to 8000 faces. All charts get one texel density by area and keep `padding` texels around them, so that
-    2 * padding lie between two. Where they cannot fit, padding is given up first, then charts share texels; the
-    result says which padding was kept. Runs on CPU threads.
+    itself), and packs the charts as bitmaps: no overlap, no mirrored face. "xatlas" leaves segmentation and
+    parametrisation to xatlas, in time that nothing bounds. "auto" is "charts", which gave fewer and fuller charts on
+    the meshes measured (benchmarks/bench_unwrap.py); without the compiled core it is xatlas up to 8000 faces.
+
+    All charts get one texel density by area and keep `padding` texels around them, so that 2 * padding lie between
+    two. Where they cannot fit, padding is given up first, then charts share texels; the result says which padding was
+    kept. Runs on CPU threads; the result is of the kind and on the device of the input.
 
     Seconds beyond `time_budget` are spent on cheaper means only; `level` of the result says how far it came: "full";
     "fast" (charts packed as rectangles); "faces" (every face a chart of its own); "xatlas"; "reference" (without the
@@ -106,6 +108,7 @@ def unwrap(
     if method == "xatlas":
         level: Level = "xatlas"
         label, corner, vertex, flat = xatlas_charts(v, f)
+        flat = flat * chart_density(v, f, label, corner, flat)[:, None]
     elif resolve_backend("auto") == "native":
         level = "full"
         label, corner, vertex, flat, effort = _native_charts(v, f, resolution, max_cone_angle, deadline)
@@ -113,6 +116,7 @@ def unwrap(
     else:
         level = "reference"
         label, corner, vertex, flat = unwrap_reference.box_charts(v, f)
+        flat = flat * chart_density(v, f, label, corner, flat)[:, None]
     return _assemble(mesh, v, f, label, corner, vertex, flat, resolution, padding, level, deadline)
 
 
@@ -140,9 +144,8 @@ def _assemble(
     level: Level,
     deadline: float,
 ) -> UnwrapResult:
-    """Scale charts to one density and pack them."""
+    """Pack charts of one density and put the result together."""
     num_charts = int(label.max()) + 1
-    flat = flat * chart_density(v, f, label, corner, flat, num_charts)[:, None]
     fast = num_charts > MOST_BITMAP_CHARTS
     seconds = max(deadline - time.monotonic(), 0.0)
     scale, texel, side, kept, fast = _pack(flat, corner, label, num_charts, resolution, padding, fast, seconds)

@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -10,6 +11,7 @@
 #include "common/array.h"
 #include "unwrap/charts.h"
 #include "unwrap/flatten.h"
+#include "unwrap/measure.h"
 #include "unwrap/pack.h"
 
 namespace nb = nanobind;
@@ -39,6 +41,23 @@ std::vector<Vec3> toVec3(const Points& points) {
     std::vector<Vec3> out(points.shape(0));
     const double* p = points.data();
     for (size_t i = 0; i < out.size(); ++i) out[i] = {p[3 * i], p[3 * i + 1], p[3 * i + 2]};
+    return out;
+}
+
+std::vector<Vec2> toVec2(const Flat& points) {
+    std::vector<Vec2> out(points.shape(0));
+    for (size_t i = 0; i < out.size(); ++i) {
+        out[i] = {points.data()[2 * i], points.data()[2 * i + 1]};
+        if (!std::isfinite(out[i].x) || !std::isfinite(out[i].y)) throw std::invalid_argument("uv must be finite");
+    }
+    return out;
+}
+
+std::vector<int32_t> toLabels(const Labels& label, int32_t numCharts) {
+    std::vector<int32_t> out(label.data(), label.data() + label.shape(0));
+    for (int32_t c : out) {
+        if (c < 0 || c >= numCharts) throw std::invalid_argument("label must lie in [0, num_charts)");
+    }
     return out;
 }
 
@@ -85,20 +104,12 @@ nb::tuple pack(Flat uv, Faces faces, Labels label, int32_t numCharts, int32_t re
         throw std::invalid_argument("resolution must lie in [1, 65536] and padding in [0, resolution]");
     }
     if (label.shape(0) != faces.shape(0)) throw std::invalid_argument("label must have one entry a face");
-    std::vector<Vec2> flat(uv.shape(0));
-    for (size_t i = 0; i < flat.size(); ++i) {
-        flat[i] = {uv.data()[2 * i], uv.data()[2 * i + 1]};
-        if (!std::isfinite(flat[i].x) || !std::isfinite(flat[i].y)) throw std::invalid_argument("uv must be finite");
-    }
-    const std::vector<int32_t> corner = toFaces(faces, flat.size());
-    const std::vector<int32_t> charts(label.data(), label.data() + label.shape(0));
-    std::vector<uint8_t> used(numCharts > 0 ? numCharts : 0, 0);
-    for (int32_t c : charts) {
-        if (c < 0 || c >= numCharts) throw std::invalid_argument("label must lie in [0, num_charts)");
-        used[c] = 1;
-    }
-    for (uint8_t u : used) {
-        if (!u) throw std::invalid_argument("every chart must have a face");
+    const std::vector<Vec2> flat = toVec2(uv);
+    const std::vector<int32_t> corner = toFaces(faces, flat.size()), charts = toLabels(label, numCharts);
+    std::vector<uint8_t> used(charts.empty() ? 0 : numCharts, 0);
+    for (int32_t c : charts) used[c] = 1;
+    if (std::any_of(used.begin(), used.end(), [](uint8_t u) { return !u; })) {
+        throw std::invalid_argument("every chart must have a face");
     }
     unwrap::PackOptions options;
     options.resolution = resolution;
@@ -112,6 +123,23 @@ nb::tuple pack(Flat uv, Faces faces, Labels label, int32_t numCharts, int32_t re
     return nb::make_tuple(packing.fits ? packing.scale : -1.0, fromVec2(packing.uv), packing.bitmaps);
 }
 
+nb::tuple measure(Points vertices, Faces faces, Flat texels, Faces corner, Labels label, int32_t numCharts,
+                  double thinWidth) {
+    if (faces.shape(0) != corner.shape(0) || faces.shape(0) != label.shape(0)) {
+        throw std::invalid_argument("faces, corner and label must have as many rows");
+    }
+    const std::vector<Vec3> v = toVec3(vertices);
+    const std::vector<int32_t> f = toFaces(faces, v.size()), c = toFaces(corner, texels.shape(0)),
+                               charts = toLabels(label, numCharts);
+    const std::vector<Vec2> flat = toVec2(texels);
+    unwrap::Quality q;
+    {
+        nb::gil_scoped_release release;
+        q = unwrap::measure(v, f, flat, c, charts, numCharts, thinWidth);
+    }
+    return nb::make_tuple(q.thinCharts, q.thinArea, q.area, q.stretch, q.densityLow, q.densityHigh);
+}
+
 }  // namespace
 
 void bindUnwrap(nb::module_& m) {
@@ -123,6 +151,9 @@ void bindUnwrap(nb::module_& m) {
     m.def("unwrap_pack", &pack, nb::arg("uv"), nb::arg("faces"), nb::arg("label"), nb::arg("num_charts"),
           nb::arg("resolution"), nb::arg("padding"), nb::arg("rectangles"), nb::arg("seconds"),
           "-> (texels per unit or -1 if the charts do not fit, uv [W,2] f64 in texels, packed as bitmaps)");
+    m.def("unwrap_measure", &measure, nb::arg("vertices"), nb::arg("faces"), nb::arg("texels"), nb::arg("corner"),
+          nb::arg("label"), nb::arg("num_charts"), nb::arg("thin_width"),
+          "-> (thin charts, thin area, area, stretch, 1st and 99th percentile of relative density)");
 }
 
 }  // namespace ovoxel

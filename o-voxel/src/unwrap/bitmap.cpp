@@ -14,6 +14,18 @@ inline void shiftDown(const uint64_t* in, int32_t words, int32_t shift, int32_t 
     }
 }
 
+// 64 x 64 bits: bit j of word k to bit k of word j. H. Warren, Hacker's Delight, 7-3.
+void transpose(uint64_t* m) {
+    uint64_t mask = 0x00000000FFFFFFFFull;
+    for (int j = 32; j != 0; j >>= 1, mask ^= mask << j) {
+        for (int k = 0; k < 64; k = ((k | j) + 1) & ~j) {
+            const uint64_t t = (m[k] >> j ^ m[k | j]) & mask;
+            m[k] ^= t << j;
+            m[k | j] ^= t;
+        }
+    }
+}
+
 }  // namespace
 
 int64_t Bitmap::count() const {
@@ -73,10 +85,15 @@ Bitmap Bitmap::halved() const {
 
 Bitmap Bitmap::turned() const {
     Bitmap out(height, width);
-    for (int32_t y = 0; y < height; ++y) {
-        const uint64_t* r = row(y);
+    for (int32_t block = 0; block < out.words; ++block) {
         for (int32_t i = 0; i < words; ++i) {
-            for (uint64_t w = r[i]; w; w &= w - 1) out.set(height - 1 - y, 64 * i + __builtin_ctzll(w));
+            uint64_t m[64];
+            for (int32_t k = 0; k < 64; ++k) {
+                const int32_t y = height - 1 - (64 * block + k);
+                m[k] = y >= 0 ? row(y)[i] : 0;
+            }
+            transpose(m);
+            for (int32_t k = 0; k < std::min(64, width - 64 * i); ++k) out.row(64 * i + k)[block] = m[k];
         }
     }
     return out;

@@ -13,6 +13,8 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 constexpr int64_t kGrain = 2048;
+constexpr int kSmoothing = 12;       // passes over the normals: noise of single faces must not decide
+constexpr double kSimilar = 1.4;     // radians of difference up to which normals are averaged
 constexpr int kMostRounds = 400;     // of merging; about 40 suffice on surfaces
 constexpr double kSatellite = 0.05;  // charts below this share of a neighbour's area may join it in groups
 
@@ -211,7 +213,7 @@ std::vector<int32_t> connectedLabels(const FaceGraph& graph, const std::vector<i
 
 std::vector<int32_t> clusterCharts(const FaceGraph& graph, const ChartOptions& options, const Deadline& deadline) {
     const int64_t n = graph.numFaces();
-    const std::vector<Vec3> normals = smoothNormals(graph, 4, 0.7);
+    const std::vector<Vec3> normals = smoothNormals(graph, kSmoothing, kSimilar);
     std::vector<int32_t> label(n);
     std::iota(label.begin(), label.end(), 0);
     int32_t count = static_cast<int32_t>(n);

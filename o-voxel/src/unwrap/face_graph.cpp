@@ -124,10 +124,10 @@ FaceGraph buildFaceGraph(const std::vector<Vec3>& vertices, const std::vector<in
     return graph;
 }
 
-std::vector<Vec3> smoothNormals(const FaceGraph& graph, int passes, double sigma) {
+std::vector<Vec3> smoothNormals(const FaceGraph& graph, int passes, double limit) {
     const int64_t n = graph.numFaces();
     std::vector<Vec3> now = graph.normal, next(n);
-    const double sharpness = 1 / (1 - std::cos(sigma));
+    const double reach = 1 / (1 - std::cos(limit));
     for (int pass = 0; pass < passes; ++pass) {
         parallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
             for (int64_t f = begin; f < end; ++f) {
@@ -136,7 +136,8 @@ std::vector<Vec3> smoothNormals(const FaceGraph& graph, int passes, double sigma
                     const int32_t t = graph.twin[3 * f + k];
                     if (t < 0) continue;
                     const Vec3& other = now[t / 3];
-                    sum = sum + other * (graph.area[t / 3] * std::exp((dot(now[f], other) - 1) * sharpness));
+                    const double alike = std::max(0.0, 1 + (dot(now[f], other) - 1) * reach);
+                    sum = sum + other * (graph.area[t / 3] * alike * alike);
                 }
                 const double size = norm(sum);
                 next[f] = size > 0 ? sum * (1 / size) : now[f];

@@ -28,8 +28,8 @@ struct FaceGraph {
 // similar normals are paired: every half-edge has at most one twin, whatever the input. O(F).
 FaceGraph buildFaceGraph(const std::vector<Vec3>& vertices, const std::vector<int32_t>& faces);
 
-// Face normals averaged over neighbours that lean alike (bilateral in the normal, area weighted), `passes` times: voxel
+// Face normals averaged over neighbours (by area, and by how alike they lean up to `limit` radians), `passes` times: voxel
 // staircase and noise go, creases stay. S. Fleishman et al., Bilateral Mesh Denoising, 2003.
-std::vector<Vec3> smoothNormals(const FaceGraph& graph, int passes, double sigma);
+std::vector<Vec3> smoothNormals(const FaceGraph& graph, int passes, double limit);
 
 }  // namespace ovoxel::unwrap

@@ -135,6 +135,16 @@ FlatMesh flattenCharts(const std::vector<Vec3>& vertices, const std::vector<int3
             }
         }
     });
+    // One density: every chart gets its area in space.
+    parallelFor(static_cast<int64_t>(done.size()), 16, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            FlatChart& c = done[i];
+            double flat = 0, space = 0;
+            for (int64_t f = 0; f < c.numFaces(); ++f) flat += std::abs(c.signedArea(f)), space += c.area[f];
+            const double factor = flat > 0 && space > 0 ? std::sqrt(space / flat) : 1;
+            for (Vec2& p : c.uv) p = p * factor;
+        }
+    });
     int64_t total = 0;
     for (size_t i = 0; i < done.size(); ++i) {
         const FlatChart& c = done[i];

@@ -213,23 +213,25 @@ Packing packCharts(const std::vector<Vec2>& uv, const std::vector<int32_t>& corn
                                  : (longest > 0 ? options.resolution / longest : 1.0);  // all texels used
     const int32_t strategies = numCharts <= 200 ? 8 : (numCharts <= 1000 ? 3 : 1);
     Search search(pieces, options, deadline);
-    // Shares of the texture that are used: steps of 6 %, then of 1 % with all strategies.
-    double top = 0.95, step = 0.06;
-    while (search.scale < 0 && top > 1e-6) {
+    // Shares of the texture that are used, ascending: steps of 6 %, small ones in ratios; then finer, in all orders.
+    std::vector<double> shares;
+    for (double use = 1e-9; use < 0.05; use /= 0.7) shares.push_back(use);
+    for (int k = 0; k < 16; ++k) shares.push_back(0.05 + 0.06 * k);
+    for (int64_t end = static_cast<int64_t>(shares.size()); end > 0 && search.scale < 0;) {
         if (deadline.passed()) search.useRectangles();
+        const int64_t begin = std::max<int64_t>(0, end - 8);
         std::vector<double> scales;
-        for (int k = 7; k >= 0; --k) scales.push_back(full * std::sqrt(std::max(top - k * step, 0.0)));
+        for (int64_t k = begin; k < end; ++k) scales.push_back(full * std::sqrt(shares[k]));
         const int64_t found = search.attempt(scales, 1);
-        if (found >= 0) {
-            const double use = top - static_cast<double>(7 - found) * step;
-            scales.clear();
-            for (int k = 1; k <= 10; ++k) scales.push_back(full * std::sqrt(use + k * step / 6));
-            if (!deadline.passed() || search.rectangles()) search.attempt(scales, strategies);
+        if (found < 0) {
+            if (!deadline.passed() || search.rectangles()) end = begin;  // else the same again with rectangles
+            continue;
         }
-        if (search.scale < 0 && deadline.passed() && !search.rectangles()) continue;  // the same with rectangles
-        top -= 8 * step;
-        if (top < 0.3) step = top / 9;
-        if (top < 0.02) top /= 16, step = top / 9;
+        const int64_t k = begin + found;
+        const double low = shares[k], high = k + 1 < static_cast<int64_t>(shares.size()) ? shares[k + 1] : 1.0;
+        scales.clear();
+        for (int i = 1; i <= 9; ++i) scales.push_back(full * std::sqrt(low + i * (high - low) / 6));
+        if (!deadline.passed() || search.rectangles()) search.attempt(scales, strategies);
     }
     if (search.scale < 0) search.attempt({0.0}, 1);
     Packing out;

@@ -1,12 +1,15 @@
 // The as-rigid-as-possible map of a chart.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "unwrap/flat_chart.h"
 
 namespace ovoxel::unwrap {
 namespace {
 
+constexpr double kStrain = 0.02;   // mean strain that is good enough
+constexpr double kSlow = 0.96;     // share of the energy that a round must get below to be worth another
 constexpr double kAnchor = 1e-6;  // hold on the present place: without it a shift of the whole would be free
 
 // The Laplacian of a chart in compressed rows.
@@ -59,8 +62,10 @@ struct Laplacian {
     }
 };
 
-// Right-hand side of the global step: every face turned by the rotation nearest to its present map.
-void rotate(const FlatChart& c, const Laplacian& l, std::vector<Vec2>& rhs) {
+// Right-hand side of the global step: every face turned by the rotation nearest to its present map. Returns how far the
+// edges are from that: the integral of the squared strain.
+double rotate(const FlatChart& c, const Laplacian& l, std::vector<Vec2>& rhs) {
+    double energy = 0;
     std::fill(rhs.begin(), rhs.end(), Vec2{});
     for (int64_t f = 0; f < c.numFaces(); ++f) {
         double along = 0, across = 0;  // of sum w (edge in the plane) (edge of the shape)^T: trace and skew part
@@ -69,10 +74,12 @@ void rotate(const FlatChart& c, const Laplacian& l, std::vector<Vec2>& rhs) {
             const int64_t h = 3 * f + k;
             edge[k] = c.shape[3 * f + (k + 1) % 3] - c.shape[h];
             const Vec2 now = c.uv[c.corner[3 * f + (k + 1) % 3]] - c.uv[c.corner[h]];
+            energy += l.half[h] * (dot(edge[k], edge[k]) + dot(now, now));
             along += l.half[h] * dot(edge[k], now);
             across += l.half[h] * cross(edge[k], now);
         }
         const double size = std::sqrt(along * along + across * across);
+        energy -= 2 * size;
         const double cosine = size > 0 ? along / size : 1, sine = size > 0 ? across / size : 0;
         for (int k = 0; k < 3; ++k) {
             const Vec2 turned = Vec2{cosine * edge[k].x - sine * edge[k].y, sine * edge[k].x + cosine * edge[k].y} *
@@ -82,6 +89,7 @@ void rotate(const FlatChart& c, const Laplacian& l, std::vector<Vec2>& rhs) {
             a = a - turned;
         }
     }
+    return energy;
 }
 
 // Jacobi-preconditioned conjugate gradients for both coordinates at once, from the present positions.
@@ -126,8 +134,12 @@ void solve(const Laplacian& l, const std::vector<Vec2>& rhs, std::vector<Vec2>& 
 void relax(FlatChart& c, int rounds) {
     const Laplacian laplacian(c);
     std::vector<Vec2> rhs(c.uv.size());
+    double area = 0, before = std::numeric_limits<double>::infinity();
+    for (double a : c.area) area += a;
     for (int round = 0; round < rounds; ++round) {
-        rotate(c, laplacian, rhs);
+        const double energy = rotate(c, laplacian, rhs);
+        if (energy < kStrain * kStrain * area || energy > kSlow * before) return;
+        before = energy;
         solve(laplacian, rhs, c.uv, 40, 1e-2);
     }
 }

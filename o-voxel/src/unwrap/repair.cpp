@@ -84,6 +84,40 @@ std::vector<int32_t> allMirrored(const FlatChart& c) {
     return out;
 }
 
+// Vertices within `rings` edges of the faces.
+std::vector<int32_t> around(const FlatChart& c, const Stars& stars, const std::vector<int32_t>& faces, int rings) {
+    std::vector<int32_t> out;
+    std::vector<uint8_t> seen(c.numVertices(), 0);
+    auto take = [&](int64_t f) {
+        for (int k = 0; k < 3; ++k) {
+            const int32_t v = c.corner[3 * f + k];
+            if (!seen[v]) seen[v] = 1, out.push_back(v);
+        }
+    };
+    for (int32_t f : faces) take(f);
+    for (size_t begin = 0; rings > 0; --rings) {
+        const size_t end = out.size();
+        for (size_t i = begin; i < end; ++i) {
+            if (stars.end(out[i]) - stars.begin(out[i]) > kMostCorners) continue;
+            for (const int32_t* h = stars.begin(out[i]); h != stars.end(out[i]); ++h) take(*h / 3);
+        }
+        begin = end;
+    }
+    return out;
+}
+
+// Draws a vertex towards the mean of its neighbours as far as no face is pressed flat that was not before.
+void soften(FlatChart& c, const Stars& stars, int32_t v) {
+    if (stars.end(v) - stars.begin(v) > kMostCorners) return;
+    const Vec2 before = c.uv[v], mean = meanOfNeighbours(c, stars, v);
+    const double floor = std::min(0.05, worst(c, stars, v));
+    for (double step : {0.6, 0.3, 0.1}) {
+        c.uv[v] = before + (mean - before) * step;
+        if (worst(c, stars, v) >= floor) return;
+    }
+    c.uv[v] = before;
+}
+
 }  // namespace
 
 int64_t untangle(FlatChart& c, int sweeps) {
@@ -93,6 +127,9 @@ int64_t untangle(FlatChart& c, int sweeps) {
     }
     const Stars stars(c);
     for (int sweep = 0; sweep < sweeps && !bad.empty(); ++sweep) {
+        if (sweep >= sweeps / 2) {  // make room: relax a growing neighbourhood
+            for (int32_t v : around(c, stars, bad, 1 + 6 * sweep / sweeps - 3)) soften(c, stars, v);
+        }
         for (int32_t f : bad) {
             for (int k = 0; k < 3; ++k) improve(c, stars, c.corner[3 * f + k]);
         }
@@ -107,19 +144,8 @@ bool smoothBorder(FlatChart& c, int sweeps) {
     const Stars stars(c);
     size_t fewest = crossing.size();
     for (int sweep = 0; sweep < sweeps && !crossing.empty(); ++sweep) {
-        for (int32_t h : crossing) {
-            for (int32_t v : {c.corner[h], c.corner[nextCorner(h)]}) {
-                if (stars.end(v) - stars.begin(v) > kMostCorners) continue;
-                // Towards the inside, as far as no face is pressed flat.
-                const Vec2 before = c.uv[v], mean = meanOfNeighbours(c, stars, v);
-                const double floor = std::min(0.05, worst(c, stars, v));
-                for (double step : {0.6, 0.3, 0.1}) {
-                    c.uv[v] = before + (mean - before) * step;
-                    if (worst(c, stars, v) >= floor) break;
-                    c.uv[v] = before;
-                }
-            }
-        }
+        for (int32_t& h : crossing) h /= 3;
+        for (int32_t v : around(c, stars, crossing, 3 * sweep / sweeps)) soften(c, stars, v);
         crossing = borderCrossings(c);
         if (sweep % 8 == 7) {  // no progress: this is no matter of single vertices
             if (crossing.size() > 8 && 10 * crossing.size() > 7 * fewest) break;
