@@ -127,7 +127,7 @@ def main() -> None:
             for name, call, items in (c for group in [*cases, tool_cases(v, f, grid_size)] for c in group):
                 if args.only and args.only not in name:
                     continue
-                ms = milliseconds(call, device, args.repeats, warmup=1)
+                ms = milliseconds(call, device, args.repeats, warmup=int(device.type == "cuda"))
                 peak = peak_gigabytes(call, device) if device.type == "cuda" else None
                 rows.append({
                     "grid_size": grid_size, "mesh": kind, "faces": len(f), "case": name, "ms": round(ms, 3),

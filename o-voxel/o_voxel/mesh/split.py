@@ -9,7 +9,7 @@ from o_voxel.mesh._arrays import ArrayLike, as_tensor, enter_tensors, like
 from o_voxel.mesh.bvh import BVH
 from o_voxel.mesh.components import connected_components
 from o_voxel.mesh.connectivity import EdgeTable, build_edges
-from o_voxel.mesh.grouping import dense_labels
+from o_voxel.mesh.grouping import dense_labels, where
 from o_voxel.mesh.sheets import sheet_pairs
 
 __all__ = ["repair_non_manifold", "split_non_manifold"]
@@ -33,7 +33,11 @@ def repair_non_manifold(
     v, f, table = mesh.vertices, mesh.faces, build_edges(mesh.faces)
     if pair_sheets and bvh is None and bool((table.counts > 2).any()):
         bvh = BVH(v, f)
-    v, f, _ = _split(v, f, table, None, bvh if pair_sheets else None)
+    sides = table.manifold_pairs()[1]
+    if pair_sheets and bvh is not None:
+        sides = torch.cat([sides, sheet_pairs(v, f, table, bvh=bvh)])
+    del table  # as large as the mesh
+    v, f, _ = _weld_corners(v, f, sides)
     if pair_sheets:
         v, f = _separate_sheets(v, f, bvh)
     return mesh.leave(v, f)
@@ -47,27 +51,23 @@ def split_non_manifold(
     `weld_edge` [E] bool (edge order of `build_edges`) can forbid more edges: those are cut open.
     """
     v, f = as_tensor(vertices, "vertices"), as_tensor(faces, "faces").long()
-    weld = None if weld_edge is None else as_tensor(weld_edge, "weld_edge")
-    v, f, source = _split(v, f, build_edges(f), weld, None)
+    ids, sides = build_edges(f).manifold_pairs()
+    if weld_edge is not None:
+        sides = where(sides, as_tensor(weld_edge, "weld_edge")[ids])
+    v, f, source = _weld_corners(v, f, sides)
     return like(v, vertices), like(f, faces), like(source, faces)
 
 
-def _split(
-    v: Tensor, f: Tensor, table: EdgeTable, weld: Tensor | None, bvh: BVH | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """With a hierarchy, sheets are paired by what they see."""
-    ids, sides = table.manifold_pairs()
-    if weld is not None:
-        sides = sides[weld[ids]]
-    if bvh is not None:
-        sides = torch.cat([sides, sheet_pairs(v, f, table, bvh=bvh)])
+def _weld_corners(v: Tensor, f: Tensor, sides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Face corners welded at both ends of paired sides [M, 2]: -> (vertices, faces, source vertex of each)."""
     corner = f.reshape(-1)
-    a0, b0 = sides.unbind(1)
-    a1, b1 = _next_corner(a0), _next_corner(b0)
+    a, b = sides.unbind(1)
     # Side k of a face starts at corner k. Sides that run along the edge in one direction pair start with start.
-    same = corner[a0] == corner[b0]
+    same = corner[a] == corner[b]
     pairs = torch.empty(2, len(sides), 2, dtype=torch.int64, device=f.device)
-    pairs[..., 0], pairs[0, :, 1], pairs[1, :, 1] = torch.stack([a0, a1]), b1.where(~same, b0), b0.where(~same, b1)
+    pairs[0, :, 0], pairs[1, :, 0] = a, _next_corner(a)
+    end = _next_corner(b)
+    pairs[0, :, 1], pairs[1, :, 1] = torch.where(same, b, end), torch.where(same, end, b)
     label, roots = dense_labels(connected_components(len(corner), pairs))
     source = corner[roots]
     return v.index_select(0, source), label.reshape(-1, 3), source
