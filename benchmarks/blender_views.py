@@ -70,7 +70,7 @@ def _stage(yaw: float, pitch: float) -> None:
     data.angle, data.clip_start, data.clip_end = math.radians(35), radius / 50, radius * 20
     camera = bpy.data.objects.new("camera", data)
     toward = Vector((math.sin(yaw) * math.cos(pitch), -math.cos(yaw) * math.cos(pitch), math.sin(pitch)))
-    camera.location = center + toward * (0.85 * radius / math.sin(math.radians(17.5)))
+    camera.location = center + toward * (1.0 * radius / math.sin(math.radians(17.5)))
     camera.rotation_euler = toward.to_track_quat("Z", "Y").to_euler()
     lamp = bpy.data.lights.new("sun", "SUN")
     lamp.energy = 2.5
