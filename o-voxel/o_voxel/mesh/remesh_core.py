@@ -6,7 +6,8 @@ words of a grid.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ __all__ = ["BitSet", "NodeGrid"]
 MAX_MEMBERS = 2**31 - 1
 
 
-class BitSet(NamedTuple):
+@dataclass(frozen=True)
+class BitSet:
     """Bits with a running count, which numbers the members."""
 
     bits: Tensor  # [sets * W] int64
@@ -70,11 +72,10 @@ class NodeGrid:
         """Count the members. Raises ValueError if there are 2^31 or more."""
         counts = torch.empty(len(bits), dtype=torch.int32, device=self.device)
         self.call("count_bits", bits, counts)
-        total = torch.cumsum(counts, 0, dtype=torch.int64)
-        count = int(total[-1])
+        count = int(counts.sum(dtype=torch.int64))
         if count > MAX_MEMBERS:
             raise ValueError(f"the grid must have fewer than 2^31 members of a set, got {count}: use larger voxels")
-        return BitSet(bits, total.sub_(counts).int(), count)
+        return BitSet(bits, torch.cumsum(counts, 0, dtype=torch.int32).sub_(counts), count)
 
     def places(self, of: BitSet) -> Tensor:
         """64 * word + bit of every member, ascending: [count] int64."""

@@ -100,9 +100,9 @@ def contour(
     grid.call("active_cells", inside, grid.size, bits)
     cells = grid.numbered(bits)
     places = grid.places(cells)
-    sheets = torch.empty(cells.count, dtype=torch.int64, device=grid.device)
+    passes = torch.empty(cells.count, dtype=torch.int64, device=grid.device)
     counts = torch.empty(cells.count, dtype=torch.int32, device=grid.device)
-    grid.call("cell_sheets", inside, grid.size, places, sheets, counts)
+    grid.call("cell_sheets", inside, grid.size, places, passes, counts)
     total = torch.cumsum(counts, 0, dtype=torch.int64)
     num_vertices = int(total[-1]) if cells.count else 0
     first_vertex = total.sub_(counts)
@@ -111,14 +111,14 @@ def contour(
     options = (thickness, PULL, CELL_MARGIN)
     grid.call(
         "cell_vertices", solid.vertices, solid.faces, grid.size, *solid.crossings, inside, sheet_nodes,
-        cells.bits, cells.before, sheets, first_vertex, places, options, v, kinds,
+        cells.bits, cells.before, passes, first_vertex, places, options, v, kinds,
     )  # fmt: skip
     edge_bits = grid.empty(3)
     grid.call("active_edges", inside, grid.size, edge_bits)
     edges = grid.numbered(edge_bits)
     f = torch.empty(2 * edges.count, 3, dtype=torch.int32, device=grid.device)
     grid.call(
-        "quads", inside, grid.size, cells.bits, cells.before, sheets, first_vertex, edges.bits, edges.before, v, f
+        "quads", inside, grid.size, cells.bits, cells.before, passes, first_vertex, edges.bits, edges.before, v, f
     )  # fmt: skip
     return _relax_free(v, f, kinds), f, kinds
 

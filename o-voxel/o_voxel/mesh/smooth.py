@@ -9,9 +9,8 @@ from torch import Tensor
 
 from o_voxel._device import cuda_core, launch
 from o_voxel._native import Backend, native_module, resolve_backend
-from o_voxel.mesh import smooth_reference
+from o_voxel.mesh import remesh_reference, smooth_reference
 from o_voxel.mesh._arrays import ArrayLike, enter_tensors
-from o_voxel.mesh.connectivity import build_edges
 
 __all__ = ["smooth_surface"]
 
@@ -29,8 +28,8 @@ def smooth_surface(
     """Move vertices so that neighbouring faces agree, but for those that clearly do not; connectivity stays.
 
     In each of `rounds` the normals are averaged over faces with a common corner; those whose unit normals differ by
-    `contrast` or more (0.8: 47 degrees) do not mix. No vertex moves by more than `limit` voxels, and vertices on rims
-    stay. `voxel` is the edge of a voxel in the unit of the vertices.
+    `contrast` or more (0.8: 47 degrees) do not mix. No vertex moves by more than `limit` voxels; vertices on rims
+    (edges with an odd number of faces) stay. `voxel` is the edge of a voxel in the unit of the vertices.
 
     Raises ValueError on bad meshes or arguments out of range, TypeError on other kinds of array.
     Y. Zheng et al., Bilateral Normal Filtering for Mesh Denoising, 2011 (with Tukey's weight); X. Sun et al., Fast and
@@ -52,6 +51,7 @@ def smooth_surface(
 
 def _smooth(v: Tensor, f: Tensor, rounds: int, limit: float, limit2: float, backend: Backend) -> Tensor:
     core, suffix, start = _core(v.device, backend)
+    rims = remesh_reference if core is smooth_reference else core
     device = v.device
     if device.type != "cpu" and not suffix:
         v, f = v.cpu(), f.cpu()
@@ -59,13 +59,14 @@ def _smooth(v: Tensor, f: Tensor, rounds: int, limit: float, limit2: float, back
     def call(name: str, *arguments: Any) -> None:
         getattr(core, f"smooth_{name}{suffix}")(*arguments, start)
 
-    fixed = torch.zeros(len(v), dtype=torch.uint8, device=v.device)
-    table = build_edges(f)
-    fixed[table.edges[table.counts != 2].reshape(-1)] = 1
-    order = f.reshape(-1).sort(stable=True)
-    ring = (order.indices // 3).int()
-    starts = torch.searchsorted(order.values, torch.arange(len(v) + 1, device=v.device)).int()
     original, v, f = v.contiguous(), v.contiguous(), f.int().contiguous()
+    rim = torch.zeros(len(v), dtype=torch.int64, device=v.device)
+    getattr(rims, f"remesh_rim_hashes{suffix}")(f, rim, start)
+    fixed = (rim != 0).byte()
+    order = f.reshape(-1).sort(stable=True)
+    starts = torch.searchsorted(order.values, torch.arange(len(v) + 1, device=v.device, dtype=torch.int32)).int()
+    ring = (order.indices // 3).int()
+    del order, rim
     normals = torch.empty(len(f), 4, dtype=torch.float64, device=v.device)
     filtered, moved = torch.empty_like(normals), torch.empty_like(v)
     for _ in range(rounds):

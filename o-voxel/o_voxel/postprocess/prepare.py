@@ -29,6 +29,7 @@ from o_voxel.mesh._arrays import ArrayLike, enter_tensors
 from o_voxel.mesh.cleanup import compact
 from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums
+from o_voxel.mesh.normals import areas
 from o_voxel.mesh.remesh_surface import contour, round_plates
 from o_voxel.mesh.shells import FaceView, find_shells
 from o_voxel.mesh.smooth import smooth_surface
@@ -192,10 +193,9 @@ class _Sheets(NamedTuple):
 
 def _make_sheets(v: Tensor, f: Tensor, view: FaceView | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
     """Split, wind and turn a surface; with a `view` drop what is not seen and specks, and fill holes."""
-    votes = torch.zeros(0, 3, dtype=torch.float64, device=v.device)
+    votes = torch.zeros(0, dtype=torch.int64, device=v.device)
     if view is not None:
-        votes = _normals(v, f) * view.votes[:, None]  # vectors: they survive a change of winding
-        seen = view.seen
+        votes, seen = view.votes.long(), view.seen
         if bool(seen.any()):
             votes = votes[seen]
             v, f, _ = compact(v, f[seen])
@@ -203,8 +203,11 @@ def _make_sheets(v: Tensor, f: Tensor, view: FaceView | None, grid: SurfaceGrid,
     if view is None:
         v, f = unify_face_orientations(v, f, cut_conflicts=True)
     else:
-        votes = torch.nn.functional.pad(votes, (0, 0, 0, len(f) - len(votes)))
-        v, f = unify_face_orientations(v, f, cut_conflicts=True, votes=(_normals(v, f) * votes).sum(1))
+        votes = torch.nn.functional.pad(votes, (0, len(f) - len(votes)))
+        second = v[f[:, 1]]
+        v, f = unify_face_orientations(v, f, cut_conflicts=True, votes=votes)
+        votes = torch.where((v[f[:, 1]] == second).all(1), votes, -votes)  # turned faces exchange two corners
+        del second
         keep = _large_components(v, f, face_components(f), grid.voxel)
         votes = votes[keep]
         v, f, _ = compact(v, f[keep])
@@ -218,8 +221,7 @@ def _make_sheets(v: Tensor, f: Tensor, view: FaceView | None, grid: SurfaceGrid,
 
 def _large_components(v: Tensor, f: Tensor, label: Tensor, voxel: float) -> Tensor:
     """[F] bool: faces of components with the surface of a voxel or more; a model of specks keeps its largest one."""
-    area = _normals(v, f).norm(dim=1) / 2
-    total = exact_sums(area, label, int(label.max()) + 1)
+    total = exact_sums(areas(v, f), label, int(label.max()) + 1)
     large = total >= MIN_AREA_VOXELS * voxel**2
     if not bool(large.any()):
         large = total == total.max()
@@ -232,7 +234,7 @@ def _small_patches(v: Tensor, f: Tensor, mask: Tensor, voxel: float) -> Tensor:
     if bool(mask.any()):
         faces = f[mask]
         label = face_components(faces)
-        area = exact_sums(_normals(v, faces).norm(dim=1) / 2, label, int(label.max()) + 1)
+        area = exact_sums(areas(v, faces), label, int(label.max()) + 1)
         result[mask] = (area < MIN_AREA_VOXELS * voxel**2)[label]
     return result
 
@@ -240,10 +242,8 @@ def _small_patches(v: Tensor, f: Tensor, mask: Tensor, voxel: float) -> Tensor:
 def _outward(v: Tensor, f: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
     """Faces with the front outside, by votes of the first faces where there are any, else by rays; those seen [F]."""
     label = face_components(f)
-    agreement = (_normals(v, f[: len(votes)]) * votes).sum(1)
-    choice = torch.zeros(int(label.max()) + 1, dtype=torch.float64, device=v.device)
-    for sign in (1, -1):
-        choice += sign * exact_sums((sign * agreement).clamp_min(0), label[: len(votes)], len(choice))
+    choice = torch.zeros(int(label.max()) + 1, dtype=torch.int64, device=v.device)
+    choice = choice.index_add_(0, label[: len(votes)], votes).double()
     unsure = (choice == 0)[label]
     seen = torch.ones_like(unsure)
     if bool(unsure.any()):
@@ -254,12 +254,6 @@ def _outward(v: Tensor, f: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
             seen[unsure] = (view.escape > 0)[view.label]
     f = torch.where((choice < 0)[label][:, None], f[:, [0, 2, 1]], f)
     return f, seen if bool(seen.any()) else torch.ones_like(seen)
-
-
-def _normals(v: Tensor, f: Tensor) -> Tensor:
-    """Cross products [F, 3]: twice the area, along the normal."""
-    p = v[f]
-    return torch.linalg.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
 
 
 def _remesh(source: _Sheets, grid: SurfaceGrid, gap: float, profile: Profile) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,9 @@ Profile = Literal["raw", "game", "print"]
 class Verdict:
     """Whether a surface keeps what its profile promises.
 
-    raw: valid indices. game: at most the asked number of faces, no edge that its faces run along in one direction, no
-    edge with more than two faces, no duplicate or degenerate face. print: besides, no boundary, one fan of faces around
-    every vertex, positive volume.
+    raw: valid indices, at most the asked number of faces. game: besides, no edge that its faces run along in one
+    direction, no edge with more than two faces, no duplicate or degenerate face. print: besides, no boundary, one fan
+    of faces around every vertex, positive volume.
     """
 
     profile: Profile
@@ -48,9 +48,9 @@ def verify(
     found = []
     if len(faces) == 0:
         found.append("no face")
+    if target_faces is not None and len(faces) > target_faces:
+        found.append(f"{len(faces)} faces, {target_faces} were asked for")
     if profile != "raw":
-        if target_faces is not None and len(faces) > target_faces:
-            found.append(f"{len(faces)} faces, {target_faces} were asked for")
         counts = {
             "edges with conflicting winding": max(stats.winding_conflicts, welded.winding_conflicts),
             "edges with more than two faces": stats.non_manifold_edges,
