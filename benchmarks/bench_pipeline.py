@@ -111,13 +111,14 @@ def one_run(
     options: ExportOptions | None,
     device: torch.device,
     talk: bool,
+    steps: int | None,
 ) -> dict[str, Any]:
     """One asset from file to file, or without `options` to the decoded mesh."""
     gc.collect()
     torch.cuda.empty_cache()
     monitor = Stages(device, talk)
     start = time.perf_counter()
-    made = generate(pipeline, load_image(image), GenerateOptions(pipeline_type=kind), monitor)
+    made = generate(pipeline, load_image(image), GenerateOptions(pipeline_type=kind, steps=steps), monitor)
     torch.cuda.synchronize(device)
     generated = end = time.perf_counter()
     row: dict[str, Any] = {"tokens": len(made.latents[0].shape_slat.feats), "faces": len(made.meshes[0].faces)}
@@ -154,6 +155,7 @@ def main() -> int:
     parser.add_argument("--memory", nargs="+", default=["auto"], help="tiers, or caps in 10⁹ bytes such as 8")
     parser.add_argument("--export-types", nargs="*", default=["512", "1024_cascade"])
     parser.add_argument("--runs", type=int, default=2, help="the first one compiles kernels")
+    parser.add_argument("--steps", type=int, help="fewer for tables of memory, which they do not change")
     parser.add_argument("--faces", type=int, default=200_000)
     parser.add_argument("--texture-size", type=int, default=2048)
     parser.add_argument("--image", type=Path, default=REPO / "assets" / "example_image" / "house.png")
@@ -185,7 +187,9 @@ def main() -> int:
                     row: dict[str, Any] = {"type": kind, "memory": memory, "run": run}
                     try:
                         finish = options if kind in args.export_types and run == args.runs - 1 else None
-                        row |= one_run(pipeline, args.image, kind, folder / f"{kind}.glb", finish, device, run == 0)
+                        row |= one_run(
+                            pipeline, args.image, kind, folder / f"{kind}.glb", finish, device, run == 0, args.steps
+                        )
                         row["tier"] = pipeline.memory_tier
                     except torch.OutOfMemoryError as error:
                         row["error"] = str(error).split(". ")[0]
