@@ -38,7 +38,8 @@ def hashed_uniform(count: int, columns: int, seed: int, device: torch.device) ->
 
     Mixed as in SplitMix64 (G. Steele, D. Lea and C. Flood, Fast Splittable Pseudorandom Number Generators, 2014).
     """
-    x = torch.arange(count * columns, device=device) * -7046029254386353131 + seed * 1442695040888963407
+    start = (seed * 1442695040888963407 + (1 << 63)) % (1 << 64) - (1 << 63)  # wrapped to 64 bits
+    x = torch.arange(count * columns, device=device) * -7046029254386353131 + start
     for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
         x = (x ^ (x >> shift & (1 << (64 - shift)) - 1)) * factor
     x = x ^ (x >> 31 & (1 << 33) - 1)

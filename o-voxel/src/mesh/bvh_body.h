@@ -24,7 +24,6 @@ constexpr int kBvhWidth = 4;          // children of a node, triangles of a leaf
 constexpr int kBvhMaxLevels = 15;     // levels of nodes above the leaves
 constexpr int kBvhStack = 3 * kBvhMaxLevels + 1;
 constexpr int64_t kBvhMaxFaces = int64_t{1} << 30;
-constexpr double kBvhPadding = 4e-15;  // boxes grow by this share of the largest coordinate: rounding of the queries
 
 struct alignas(16) BvhNode {
     float lo[3][kBvhWidth], hi[3][kBvhWidth];  // boxes of the children; lo > hi where there is none

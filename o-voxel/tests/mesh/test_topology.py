@@ -182,7 +182,8 @@ def test_a_hole_with_a_chord_is_closed_without_using_it_twice() -> None:
 def test_hashed_numbers_are_uniform_and_repeatable() -> None:
     u = hashed_uniform(20_000, 3, 5, torch.device("cpu"))
     assert torch.equal(u, hashed_uniform(20_000, 3, 5, torch.device("cpu")))
-    assert not torch.equal(u, hashed_uniform(20_000, 3, 6, torch.device("cpu")))
+    for seed in (6, -1, 12345678901234567890):
+        assert not torch.equal(u, hashed_uniform(20_000, 3, seed, torch.device("cpu")))
     assert float(u.min()) >= 0 and float(u.max()) < 1
     # 60 000 numbers: the mean is within 5 standard errors, 5 / sqrt(12 * 60 000).
     assert abs(float(u.mean()) - 0.5) < 0.006
