@@ -83,9 +83,9 @@ install() {  # install EXTRAS
 }
 
 run_tests() {
-    if command -v npm >/dev/null && [[ ! -d tests/tools/node_modules/gltf-validator ]]; then
-        say "installing the Khronos glTF validator (npm)"
-        npm install --silent --no-fund --no-audit --prefix tests/tools || say "no validator: its tests will be skipped"
+    if command -v npm >/dev/null && [[ ! -d tests/tools/node_modules/gltf-validator || ! -d tests/tools/node_modules/axe-core ]]; then
+        say "installing the Khronos glTF validator and axe-core (npm)"
+        npm install --silent --no-fund --no-audit --prefix tests/tools || say "npm failed: tests that need these are skipped"
     fi
     # Two workers with one thread each beat one worker with two: most tests are many small operations.
     local workers

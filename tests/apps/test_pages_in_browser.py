@@ -9,6 +9,7 @@ from o_voxel.gltf import GltfFile
 
 REPO = Path(__file__).resolve().parents[2]
 PICTURE = REPO / "assets" / "example_image" / "duck.png"
+AXE = REPO / "tests" / "tools" / "node_modules" / "axe-core" / "axe.min.js"
 MESH = REPO / "assets" / "example_mesh" / "duck.glb"
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -21,7 +22,7 @@ def site(serve_page):
 
 @pytest.fixture
 def visit(browser):
-    """Call with an address: a page of a new visitor. Console errors fail the test."""
+    """Call with an address: a page of a new visitor. Console errors and requests to other hosts fail the test."""
     contexts, problems = [], []
 
     def open_page(address, context=None, **options):
@@ -34,6 +35,8 @@ def visit(browser):
         page.set_default_timeout(60_000)
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" and not _left(m.text) else None)
         page.on("pageerror", lambda e: problems.append(str(e)))
+        # Nothing is fetched from anywhere else.
+        page.on("request", lambda r: None if r.url.startswith((address, "blob:", "data:")) else problems.append(r.url))
         page.goto(address)
         page.wait_for_selector("#generate")
         return page
@@ -77,9 +80,11 @@ def test_from_picture_to_downloaded_file(site, visit):
     for label, name in (("Sunset", "shaded-sunset"), ("Clay", "clay"), ("Roughness", "roughness")):
         page.get_by_text(label, exact=True).click()
         assert shown(page).endswith(f"preview_{name}_3.jpg")
+    page.locator("#model").scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('#viewer img').naturalWidth === 64")
     page.click("#extract")
     page.wait_for_selector("#download:not([disabled])")
+    page.locator("#model").scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('#model model-viewer')?.loaded === true")
     assert page.get_by_text("1,234 triangles").is_visible()
     with page.expect_download() as download:
@@ -175,6 +180,21 @@ def test_a_reload_finds_the_running_job_again(site, visit):
     page.wait_for_selector("#status:has-text('step')")
     page.click("#cancel")
     page.wait_for_selector("#status:has-text('Cancelled')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_violations(site, visit, scheme):
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed (npm install --prefix tests/tools)")
+    page = visit(site[0], color_scheme=scheme)
+    generate(page)
+    page.wait_for_selector("#status:has-text('Done in')")
+    page.click("#extract")
+    page.wait_for_selector("#download:not([disabled])")
+    page.add_script_tag(path=str(AXE))
+    found = page.evaluate("axe.run()")["violations"]
+    serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
+    assert serious == []
 
 
 def test_it_fits_a_phone(site, visit):

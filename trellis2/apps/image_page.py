@@ -84,7 +84,7 @@ def build_image_page(
         with gr.Column(scale=7, min_width=320):
             status = gr.HTML(status_html(None, message="Choose a picture, then press Generate."), elem_id="status")
             viewer = gr.HTML(placeholder_html(), elem_id="viewer")
-            gr.Markdown("### Take it with you")
+            gr.Markdown("## Take it with you")
             with gr.Row():
                 profile = gr.Dropdown(list(PROFILES.items()), value="game", label="Made for")
                 format_ = gr.Dropdown(list(FORMATS), value=next(iter(FORMATS)), label="File")
@@ -253,12 +253,12 @@ def _viewer(now: Snapshot) -> str:
     return viewer_html(f"/v1/jobs/{now.job.id}/files/", now.job.id, now.preview_modes)
 
 
-def _history(session: Session, owner: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """Pictures with captions, and the ids of their jobs."""
+def _history(session: Session, owner: str) -> tuple[list[str], list[str]]:
+    """Pictures, and the ids of their jobs."""
     pictures, ids = [], []
     for now in session.history(owner, "generate"):
         if now.job.state == "done" and now.preview_modes:
             name = picture_name(now.preview_modes[0], 0)
-            pictures.append((str(session.path(now, name)), f"seed {now.job.params.get('seed')}"))
+            pictures.append(str(session.path(now, name)))
             ids.append(now.job.id)
     return pictures, ids

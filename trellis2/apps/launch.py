@@ -76,6 +76,7 @@ def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, sett
     server.mount("/page", StaticFiles(directory=STATIC))
     scripts = (
         '<script src="/page/viewer.js"></script>',
+        '<script src="/page/names.js"></script>',
         '<script type="module" src="/page/vendor/model-viewer.min.js"></script>',
     )
     return gr.mount_gradio_app(
@@ -89,7 +90,7 @@ def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, sett
         footer_links=[],
         css_paths=STATIC / "app.css",
         head="".join(scripts),
-        theme=gr.themes.Soft(),
+        theme=_theme(),
     )
 
 
@@ -113,6 +114,39 @@ def _blocks(page: Page, pipeline: str, store: JobStore) -> gr.Blocks:
         owner = gr.BrowserState("", storage_key="trellis2-owner", secret=_browser_secret(store.folder))
         build(Session(store), info, owner, examples, "Voxels a side of the finished object.")
     return blocks
+
+
+def _theme() -> gr.Theme:
+    """Quiet colours, each with a contrast of at least 4.5 against what it stands on."""
+    import gradio as gr
+
+    return gr.themes.Default(primary_hue="blue", neutral_hue="slate").set(
+        block_label_text_color="*neutral_800",
+        block_label_text_color_dark="*neutral_100",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        button_cancel_background_fill="*neutral_100",
+        button_cancel_background_fill_dark="*neutral_700",
+        button_cancel_text_color="*neutral_900",
+        button_cancel_text_color_dark="*neutral_50",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        checkbox_label_text_color_selected="white",
+        checkbox_label_text_color_selected_dark="white",
+        color_accent="*primary_700",
+    )
 
 
 def _browser_secret(folder: Path) -> str:
