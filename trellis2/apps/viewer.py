@@ -74,7 +74,8 @@ def asset_html(url: str | None, text: str = "The finished file appears here, to 
         return placeholder_html(text)
     source = html.escape(url, quote=True)
     return (
-        f'<model-viewer class="asset-view" src="{source}" camera-controls loading="eager" touch-action="pan-y" shadow-intensity="0.6" '
+        f'<model-viewer class="asset-view" src="{source}" camera-controls loading="eager" touch-action="pan-y" '
+        'shadow-intensity="0.6" '
         'tone-mapping="neutral" interaction-prompt="none" alt="The finished object. Drag or use the arrow keys to turn '
         'it."></model-viewer>'
     )
