@@ -152,10 +152,13 @@ def reduce_to(
     surface: QuadricSurface, target: int, limits: Limits, method: Method, must_reach_target: bool, native: bool
 ) -> tuple[QuadricSurface, int]:
     """`target` faces by the method: -> (surface, phase as in `SimplifyResult`)."""
-    had = len(surface.faces)
+    before = surface.faces
     surface, phase = _collapse_to(surface, target, limits, method, must_reach_target, native)
-    if len(surface.faces) == target - 1 and had >= target:
-        surface = split_open_face(surface)
+    lacking = target - len(surface.faces)
+    if lacking > 0 and (phase == 0 or lacking == 1):  # a face is no loss if it had no corners to begin with
+        lost = int((before != before[:, [1, 2, 0]]).all(1).sum()) - len(surface.faces)
+        for _ in range(min(lacking, lost)):
+            surface = split_open_face(surface)
     return surface, phase
 
 

@@ -12,6 +12,9 @@ from o_voxel.mesh.normals import numpy_normalize
 __all__ = ["simplify_reference"]
 
 
+MOST_FACES = 4  # of an edge that may go
+
+
 class _Mesh:
     """Vertices, quadrics and the faces around each vertex."""
 
@@ -73,17 +76,31 @@ class _Mesh:
     def link_holds(self, a: int, b: int) -> bool:
         common = self.around[a] & self.around[b]
         tips = {v for i in common for v in self.faces[i]} - {a, b}
-        if len(common) not in (1, 2) or len(tips) != len(common):
+        if not 1 <= len(common) <= MOST_FACES or len(tips) != len(common):
             return False
-        if len(self.around[a] | self.around[b]) == 1:  # a triangle by itself
+        if self.around[a] | self.around[b] == common:  # nothing but these faces
             return False
         if len(common) == 2 and self.boundary[a] and self.boundary[b]:
             return False
-        if len(common) == 2 and all(any(tips <= set(self.faces[i]) for i in self.around[v]) for v in (a, b)):
-            return False  # two faces would fall onto each other
-        ring_a = {v for i in self.around[a] for v in self.faces[i]}
-        ring_b = {v for i in self.around[b] for v in self.faces[i]}
-        return (ring_a & ring_b) - {a, b} == tips
+        for pair in combinations(tips, 2):
+            if all(any(set(pair) <= set(self.faces[i]) for i in self.around[v]) for v in (a, b)):
+                return False  # two faces would fall onto each other
+        ring_a, ring_b = ({v for i in self.around[end] for v in self.faces[i]} for end in (a, b))
+        return (ring_a & ring_b) - {a, b} == tips and (len(common) == 2 or self.singular_edges_hold(a, b, tips))
+
+    def singular_edges_hold(self, a: int, b: int, tips: set[int]) -> bool:
+        """Edges of one face or more than two must not meet in a tip, nor end at both ends of the edge ab."""
+        single = [len(self.around[end]) == 1 for end in (a, b)]
+        for tip in tips:
+            at_a, at_b = (len(self.around[end] & self.around[tip]) for end in (a, b))
+            ear = len(tips) == 1 and ((single[0] and at_b > 2) or (single[1] and at_a > 2))
+            if at_a != 2 and at_b != 2 and not ear:
+                return False
+        return any(single) or any(self.singular_edges(end) == 2 for end in (a, b))
+
+    def singular_edges(self, v: int) -> int:
+        ring = {w for i in self.around[v] for w in self.faces[i]} - {v}
+        return sum(len(self.around[v] & self.around[w]) != 2 for w in ring)
 
     def normals_hold(self, a: int, b: int, x: np.ndarray, limit: float, no_slivers: bool) -> bool:
         for v, other in ((a, b), (b, a)):

@@ -20,6 +20,8 @@ struct Link {
 
 // Longer rows are left alone: steps that look at all pairs in two rows stay short.
 constexpr int64_t kLongestRow = 64;
+// Edges with more faces are not collapsed.
+constexpr int kMostFaces = 4;
 constexpr float kNoCost = 3.0e38f;
 constexpr float kStale = -1.0f;
 constexpr uint64_t kNoKey = ~uint64_t{0};
@@ -35,14 +37,14 @@ struct CollapseMesh {
     OVOXEL_HD Vec3 at(int64_t v) const { return {positions[3 * v], positions[3 * v + 1], positions[3 * v + 2]}; }
     OVOXEL_HD int64_t length(int64_t v) const { return offsets[v + 1] - offsets[v]; }
 
-    // Faces that hold both a and b, read from the shorter row; counted up to 3.
+    // Faces that hold both a and b, read from the shorter row; counted up to kMostFaces + 1.
     OVOXEL_HD int facesAt(int64_t a, int64_t b) const {
         if (length(b) < length(a)) {
             const int64_t t = a;
             a = b, b = t;
         }
         int count = 0;
-        for (int64_t i = offsets[a]; i < offsets[a + 1] && count < 3; ++i) count += links[i].p == b || links[i].q == b;
+        for (int64_t i = offsets[a]; i < offsets[a + 1] && count <= kMostFaces; ++i) count += links[i].p == b || links[i].q == b;
         return count;
     }
     OVOXEL_HD JoinedQuadric join(int64_t a, int64_t b) const { return {quadrics[a], at(a), quadrics[b], at(b)}; }
@@ -214,39 +216,74 @@ private:
         return linkHolds(a, b) && facesHold(a, b);
     }
 
-    // a and b share no neighbour besides the tips of their one or two common faces, and do not both have a face with the
-    // two tips, which would fall onto each other: then the collapse keeps the topology (T. K. Dey et al., Topology Preserving Edge Contraction, 1999).
+    struct Tips {
+        int32_t vertex[kMostFaces];
+        int count = 0;
+        OVOXEL_HD bool has(int32_t v) const {
+            for (int k = 0; k < count; ++k)
+                if (vertex[k] == v) return true;
+            return false;
+        }
+    };
+
+    // a and b share no neighbour besides the tips of their common faces, and do not both have a face with two of the
+    // tips, which would fall onto each other: then the collapse keeps the topology (T. K. Dey et al., Topology
+    // Preserving Edge Contraction, 1999). Where both ends lie on singular edges (of one face or more than two), the
+    // edge must be one of them, and these edges must not meet in another corner of the triangle or end at both ends.
     OVOXEL_HD bool linkHolds(int64_t a, int64_t b) const {
-        int32_t tips[2] = {-1, -1};
-        int common = 0;
+        Tips tips;
         for (int64_t i = mesh.offsets[a]; i < mesh.offsets[a + 1]; ++i) {
             const Link link = mesh.links[i];
             if (link.p != b && link.q != b) continue;
-            if (common == 2) return false;
-            tips[common++] = link.p == b ? link.q : link.p;
+            const int32_t tip = link.p == b ? link.q : link.p;
+            if (tips.count == kMostFaces || tips.has(tip)) return false;
+            tips.vertex[tips.count++] = tip;
         }
-        if (common == 0 || (common == 2 && (tips[0] == tips[1] || (mesh.held[a] && mesh.held[b])))) return false;
-        if (common == 1 && mesh.length(a) == 1 && mesh.length(b) == 1) return false;  // a triangle by itself
+        const int common = tips.count;
+        if (common == 0 || (common == 2 && mesh.held[a] && mesh.held[b])) return false;
+        if (mesh.length(a) == common && mesh.length(b) == common) return false;  // nothing but these faces
         for (int64_t i = mesh.offsets[a]; i < mesh.offsets[a + 1]; ++i) {
             const Link link = mesh.links[i];
             if (!apart(link.p, b, tips) || !apart(link.q, b, tips)) return false;
+            if (tips.has(link.p) && tips.has(link.q) && hasFace(b, link)) return false;
         }
-        return common == 1 || !hasFace(a, tips) || !hasFace(b, tips);
+        return common == 2 || singularEdgesHold(a, b, tips);
     }
 
-    OVOXEL_HD bool hasFace(int64_t v, const int32_t (&tips)[2]) const {
+    OVOXEL_HD bool hasFace(int64_t v, const Link& other) const {
         for (int64_t i = mesh.offsets[v]; i < mesh.offsets[v + 1]; ++i) {
             const Link link = mesh.links[i];
-            if ((link.p == tips[0] && link.q == tips[1]) || (link.p == tips[1] && link.q == tips[0])) return true;
+            if ((link.p == other.p && link.q == other.q) || (link.p == other.q && link.q == other.p)) return true;
         }
         return false;
     }
 
-    OVOXEL_HD bool apart(int32_t u, int64_t b, const int32_t (&tips)[2]) const {
-        if (u == b || u == tips[0] || u == tips[1]) return true;
+    OVOXEL_HD bool apart(int32_t u, int64_t b, const Tips& tips) const {
+        if (u == b || tips.has(u)) return true;
         for (int64_t i = mesh.offsets[b]; i < mesh.offsets[b + 1]; ++i)
             if (mesh.links[i].p == u || mesh.links[i].q == u) return false;
         return true;
+    }
+
+    OVOXEL_HD bool singularEdgesHold(int64_t a, int64_t b, const Tips& tips) const {
+        for (int k = 0; k < tips.count; ++k) {
+            const int atA = mesh.facesAt(a, tips.vertex[k]), atB = mesh.facesAt(b, tips.vertex[k]);
+            if (atA == 2 || atB == 2) continue;
+            // The only face of an end, beside an edge that keeps two others, may go.
+            const bool ear = tips.count == 1 && ((mesh.length(a) == 1 && atB > 2) || (mesh.length(b) == 1 && atA > 2));
+            if (!ear) return false;
+        }
+        return singularEdges(a) == 2 || singularEdges(b) == 2 || mesh.length(a) == 1 || mesh.length(b) == 1;
+    }
+
+    OVOXEL_HD int singularEdges(int64_t v) const {
+        int ends = 0;  // an edge of k faces is met k times, so count k-fold and weigh by 1 / k: 60 / k is whole up to 6
+        for (int64_t i = mesh.offsets[v]; i < mesh.offsets[v + 1]; ++i) {
+            const int p = mesh.facesAt(v, mesh.links[i].p), q = mesh.facesAt(v, mesh.links[i].q);
+            if (p > kMostFaces || q > kMostFaces) return -1;
+            ends += (p != 2 ? 60 / p : 0) + (q != 2 ? 60 / q : 0);
+        }
+        return ends / 60;
     }
 
     OVOXEL_HD bool facesHold(int64_t a, int64_t b) const {

@@ -91,8 +91,8 @@ private:
         mesh.source = w.allocate<int32_t>(n_);
     }
 
-    // One round with the cheapest edges of about `below` vertices; removes at most `excess` faces (or 2 if it is 1 and
-    // no edge with one face can go). Returns how many.
+    // One round with the cheapest edges of about `below` vertices; removes at most `excess` faces, unless all
+    // accepted edges have more. Returns how many.
     int64_t round(int64_t below, int64_t excess) {
         exec_.forEach(n_, CostBody{mesh_, cost_, end_}, "collapse costs");
         const float limit = costLimit(below);
@@ -136,8 +136,7 @@ private:
         return std::min(*nth, kNoCost / 2);
     }
 
-    // Keeps the accepted collapses of the lowest keys that remove `excess` faces in all, or one less; or two if it is 1
-    // and no accepted edge has a single face.
+    // Keeps the accepted collapses of the lowest keys that remove `excess` faces in all, or nearly so; at least one.
     void trim(int64_t m, int64_t excess) {
         std::vector<int64_t> vertex(m);
         std::vector<int32_t> removes(m);
@@ -152,11 +151,16 @@ private:
         std::vector<int32_t> kept(m, 0);
         int64_t left = excess;
         for (const auto& [key, i] : order) {
-            if (removes[i] > left) continue;  // one face is left to go, and this edge has two
+            if (removes[i] > left) continue;
             kept[i] = removes[i];
             left -= removes[i];
         }
-        if (left == 1 && excess == 1) kept[order.front().second] = removes[order.front().second];
+        if (left == excess) {  // every accepted edge has more faces than may go
+            const auto fewest = std::min_element(order.begin(), order.end(), [&](const auto& l, const auto& r) {
+                return std::pair{removes[l.second], l.first} < std::pair{removes[r.second], r.first};
+            });
+            kept[fewest->second] = removes[fewest->second];
+        }
         exec_.write(removes_, kept.data(), m);
     }
 

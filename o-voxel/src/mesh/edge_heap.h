@@ -102,6 +102,7 @@ public:
     }
 
 protected:
+    static constexpr size_t kMostFaces = 4;    // of an edge that may go
     static constexpr int kPasses = 20;         // over all edges, as long as they are worth it
     static constexpr int32_t kHubFaces = 256;  // a vertex with more is a hub: it stays where it is
     static constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -262,23 +263,54 @@ protected:
     // The edge may go without a change of topology: a and b share no neighbour besides the tips of their common faces,
     // and do not both have a face with the two tips, which would fall onto each other.
     bool linkHolds(int32_t a, int32_t b) {
-        int32_t tips[2];
-        int common = 0;
+        tips_.clear();
+        bool twice = false;
         forFaces(b, [&](int32_t f) {
-            if (!has(f, a)) return;
-            if (common < 2) {
-                const int32_t* t = &faces_[3 * static_cast<int64_t>(f)];
-                for (int k = 0; k < 3; ++k) {
-                    if (t[k] != a && t[k] != b) tips[common] = t[k];
-                }
+            if (!has(f, a) || tips_.size() > kMostFaces) return;
+            for (int k = 0; k < 3; ++k) {
+                const int32_t v = faces_[3 * static_cast<int64_t>(f) + k];
+                if (v == a || v == b) continue;
+                twice |= isTip(v);
+                tips_.push_back(v);
             }
-            ++common;
         });
-        if (common == 0 || common > 2) return false;
-        if (valence_[a] + valence_[b] == 2 * common) return false;  // a triangle by itself, or a pair of them
-        if (common == 2 && (tips[0] == tips[1] || (held_[a] && held_[b]))) return false;
-        if (common == 2 && hasFace(a, tips[0], tips[1]) && hasFace(b, tips[0], tips[1])) return false;
-        return isHub(a) ? apartAtHub(a, b, tips, common) : apart(a, b, tips, common);
+        const size_t common = tips_.size();
+        if (common == 0 || common > kMostFaces || twice || (common == 2 && held_[a] && held_[b])) return false;
+        if (valence_[a] == static_cast<int32_t>(common) && valence_[b] == valence_[a]) return false;  // nothing but these
+        for (size_t i = 0; i < common; ++i)
+            for (size_t j = i + 1; j < common; ++j)
+                if (hasFace(a, tips_[i], tips_[j]) && hasFace(b, tips_[i], tips_[j])) return false;
+        if (!(isHub(a) ? apartAtHub(a, b) : apart(a, b))) return false;
+        return common == 2 || singularEdgesHold(a, b);
+    }
+
+    bool isTip(int32_t v) const { return std::find(tips_.begin(), tips_.end(), v) != tips_.end(); }
+
+    // See ProposeBody in collapse_body.h.
+    bool singularEdgesHold(int32_t a, int32_t b) {
+        for (int32_t tip : tips_) {
+            const int atA = facesAt(a, tip), atB = facesAt(b, tip);
+            if (atA == 2 || atB == 2) continue;
+            const bool ear = tips_.size() == 1 && ((valence_[a] == 1 && atB > 2) || (valence_[b] == 1 && atA > 2));
+            if (!ear) return false;
+        }
+        return valence_[a] == 1 || valence_[b] == 1 || singularEdges(b) == 2 || singularEdges(a) == 2;
+    }
+
+    int facesAt(int32_t a, int32_t b) {
+        int count = 0;
+        forFaces(valence_[a] < valence_[b] ? a : b, [&](int32_t f) { count += has(f, a) && has(f, b); });
+        return count;
+    }
+
+    int singularEdges(int32_t v) {
+        if (isHub(v)) return -1;
+        neighbours_.clear();
+        ++stamp_;
+        forFaces(v, [&](int32_t f) { collectNeighbours(f, v, v); });
+        int count = 0;
+        for (int32_t w : neighbours_) count += facesAt(v, w) != 2;
+        return count;
     }
 
     // Is there a face with these corners? Read from the faces of the one that has the fewest.
@@ -291,13 +323,13 @@ protected:
     }
 
     // No vertex besides the tips is joined by an edge to both a and b.
-    bool apart(int32_t a, int32_t b, const int32_t* tips, int common) {
+    bool apart(int32_t a, int32_t b) {
         ++stamp_;
         forFaces(a, [&](int32_t f) {
             for (int k = 0; k < 3; ++k) mark_[faces_[3 * static_cast<int64_t>(f) + k]] = stamp_;
         });
         mark_[a] = mark_[b] = 0;
-        for (int k = 0; k < common; ++k) mark_[tips[k]] = 0;
+        for (int32_t tip : tips_) mark_[tip] = 0;
         bool shared = false;
         forFaces(b, [&](int32_t f) {
             for (int k = 0; k < 3; ++k) shared |= mark_[faces_[3 * static_cast<int64_t>(f) + k]] == stamp_;
@@ -306,12 +338,12 @@ protected:
     }
 
     // The same without a walk around a.
-    bool apartAtHub(int32_t a, int32_t b, const int32_t* tips, int common) {
+    bool apartAtHub(int32_t a, int32_t b) {
         bool shared = false;
         forFaces(b, [&](int32_t f) {
             for (int k = 0; k < 3 && !shared; ++k) {
                 const int32_t u = faces_[3 * static_cast<int64_t>(f) + k];
-                if (u == a || u == b || u == tips[0] || (common == 2 && u == tips[1])) continue;
+                if (u == a || u == b || isTip(u)) continue;
                 forFaces(valence_[u] < valence_[a] ? u : a, [&](int32_t g) { shared |= has(g, a) && has(g, u); });
             }
         });
@@ -461,7 +493,7 @@ protected:
     std::vector<int32_t> head_, tail_, next_;  // per vertex a linked list of corners 3 * face + k
     std::vector<uint64_t> edges_;              // (low << 32) | high, sorted, one entry for each face side
     std::vector<Candidate> heap_;
-    std::vector<int32_t> neighbours_, moved_, valence_;
+    std::vector<int32_t> neighbours_, moved_, valence_, tips_;
     int64_t aliveFaces_ = 0;
     int64_t stamp_ = 0;
     int phase_ = 0;
