@@ -286,6 +286,7 @@ def main() -> int:
     parser.add_argument("--remesh", choices=("off", "on", "both"), default="both")
     parser.add_argument("--quick", action="store_true", help="a dozen assets")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
+    parser.add_argument("--collect", action="store_true", help="run nothing: the table of the rows that are there")
     parser.add_argument("--device", default="cpu", help="where to_glb works: cpu or cuda")
     parser.add_argument("--jobs", type=int, default=1, help="assets at a time")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for one run")
@@ -305,7 +306,8 @@ def main() -> int:
     for name in names if args.fresh else []:
         for profile, remesh in configs:
             (args.work / "rows" / f"{stem_of(name, profile, remesh)}.json").unlink(missing_ok=True)
-    run_all(names, configs, args)
+    if not args.collect:
+        run_all(names, configs, args)
     if args.validator:
         validate(args.work, args.validator, names)
     rows = [json.loads(p.read_text()) for p in sorted((args.work / "rows").glob("*.json"))]

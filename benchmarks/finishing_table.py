@@ -82,6 +82,7 @@ _COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
     ("Hausdorff", lambda r: f"{r['hausdorff']:.2f}"),
     ("charts", lambda r: f"{r['charts']}"),
     ("thin", lambda r: f"{r['thin_charts']:.0%}"),
+    ("thin area", lambda r: f"{r['thin_area']:.1%}"),
     ("atlas use", lambda r: f"{r['atlas_use']:.0%}"),
     ("alpha", lambda r: r["alpha_mode"]),
     (
@@ -117,6 +118,8 @@ def summary(rows: list[Row]) -> dict[str, Row]:
                 "chamfer_within_half": sum(r["chamfer"] <= CHAMFER for r in done),
                 "chamfer_median": sorted(r["chamfer"] for r in done)[len(done) // 2],
                 "chamfer_max": max(r["chamfer"] for r in done),
+                "thin_median": sorted(r["thin_charts"] for r in done)[len(done) // 2],
+                "thin_area_max": max(r["thin_area"] for r in done),
                 "thin_below_tenth": sum(r["thin_charts"] < THIN for r in done),
                 "valid": sum(
                     "validator" in r and not r["validator"]["errors"] + r["validator"]["warnings"] for r in done
@@ -129,7 +132,13 @@ def summary(rows: list[Row]) -> dict[str, Row]:
 
 def markdown(rows: list[Row]) -> str:
     """Summary and one table for each profile and remeshing, as Markdown."""
-    lines = ["# Mesh finishing, asset by asset", ""]
+    devices = sorted({r["device"] for r in rows if "device" in r})
+    lines = [
+        "# Mesh finishing, asset by asset",
+        "",
+        f"Device: {', '.join(devices)}. Written by `bench_finishing.py`.",
+        "",
+    ]
     lines += [f"* {name}: {goal}" for name, goal in GOALS.items()] + [""]
     parts = summary(rows)
     keys = list(max(parts.values(), key=len)) if parts else []
