@@ -297,9 +297,11 @@ protected:
         return valence_[a] == 1 || valence_[b] == 1 || singularEdges(b) == 2 || singularEdges(a) == 2;
     }
 
-    int facesAt(int32_t a, int32_t b) {
+    // Faces that hold both a and b, counted up to kMostFaces + 1.
+    int facesAt(int32_t a, int32_t b) const {
         int count = 0;
-        forFaces(valence_[a] < valence_[b] ? a : b, [&](int32_t f) { count += has(f, a) && has(f, b); });
+        for (int32_t c = head_[valence_[a] < valence_[b] ? a : b]; c >= 0 && count <= int{kMostFaces}; c = next_[c])
+            count += alive_[c / 3] && has(c / 3, a) && has(c / 3, b);
         return count;
     }
 
