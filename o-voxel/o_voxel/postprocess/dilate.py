@@ -14,6 +14,8 @@ from torch import Tensor
 __all__ = ["fill_background", "nearest_rim", "push_pull"]
 
 RIM = 8  # texels
+_FAR = 1 << 15  # farther than any rim; its square fits 32 bits
+_CPU_CHUNK, _GPU_CHUNK = 1 << 15, 1 << 24  # texels at a time
 
 
 def fill_background(image: Tensor, covered: Tensor, rim: int = RIM) -> Tensor:
@@ -44,26 +46,27 @@ def nearest_rim(covered: Tensor, rim: int) -> tuple[Tensor, Tensor]:
     D. P. Huttenlocher, Distance Transforms of Sampled Functions, 2012, section 2.1.)
     """
     height, width = covered.shape
-    device = covered.device
-    far = 2 * max(height, width) + rim + 2
-    column = torch.arange(width, dtype=torch.int32, device=device).expand(height, width)
-    left = torch.cummax(torch.where(covered, column, -far), 1).values
-    right = torch.where(covered, column, far).flip(1).cummin(1).values.flip(1)
-    offset = torch.where(column - left <= right - column, left - column, right - column).reshape(-1)  # [H * W]
-    target = (~covered).reshape(-1).nonzero()[:, 0]
-    y = target // width
-    best = torch.full_like(target, rim * rim + 1, dtype=torch.int32)
-    source = torch.zeros_like(target)
-    for dy in sorted(range(-rim, rim + 1), key=lambda d: (abs(d), d)):
-        beside = target + dy * width
-        there = (y + dy >= 0) & (y + dy < height)
-        along = offset[torch.where(there, beside, target)]
-        distance = torch.where(there & (along.abs() <= rim), along * along + dy * dy, rim * rim + 1)
-        better = distance < best
-        best = torch.where(better, distance, best)
-        source = torch.where(better, beside + along, source)
-    found = (best <= rim * rim).nonzero()[:, 0]
-    return target[found], source[found]
+    column = torch.arange(width, dtype=torch.int32, device=covered.device).expand(height, width)
+    left = torch.cummax(torch.where(covered, column, -_FAR), 1).values
+    right = torch.where(covered, column, _FAR).flip(1).cummin(1).values.flip(1)
+    # To the nearest covered texel of the row, with empty rows above and below.
+    offset = torch.where(column - left <= right - column, left - column, right - column).clamp(-_FAR, _FAR)
+    offset = torch.nn.functional.pad(offset, (0, 0, rim, rim), value=_FAR).reshape(-1)
+    empty = (~covered).reshape(-1).nonzero()[:, 0].to(torch.int32 if covered.numel() < 2**30 else torch.int64)
+    targets, sources = [], []
+    for target in empty.split(_GPU_CHUNK if covered.is_cuda else _CPU_CHUNK):
+        best = torch.full_like(target, rim * rim + 1, dtype=torch.int32)
+        source = torch.zeros_like(target)
+        for dy in sorted(range(-rim, rim + 1), key=lambda d: (abs(d), d)):
+            along = offset[target + (dy + rim) * width]
+            distance = along * along + dy * dy
+            better = distance < best
+            best = torch.where(better, distance, best)
+            source = torch.where(better, target + dy * width + along, source)
+        found = best <= rim * rim
+        targets.append(target[found].long())
+        sources.append(source[found].long())
+    return torch.cat(targets), torch.cat(sources)
 
 
 def push_pull(image: Tensor, known: Tensor) -> Tensor:
@@ -73,13 +76,18 @@ def push_pull(image: Tensor, known: Tensor) -> Tensor:
         return image
     if height == 1 and width == 1:
         return image
-    values = torch.where(known[:, :, None], image, 0).to(torch.int16)
-    even = torch.nn.functional.pad(values, (0, 0, 0, width % 2, 0, height % 2))
+    even = torch.nn.functional.pad(image * known[:, :, None], (0, 0, 0, width % 2, 0, height % 2))
     marks = torch.nn.functional.pad(known, (0, width % 2, 0, height % 2)).to(torch.int16)
-    rows, columns = even.shape[0] // 2, even.shape[1] // 2
-    total = even.view(rows, 2, columns, 2, -1).sum(3, dtype=torch.int16).sum(1, dtype=torch.int16)
-    count = marks.view(rows, 2, columns, 2).sum(3, dtype=torch.int16).sum(1, dtype=torch.int16)[:, :, None]
+    total, count = _sum_of_four(even), _sum_of_four(marks)[:, :, None]
     mean = torch.div(total + count // 2, count.clamp(min=1), rounding_mode="floor").to(torch.uint8)
     coarse = push_pull(mean, count[:, :, 0] > 0)
-    wide = coarse.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width]
-    return torch.where(known[:, :, None], image, wide)
+    row, column = (~known).nonzero().unbind(1)
+    filled = image.clone()
+    filled[row, column] = coarse[row // 2, column // 2]
+    return filled
+
+
+def _sum_of_four(image: Tensor) -> Tensor:
+    """Sums over blocks of 2 x 2 of [2 H, 2 W, ...], int16."""
+    upper, lower = image[0::2].to(torch.int16), image[1::2].to(torch.int16)
+    return upper[:, 0::2] + upper[:, 1::2] + lower[:, 0::2] + lower[:, 1::2]

@@ -18,7 +18,7 @@ __all__ = ["bake_occlusion", "sky_directions", "visibility"]
 
 DIRECTIONS = 48  # over the sphere; half of them lie above a point
 LARGE = 1024  # texels a side from which blocks are at least 4 wide, below 2
-BLOCKS = 512  # along a side of the texture, at most
+BLOCKS = 400  # along a side of the texture, at most
 OPEN = 0.95  # share of the sky from which half the directions are enough
 MAX_RAYS = 1 << 21  # at a time
 
