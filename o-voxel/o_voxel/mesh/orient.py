@@ -42,7 +42,8 @@ def unify_face_orientations(
 
     `votes` [F] (> 0: the winding of this face is right, < 0: wrong, 0: unknown) say more than rays do: where there are
     contradictions, relations that agree with them come first, and every component takes the winding that its votes,
-    weighted by area, prefer. Raises ValueError if their number is not that of the faces.
+    weighted by area, prefer; pieces of a component that all vote against the rest are cut off it. Raises ValueError
+    if their number is not that of the faces.
     """
     mesh = enter_tensors(vertices, faces)
     v, f = mesh.vertices, mesh.faces
@@ -52,6 +53,9 @@ def unify_face_orientations(
     relations = _relations(f)
     label, parity, twisted = colourable_components(len(f), relations.pair, relations.differ)
     conflict = None
+    if known is not None:
+        known = _ask_neighbours(known, relations)
+        twisted = twisted | _divided(label, torch.where(parity, -known, known))
     if bool(twisted.any()):
         # The other components are done: their colouring is the only one. Here the order of the relations matters.
         relations = relations.select(twisted[relations.pair[:, 0]])
@@ -97,6 +101,23 @@ def _colour_by_votes(v: Tensor, f: Tensor, relations: _Relations, votes: Tensor)
     conflict = torch.empty_like(agree)
     conflict[agree], conflict[~agree] = clash[: int(agree.sum())], clash[len(clash) - int((~agree).sum()) :]
     return parity[:-1] ^ (parity[-1] & (label[:-1] == label[-1])), conflict
+
+
+def _ask_neighbours(votes: Tensor, relations: _Relations) -> Tensor:
+    """Votes [F], where faces without one take that of the majority beside them, in two rounds."""
+    a, b = relations.pair.unbind(1)
+    sign = torch.where(relations.differ, -1, 1)
+    for _ in range(2):
+        whole = votes.long()
+        heard = torch.zeros_like(whole).index_add_(0, a, sign * whole[b]).index_add_(0, b, sign * whole[a])
+        votes = torch.where(whole == 0, heard.sign(), whole).double()
+    return votes
+
+
+def _divided(label: Tensor, votes: Tensor) -> Tensor:
+    """[F] bool: many faces of this component vote for its winding, and many against it."""
+    favour, against = (torch.bincount(label[votes == s], minlength=len(label)) for s in (1, -1))
+    return (torch.minimum(favour, against) >= MIN_PIECE)[label]
 
 
 def _outvoted(v: Tensor, f: Tensor, label: Tensor, votes: Tensor) -> Tensor:
