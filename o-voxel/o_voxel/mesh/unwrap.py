@@ -27,6 +27,7 @@ Level = Literal["full", "fast", "faces", "xatlas", "reference"]
 
 XATLAS_FACE_BUDGET = 8000  # of "auto" without the compiled core: phases of xatlas are quadratic in the worst case
 MOST_BITMAP_CHARTS = 20000  # more are packed as rectangles
+LEAST_USE = 0.1  # of the texture: where padding leaves less to the charts, it is halved
 ROUNDNESS = 1.0  # weight of the outline of charts against the spread of their normals
 PROJECT_COS = 0.87  # charts whose normals all lie within 30 degrees of the mean are projected, others relaxed
 MAX_STRETCH = 1.35  # L2 stretch of one chart, above which it is cut
@@ -78,8 +79,8 @@ def unwrap(
     the meshes measured (benchmarks/bench_unwrap.py); without the compiled core it is xatlas up to 8000 faces.
 
     All charts get one texel density by area and keep `padding` texels around them, so that 2 * padding lie between
-    two. Where they cannot fit, padding is given up first, then charts share texels; the result says which padding was
-    kept. Runs on CPU threads; the result is of the kind and on the device of the input.
+    two. Where that leaves less than a tenth of the texture to the charts, padding is halved until it does not, and
+    with more charts than texels charts share texels; the result says which padding was kept. Runs on CPU threads; the result is of the kind and on the device of the input.
 
     Seconds beyond `time_budget` are spent on cheaper means only; `level` of the result says how far it came: "full";
     "fast" (charts packed as rectangles); "faces" (every face a chart of its own); "xatlas"; "reference" (without the
@@ -172,7 +173,7 @@ def _assemble(
 
 
 def _pack(
-    flat: np.ndarray,
+    flat: np.ndarray,  # [V', 2] in units of length, of the area in space
     corner: np.ndarray,
     label: np.ndarray,
     num_charts: int,
@@ -184,6 +185,8 @@ def _pack(
     """-> (texels per unit, positions in texels [V', 2], side in texels, padding kept, packed as rectangles)."""
     native = native_module() if resolve_backend("auto") == "native" else None
     side, pad = resolution, min(padding, resolution)
+    e, g = flat[corner[:, 1]] - flat[corner[:, 0]], flat[corner[:, 2]] - flat[corner[:, 0]]
+    area = float(np.abs(e[:, 0] * g[:, 1] - e[:, 1] * g[:, 0]).sum()) / 2
     while True:
         if native is not None:
             scale, texel, bitmaps = native.unwrap_pack(
@@ -193,7 +196,7 @@ def _pack(
         else:
             scale, texel = unwrap_reference.shelf_pack(flat, corner, label, num_charts, side, pad)
             fast = True
-        if scale > 0:
+        if scale > 0 and (pad == 0 or area * scale**2 >= LEAST_USE * side**2):
             return scale, texel, side, pad, fast
-        # More charts than texels: less padding, then a finer virtual grid.
+        # Padding takes nearly all texels: less of it. More charts than texels: a finer virtual grid.
         side, pad = (side, pad // 2) if pad > 0 else (side * 2, 0)

@@ -7,7 +7,7 @@
 namespace ovoxel::unwrap {
 namespace {
 
-constexpr double kThinnest = 0.03;  // height over longest edge to which slivers are thickened
+constexpr double kThinnest = 1e-4;  // height over longest edge to which slivers are thickened
 
 // A face in its own plane: corner 0 at the origin, corner 1 on the x axis.
 void layFlat(const Vec3& a, const Vec3& b, const Vec3& c, double unit, Vec2* out) {
