@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -70,6 +71,56 @@ def prepare(job: tuple[int, int, Path | None]) -> tuple[Any, list[Image.Image]]:
     return truth.numpy(), [Image.open(file).copy() for file in files]
 
 
+class Measure:
+    """Puts F-scores of one asset into its row."""
+
+    def __init__(
+        self, index: int, truth: Any, row: dict[str, Any], seconds: dict[str, float], args: argparse.Namespace
+    ) -> None:
+        self.index, self.truth, self.row, self.seconds, self.args = index, truth, row, seconds, args
+
+    def fscore(self, mesh: Any) -> float:
+        generator = torch.Generator().manual_seed(self.index + 1)
+        points = sample_surface(mesh.vertices.cpu(), mesh.faces.cpu(), self.args.points, generator)
+        return surface_distance(points.to(self.args.device), self.truth, self.args.threshold).fscore
+
+    def timed(self, name: str, make: Callable[[], Any]) -> None:
+        start = time.perf_counter()
+        mesh = make()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.row[name] = self.fscore(mesh)
+
+
+def measure_views(pipeline: Any, pictures: list[Image.Image], measure: Measure, args: argparse.Namespace) -> None:
+    for count in args.views:
+        for fusion in args.fusions if count > 1 else args.fusions[:1]:
+            pipeline.fusion = fusion
+            chosen = [pictures[i] for i in CHOICES[count]]
+            name = "1 picture" if count == 1 else f"{count} pictures, {fusion}"
+            measure.timed(name, lambda: pipeline.decode(pipeline.generate(chosen, (args.seed,), texture=False)[0]))
+
+
+def measure_samplers(pipeline: Any, pictures: list[Image.Image], measure: Measure, args: argparse.Namespace) -> None:
+    for name, params in SAMPLERS.items():
+        options = (pictures[0], (args.seed,), params, params)
+        measure.timed(name, lambda: pipeline.decode(pipeline.generate(*options, texture=False)[0]))
+
+
+def measure_candidates(pipeline: Any, pictures: list[Image.Image], measure: Measure, args: argparse.Namespace) -> None:
+    seeds = range(args.seed, args.seed + args.candidates)
+    meshes = [pipeline.decode(one) for one in pipeline.generate(pictures[0], list(seeds))]
+    seen = [pipeline.preprocess_image(pictures[0])]
+    size = pipeline.pipeline_type().ss_cond_resolution
+    marks = [score_asset(mesh, seen, pipeline, cond_resolution=size).score for mesh in meshes]
+    values = [measure.fscore(mesh) for mesh in meshes]
+    measure.row["candidates, mean"] = float(np.mean(values))
+    measure.row["candidates, chosen"] = values[int(np.argmax(marks))]
+    measure.row["candidates, best"] = max(values)
+
+
+MEASURES = {"views": measure_views, "samplers": measure_samplers, "candidates": measure_candidates}
+
+
 def report(rows: list[dict[str, Any]], seconds: dict[str, float], args: argparse.Namespace) -> None:
     """Print and write the summary; `seconds` are sums over all rows."""
     scores: dict[str, list[float]] = {}
@@ -79,15 +130,14 @@ def report(rows: list[dict[str, Any]], seconds: dict[str, float], args: argparse
                 scores.setdefault(name, []).append(value)
     print(f"{len(rows)} assets, F-score at {args.threshold}")
     print(f"{'':28}{'mean':>8}{'median':>8}{'worst':>8}{'s/asset':>9}{'better':>8}{'worse':>7}")
-    base = scores.get("1 picture", [])
     summary = {}
     for name, values in scores.items():
-        change = [b - a for a, b in zip(base, values)]
+        change = [row[name] - row["1 picture"] for row in rows if name in row and "1 picture" in row]
         s = summary[name] = {
             "mean": float(np.mean(values)),
             "median": float(np.median(values)),
             "worst": min(values),
-            "seconds": seconds.get(name, float("nan")) / len(rows),
+            "seconds": seconds.get(name, float("nan")) / len(values),
             "better": sum(c > 0.01 for c in change),
             "worse": sum(c < -0.01 for c in change),
         }
@@ -148,44 +198,16 @@ def main() -> int:
     seconds: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     begin = time.perf_counter()
-    for index, (points_of_truth, pictures) in zip(indices, prepared, strict=True):
-        if time.perf_counter() - begin > args.limit:
-            break
-        truth = torch.from_numpy(points_of_truth).to(args.device)
-
-        def fscore(mesh: Any, index: int = index, truth: Any = truth) -> float:
-            generator = torch.Generator().manual_seed(index + 1)
-            points = sample_surface(mesh.vertices.cpu(), mesh.faces.cpu(), args.points, generator)
-            return surface_distance(points.to(args.device), truth, args.threshold).fscore
-
-        row: dict[str, Any] = {"index": index, "family": family_of(index)}
-        for count in args.views:
-            for fusion in args.fusions if count > 1 else args.fusions[:1]:
-                name = "1 picture" if count == 1 else f"{count} pictures, {fusion}"
-                pipeline.fusion = fusion
-                start = time.perf_counter()
-                (latents,) = pipeline.generate([pictures[i] for i in CHOICES[count]], (args.seed,), texture=False)
-                mesh = pipeline.decode(latents)
-                seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
-                row[name] = fscore(mesh)
-        for name, params in SAMPLERS.items() if args.samplers else ():
-            start = time.perf_counter()
-            (latents,) = pipeline.generate(pictures[0], (args.seed,), params, params, texture=False)
-            mesh = pipeline.decode(latents)
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
-            row[name] = fscore(mesh)
-        if args.candidates:
-            seeds = range(args.seed, args.seed + args.candidates)
-            meshes = [pipeline.decode(one) for one in pipeline.generate(pictures[0], list(seeds))]
-            seen = [pipeline.preprocess_image(pictures[0])]
-            size = pipeline.pipeline_type().ss_cond_resolution
-            marks = [score_asset(mesh, seen, pipeline, cond_resolution=size).score for mesh in meshes]
-            values = [fscore(mesh) for mesh in meshes]
-            row["candidates, mean"] = float(np.mean(values))
-            row["candidates, chosen"] = values[int(np.argmax(marks))]
-            row["candidates, best"] = max(values)
-        rows.append(row)
-        report(rows, seconds, args)
+    parts = ["views", *(["samplers"] if args.samplers else []), *(["candidates"] if args.candidates else [])]
+    for part in parts:  # one after the other, so that a run that is stopped has the first for all assets
+        for number, (index, (points_of_truth, pictures)) in enumerate(zip(indices, prepared, strict=True)):
+            if time.perf_counter() - begin > args.limit:
+                return 0
+            if number == len(rows):
+                rows.append({"index": index, "family": family_of(index)})
+            truth = torch.from_numpy(points_of_truth).to(args.device)
+            MEASURES[part](pipeline, pictures, Measure(index, truth, rows[number], seconds, args), args)
+            report(rows, seconds, args)
     return 0
 
 
