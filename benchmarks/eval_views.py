@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -91,19 +92,23 @@ class Measure:
         self.row[name] = self.fscore(mesh)
 
 
+def _geometry(pipeline: Any, *arguments: Any) -> Any:
+    """The decoded surface of a run without texture."""
+    return pipeline.decode(pipeline.generate(*arguments, texture=False)[0])
+
+
 def measure_views(pipeline: Any, pictures: list[Image.Image], measure: Measure, args: argparse.Namespace) -> None:
     for count in args.views:
         for fusion in args.fusions if count > 1 else args.fusions[:1]:
             pipeline.fusion = fusion
             chosen = [pictures[i] for i in CHOICES[count]]
             name = "1 picture" if count == 1 else f"{count} pictures, {fusion}"
-            measure.timed(name, lambda: pipeline.decode(pipeline.generate(chosen, (args.seed,), texture=False)[0]))
+            measure.timed(name, partial(_geometry, pipeline, chosen, (args.seed,)))
 
 
 def measure_samplers(pipeline: Any, pictures: list[Image.Image], measure: Measure, args: argparse.Namespace) -> None:
     for name, params in SAMPLERS.items():
-        options = (pictures[0], (args.seed,), params, params)
-        measure.timed(name, lambda: pipeline.decode(pipeline.generate(*options, texture=False)[0]))
+        measure.timed(name, partial(_geometry, pipeline, pictures[0], (args.seed,), params, params))
 
 
 def measure_candidates(pipeline: Any, pictures: list[Image.Image], measure: Measure, args: argparse.Namespace) -> None:
