@@ -361,3 +361,21 @@ def test_triangle_soup_ends_within_the_budget(make_asset: Make) -> None:
 def test_impossible_budget_is_an_error(ball: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="nothing is left at"):
         to_glb(**{**ball, "decimation_target": 1})
+
+
+@pytest.mark.parametrize("options", [{}, {"remesh": True}, {"profile": "raw"}, {"profile": "print"}, {"smooth": 0}])
+def test_progress_counts_the_stages(ball: dict[str, Any], options: dict[str, Any]) -> None:
+    calls: list[tuple[str, int, int]] = []
+    to_glb(**ball, **options, progress=lambda *call: calls.append(call))
+    names, done, counts = zip(*calls)
+    assert list(done) == list(range(len(calls))) and set(counts) == {len(calls) - 1}
+    assert names[0] == "clean" and names[-2:] == ("material", "") and len(set(names)) == len(names)
+
+
+def test_progress_can_end_the_export(ball: dict[str, Any]) -> None:
+    def stop(stage: str, done: int, count: int) -> None:
+        if stage == "unwrap":
+            raise InterruptedError(f"{done} of {count}")
+
+    with pytest.raises(InterruptedError, match="of 11"):
+        to_glb(**ball, progress=stop)
