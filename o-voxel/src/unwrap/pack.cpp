@@ -211,15 +211,15 @@ Packing packCharts(const std::vector<Vec2>& uv, const std::vector<int32_t>& corn
     for (const Piece& p : pieces) area += p.area, longest = std::max(longest, p.poses[0].size.x);
     const double full = area > 0 ? options.resolution / std::sqrt(area)
                                  : (longest > 0 ? options.resolution / longest : 1.0);  // all texels used
-    const int32_t strategies = numCharts <= 200 ? 8 : (numCharts <= 1000 ? 3 : 1);
+    const int32_t strategies = numCharts <= 400 ? 4 : (numCharts <= 1500 ? 2 : 1);
     Search search(pieces, options, deadline);
-    // Shares of the texture that are used, ascending: steps of 6 %, small ones in ratios; then finer, in all orders.
+    // Shares of the texture that are used, ascending: steps of 10 %, small ones in ratios; then finer, in all orders.
     std::vector<double> shares;
     for (double use = 1e-9; use < 0.05; use /= 0.7) shares.push_back(use);
-    for (int k = 0; k < 16; ++k) shares.push_back(0.05 + 0.06 * k);
+    for (int k = 0; k < 9; ++k) shares.push_back(0.05 + 0.1 * k);
     for (int64_t end = static_cast<int64_t>(shares.size()); end > 0 && search.scale < 0;) {
         if (deadline.passed()) search.useRectangles();
-        const int64_t begin = std::max<int64_t>(0, end - 8);
+        const int64_t begin = std::max<int64_t>(0, end - 5);
         std::vector<double> scales;
         for (int64_t k = begin; k < end; ++k) scales.push_back(full * std::sqrt(shares[k]));
         const int64_t found = search.attempt(scales, 1);
@@ -230,7 +230,7 @@ Packing packCharts(const std::vector<Vec2>& uv, const std::vector<int32_t>& corn
         const int64_t k = begin + found;
         const double low = shares[k], high = k + 1 < static_cast<int64_t>(shares.size()) ? shares[k + 1] : 1.0;
         scales.clear();
-        for (int i = 1; i <= 9; ++i) scales.push_back(full * std::sqrt(low + i * (high - low) / 6));
+        for (int i = 1; i <= 9; ++i) scales.push_back(full * std::sqrt(low + i * (high - low) / 7));
         if (!deadline.passed() || search.rectangles()) search.attempt(scales, strategies);
     }
     if (search.scale < 0) search.attempt({0.0}, 1);
