@@ -5,13 +5,30 @@
 namespace ovoxel::unwrap {
 namespace {
 
-// out[i] = in shifted towards lower bits by `shift`, for words [lo, hi).
+// out[i] = in shifted towards lower bits by `shift`, for words [lo, hi); bits beyond the end are zero.
 inline void shiftDown(const uint64_t* in, int32_t words, int32_t shift, int32_t lo, int32_t hi, uint64_t* out) {
-    const int32_t skip = shift >> 6, s = shift & 63;
-    for (int32_t i = lo; i < hi; ++i) {
-        const uint64_t a = i + skip < words ? in[i + skip] : 0, b = i + skip + 1 < words ? in[i + skip + 1] : 0;
-        out[i] = s ? a >> s | b << (64 - s) : a;
+    const int32_t skip = shift >> 6, s = shift & 63, inner = std::min(hi, words - skip - 1);
+    const uint64_t* from = in + skip;
+    int32_t i = lo;
+    if (s == 0) {
+        for (; i < inner; ++i) out[i] = from[i];
+    } else {
+        for (; i < inner; ++i) out[i] = from[i] >> s | from[i + 1] << (64 - s);
     }
+    for (; i < hi; ++i) out[i] = i + skip < words ? from[i] >> s : 0;
+}
+
+// bits[i] |= bits shifted towards lower bits, in place: what lies ahead is read before it is written.
+inline void smearDown(uint64_t* bits, int32_t words, int32_t shift, int32_t lo, int32_t hi) {
+    const int32_t skip = shift >> 6, s = shift & 63, inner = std::min(hi, words - skip - 1);
+    const uint64_t* from = bits + skip;
+    int32_t i = lo;
+    if (s == 0) {
+        for (; i < inner; ++i) bits[i] |= from[i];
+    } else {
+        for (; i < inner; ++i) bits[i] |= from[i] >> s | from[i + 1] << (64 - s);
+    }
+    for (; i < hi && i + skip < words; ++i) bits[i] |= from[i] >> s;
 }
 
 // 64 x 64 bits: bit j of word k to bit k of word j. H. Warren, Hacker's Delight, 7-3.
@@ -138,10 +155,9 @@ bool findPlace(const Bitmap& field, const Runs& shape, int32_t from, int32_t to,
     const int32_t words = field.words, places = field.width - shape.width + 1;
     if (places <= 0) return false;
     to = std::min(to, field.height - shape.height);
-    thread_local std::vector<uint64_t> free, taken, moved;
+    thread_local std::vector<uint64_t> free, taken;
     free.resize(words);
     taken.resize(words);
-    moved.resize(words);
     for (int32_t at = from; at <= to; ++at) {
         const int32_t all = (places + 63) / 64;
         std::fill(free.begin(), free.begin() + all, ~uint64_t{0});
@@ -153,8 +169,7 @@ bool findPlace(const Bitmap& field, const Runs& shape, int32_t from, int32_t to,
             shiftDown(row, words, run.x, lo, reach, taken.data());
             for (int32_t have = 1; have < run.length;) {  // taken[i] becomes the OR of bits i .. i + length - 1
                 const int32_t step = std::min(have, run.length - have);
-                shiftDown(taken.data(), reach, step, lo, reach, moved.data());
-                for (int32_t i = lo; i < reach; ++i) taken[i] |= moved[i];
+                smearDown(taken.data(), reach, step, lo, reach);
                 have += step;
             }
             for (int32_t i = lo; i < hi; ++i) free[i] &= ~taken[i];

@@ -56,7 +56,7 @@ struct Runs {
 };
 
 // The lowest row y in [from, to] at which `shape` fits into the free bits of `field`, and the smallest x there. Returns
-// false if there is none. `free` is scratch.
+// false if there is none.
 bool findPlace(const Bitmap& field, const Runs& shape, int32_t from, int32_t to, int32_t& x, int32_t& y);
 
 }  // namespace ovoxel::unwrap
