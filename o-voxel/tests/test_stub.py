@@ -21,7 +21,7 @@ def test_stub_and_core_agree():
     functions: dict[str, set[tuple[str, ...]]] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
-            functions.setdefault(node.name, set()).add(tuple(a.arg for a in node.args.args))
+            functions.setdefault(node.name, set()).add(tuple(a.arg for a in (*node.args.posonlyargs, *node.args.args)))
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     public = {name: value for name, value in vars(native).items() if not name.startswith("_")}
     for name, value in public.items():
