@@ -1,7 +1,7 @@
 """Measures of texture atlases: charts, thin ones, overlap, use; NumPy only.
 
 A chart is a set of faces joined by shared vertex numbers (a glTF file splits vertices along seams). A chart is thin if
-its narrowest extent, over 12 directions, is below 4 texels or a tenth of its longest.
+its narrowest extent, over 12 directions, is below 4 texels or a tenth of its longest; a sliver if below 4 texels.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def atlas_figures(uv: np.ndarray, faces: np.ndarray, size: int) -> dict[str, Any
     return {
         "charts": count,
         "thin_charts": float(thin.mean()),
+        "sliver_charts": float((extent.min(0) < THIN_TEXELS).mean()),
         "thin_area": float(chart_area[thin].sum() / max(chart_area.sum(), 1e-300)),
         "largest_chart_area": float(chart_area.max() / max(chart_area.sum(), 1e-300)),
         "atlas_use": float(area.sum() / size**2),

@@ -82,6 +82,7 @@ _COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
     ("Hausdorff", lambda r: f"{r['hausdorff']:.2f}"),
     ("charts", lambda r: f"{r['charts']}"),
     ("thin", lambda r: f"{r['thin_charts']:.0%}"),
+    ("slivers", lambda r: f"{r['sliver_charts']:.0%}"),
     ("thin area", lambda r: f"{r['thin_area']:.1%}"),
     ("atlas use", lambda r: f"{r['atlas_use']:.0%}"),
     ("alpha", lambda r: r["alpha_mode"]),
@@ -120,6 +121,7 @@ def summary(rows: list[Row]) -> dict[str, Row]:
                 "chamfer_max": max(r["chamfer"] for r in done),
                 "thin_median": sorted(r["thin_charts"] for r in done)[len(done) // 2],
                 "thin_area_max": max(r["thin_area"] for r in done),
+                "slivers_below_tenth": sum(r["sliver_charts"] < THIN for r in done),
                 "thin_below_tenth": sum(r["thin_charts"] < THIN for r in done),
                 "valid": sum(
                     "validator" in r and not r["validator"]["errors"] + r["validator"]["warnings"] for r in done

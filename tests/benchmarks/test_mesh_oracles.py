@@ -115,7 +115,7 @@ def test_atlas_counts_charts_overlap_and_slivers(atlas: ModuleType) -> None:
     strip = np.array([[0.6, 0.0], [0.9, 0.0], [0.9, 0.01], [0.6, 0.01]])
     faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
     found = atlas.atlas_figures(np.concatenate([square, strip]), faces, 200)
-    assert found["charts"] == 2 and found["thin_charts"] == 0.5 and found["overlap"] == 0
+    assert found["charts"] == 2 and found["thin_charts"] == found["sliver_charts"] == 0.5 and found["overlap"] == 0
     assert found["atlas_use"] == pytest.approx(0.25 + 0.003) and found["outside_uv"] == 0
     twice = np.concatenate([square, square + 0.25])
     found = atlas.atlas_figures(twice, faces, 200)
