@@ -4,7 +4,7 @@
     python o-voxel/benchmarks/bench_unwrap.py --threads 2 --assets wavy_200k noisy_grid --methods charts
 
 Made assets: `wavy_100k`/`wavy_200k`, the wavy sphere of the conversion benchmark simplified to so many faces;
-`wavy_noisy`, 82 k faces with noise of a sixth of an edge; `noisy_grid`, its dual grid at 256^3 with the defects that a
+`wavy_noisy`, 82 k faces with noise of a sixth of an edge; `noisy_grid`, its dual grid at 160^3 with the defects that a
 network makes (jittered dual vertices, 1 % flipped flags, 0.5 % missing voxels), cleaned and simplified to 100 k faces;
 `soup`, 12,000 loose triangles; `strip`, a zigzag ribbon of 20 k faces; `fan`, 20 k faces around one vertex. With
 --data-dir also the files of its meshes/ folder. Every run has a process of its own and --limit seconds; what takes
@@ -52,7 +52,7 @@ def wavy_noisy() -> Mesh:
     return v + (np.random.default_rng(0).normal(size=v.shape) * 0.0012).astype(np.float32), f
 
 
-def noisy_grid(grid: int = 256, target: int = 100_000) -> Mesh:
+def noisy_grid(grid: int = 160, target: int = 100_000) -> Mesh:
     v, f = (torch.from_numpy(a) for a in _arrays(wavy_sphere(7)))
     coords, dual, flags = mesh_to_flexible_dual_grid(v, f.long(), None, grid, UNIT, 1.0, 0.2, 1e-2)
     rng = np.random.default_rng(0)

@@ -30,7 +30,7 @@ MOST_BITMAP_CHARTS = 20000  # more are packed as rectangles
 LEAST_USE = 0.1  # of the texture: where padding leaves less to the charts, it is halved
 ROUNDNESS = 1.0  # weight of the outline of charts against the spread of their normals
 PROJECT_COS = 0.87  # charts whose normals all lie within 30 degrees of the mean are projected, others relaxed
-MAX_STRETCH = 1.35  # L2 stretch of one chart, above which it is cut
+MAX_STRETCH = 1.15  # L2 stretch of one chart, above which it is cut
 ROUNDS = 10  # of the as-rigid-as-possible map
 
 
