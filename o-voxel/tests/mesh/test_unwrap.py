@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -191,6 +192,50 @@ def test_degenerate_faces_get_a_place(shapes: SimpleNamespace) -> None:
         r = M.unwrap(v, f, resolution=64, method=method)  # type: ignore[arg-type]
         assert np.isfinite(r.uvs).all() and len(r.faces) == len(f)
         np.testing.assert_array_equal(r.vmap[r.faces], f)
+
+
+def _fan(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Many faces around one vertex, their rim wavy: loops over pairs of them would be felt."""
+    t = np.arange(n) * 2 * np.pi / n
+    v = np.concatenate([[[0, 0, 0.3]], np.stack([np.cos(t), np.sin(t), 0.05 * np.sin(40 * t)], 1)])
+    return v, np.stack([np.zeros(n, int), np.arange(n) + 1, (np.arange(n) + 1) % n + 1], 1)
+
+
+def _ribbon(n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
+    """One quad wide, to and fro in a plane."""
+    t = np.arange(n + 1)
+    along = np.where(t // 100 % 2 == 0, t % 100, 99 - t % 100)
+    a = np.stack([along, 2.0 * (t // 100), 0.1 * np.sin(t * 0.05)], 1)
+    i = np.arange(n)
+    f = np.concatenate([np.stack([i, i + 1, i + n + 2], 1), np.stack([i, i + n + 2, i + n + 1], 1)])
+    return np.concatenate([a, a + [0, 0.8, 0.3]]), f
+
+
+def _crumbs(n: int = 1500) -> tuple[np.ndarray, np.ndarray]:
+    """Loose tetrahedra, every fifth of them without volume."""
+    rng = np.random.default_rng(0)
+    v = rng.random((n, 1, 3)) + rng.normal(size=(n, 4, 3)) * 0.01
+    v[::5, 3] = v[::5, :3].mean(1)
+    f = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+    return v.reshape(-1, 3), (np.arange(n)[:, None, None] * 4 + f).reshape(-1, 3)
+
+
+def _knot(n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
+    """Faces between vertices taken at random: most edges have many faces or one."""
+    rng = np.random.default_rng(0)
+    return rng.random((n // 6, 3)), rng.integers(0, n // 6, (n, 3))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("make", [_fan, _ribbon, _crumbs, _knot])
+def test_hostile_meshes_stay_within_the_budget(make: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
+    v, f = make()
+    r = M.unwrap(v, f, resolution=1024, padding=2, method="charts", time_budget=60.0)
+    assert r.level == "full"  # anything else says that the budget ran out
+    np.testing.assert_array_equal(r.vmap[r.faces], f)
+    assert np.isfinite(r.uvs).all() and r.uvs.min() >= 0 and r.uvs.max() <= 1
+    assert (signed_uv_areas(r.uvs, r.faces) >= -1e-12).all()
+    assert texel_counts(r.uvs, r.faces, 1024).max() <= 1
 
 
 @pytest.mark.parametrize(("budget", "level"), [(1e-9, "faces"), (60.0, "full")])
