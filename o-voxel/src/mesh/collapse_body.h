@@ -450,9 +450,10 @@ struct RebuildBody {
         const JoinedQuadric joined = from.join(v, b);
         double unused;
         const Vec3 exact = joined.middle + joined.place(from.held[v], from.held[b], unused);
+        const float x = static_cast<float>(exact.x), y = static_cast<float>(exact.y), z = static_cast<float>(exact.z);
         float* p = to.positions + 3 * at;
-        p[0] = static_cast<float>(exact.x), p[1] = static_cast<float>(exact.y), p[2] = static_cast<float>(exact.z);
-        to.quadrics[at] = joined.at<float>(Vec3{p[0], p[1], p[2]} - joined.middle);
+        p[0] = x, p[1] = y, p[2] = z;
+        to.quadrics[at] = joined.at<float>(Vec3{x, y, z} - joined.middle);
         to.held[at] = from.held[v] | from.held[b];
     }
 };
