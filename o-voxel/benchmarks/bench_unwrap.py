@@ -115,24 +115,29 @@ def assets(data_dir: Path | None) -> dict[str, Callable[[], Mesh]]:
 
 
 def overlapping(result: M.UnwrapResult, size: int) -> int:
-    """Texel centres that lie strictly inside more than one face."""
-    counts = np.zeros(size * size, dtype=np.int32)
+    """Texel centres that lie strictly inside more than one face, row by row of each face."""
     corner = result.uvs[result.faces].astype(np.float64) * size - 0.5
-    low, high = np.ceil(corner.min(1)).astype(np.int64), np.floor(corner.max(1)).astype(np.int64)
-    span = np.maximum(high - low + 1, 0)
-    number = span.prod(1)
-    for rows in np.array_split(np.arange(len(number)), max(1, int(number.sum()) // 4_000_000)):
-        face = rows.repeat(number[rows])
-        local = np.arange(len(face)) - np.repeat(np.cumsum(number[rows]) - number[rows], number[rows])
-        x, y = low[face, 0] + local % span[face, 0], low[face, 1] + local // span[face, 0]
-        c, hit = corner[face], np.ones((2, len(face)), dtype=bool)
-        for k in range(3):
-            a, b = c[:, k], c[:, (k + 1) % 3]
-            side = (b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])
-            hit &= np.stack([side > 1e-4, side < -1e-4])  # float32 UVs
-        hit = hit.any(0)
-        np.add.at(counts, y[hit] * size + x[hit], 1)
-    return int((counts > 1).sum())
+    e, g = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    sign = np.where(e[:, 0] * g[:, 1] - e[:, 1] * g[:, 0] < 0, -1.0, 1.0)
+    low = np.ceil(corner[..., 1].min(1)).astype(np.int64)
+    rows = np.maximum(np.floor(corner[..., 1].max(1)).astype(np.int64) - low + 1, 0)
+    face = np.arange(len(rows)).repeat(rows)
+    y = low[face] + np.arange(len(face)) - np.repeat(np.cumsum(rows) - rows, rows)
+    first, last = np.full(len(face), -np.inf), np.full(len(face), np.inf)
+    for k in range(3):
+        a, b = corner[face, k], corner[face, (k + 1) % 3]
+        slope = -sign[face] * (b[:, 1] - a[:, 1])  # the side of the edge: slope x + level, in the face where positive
+        level = sign[face] * ((b[:, 0] - a[:, 0]) * (y - a[:, 1]) + (b[:, 1] - a[:, 1]) * a[:, 0]) - 1e-4
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bound = -level / slope
+        first = np.where(slope > 0, np.maximum(first, bound), first)
+        last = np.where(slope < 0, np.minimum(last, bound), np.where((slope == 0) & (level <= 0), -np.inf, last))
+    x0, x1 = np.floor(first) + 1, np.ceil(last)  # half-open
+    keep = x0 < x1
+    steps = np.zeros((size, size + 1), dtype=np.int32)
+    np.add.at(steps, (y[keep], x0[keep].astype(np.int64)), 1)
+    np.add.at(steps, (y[keep], x1[keep].astype(np.int64)), -1)
+    return int((steps.cumsum(1) > 1).sum())
 
 
 def _work(mesh: Mesh, method: Any, size: int, padding: int, repeats: int, pipe: Any) -> None:
