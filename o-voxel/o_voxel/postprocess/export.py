@@ -94,7 +94,7 @@ def to_glb(  # type: ignore[misc]
         remesh: mesh what encloses a volume again at the grid's resolution, without cracks and inner walls ("game";
             always done for "print"). The new surface lies on the old one, so `remesh_band` and `remesh_project`,
             accepted for compatibility, have no effect.
-        mesh_cluster_threshold_cone_half_angle_rad: how far normals of a chart may lean from its axis; never above 50
+        mesh_cluster_threshold_cone_half_angle_rad: how far normals of a chart may lean from its axis; never above 65
             degrees. The other `mesh_cluster_*` arguments are accepted and have no effect.
         profile: "raw" repairs and keeps all geometry, open or hidden; "game" drops specks and what cannot be seen, and
             fills holes; "print" makes closed solids. See `o_voxel.postprocess.verify.Verdict` for the promises.
