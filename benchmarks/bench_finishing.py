@@ -72,6 +72,7 @@ class Raw:
     def __init__(self, asset: RawAsset) -> None:
         self.grid = asset.grid
         vertices, faces = asset.vertices.astype(np.float64), asset.faces.astype(np.int64)
+        self.rim = rim_length(*weld(vertices, faces)) * asset.grid
         self.distance = SurfaceDistance(vertices * asset.grid, faces, 0.6)
         self.points = sample_area(vertices, faces, SAMPLES, 0)[0]
         # Cells of the grid with the surface, thickened so that missing quads let nothing in.
@@ -99,9 +100,12 @@ def compare(raw: Raw, vertices: np.ndarray, faces: np.ndarray) -> dict[str, floa
     }
 
 
-def seen_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Faces [F] bool that show in one of 64 orthographic views from all around."""
+def seen_faces(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
+    """Faces [F] bool that show in one of 64 orthographic views, and the share of pixels that show a back side."""
     seen = np.zeros(len(faces), dtype=bool)
+    corners = vertices[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    pixels = backs = 0
     tri = torch.from_numpy(np.ascontiguousarray(faces, dtype=np.int32))
     golden = np.pi * (3 - np.sqrt(5))
     for k in range(VIEWS):
@@ -114,15 +118,26 @@ def seen_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         clip = np.concatenate([vertices @ axes.T * 1.1, np.ones((len(vertices), 1))], 1)
         shown = triangle_index(rasterize(torch.from_numpy(clip.astype(np.float32)), tri, (VIEW_SIZE, VIEW_SIZE)))
         index = shown.numpy()
-        seen[index[index >= 0]] = True
-    return seen
+        index = index[index >= 0]
+        seen[index] = True
+        pixels += len(index)
+        backs += int((normals @ toward < 0)[index].sum())
+    return seen, backs / max(pixels, 1)
+
+
+def rim_length(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """Total length of edges with one face."""
+    ends = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
+    keys, uses = np.unique(ends[:, 0] << 32 | ends[:, 1], return_counts=True)
+    rim = keys[uses == 1]
+    return float(np.linalg.norm(vertices[rim >> 32] - vertices[rim & 0xFFFFFFFF], axis=1).sum())
 
 
 def hidden_shells(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     """Closed or open shells that neither the flood nor a view from outside reaches."""
     count, label = face_components(faces)
     enclosed = enclosed_components(vertices, faces)
-    visible = seen_faces(vertices, faces)
+    visible, back_share = seen_faces(vertices, faces)
     shown = np.zeros(count, dtype=bool)
     shown[label[visible]] = True
     flooded = np.ones(count, dtype=bool)
@@ -132,6 +147,7 @@ def hidden_shells(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     return {
         "hidden_shells": int((~shown & ~flooded).sum()),
         "hidden_faces": int((~shown & ~flooded)[label].sum()),
+        "back_seen": back_share,
         "unseen_area": float(area[~visible].sum() / max(area.sum(), 1e-300)),
     }
 
@@ -170,6 +186,7 @@ def measure(asset: RawAsset, raw: Raw, profile: str, remesh: bool, glb: Path, de
     check = trimesh.Trimesh(vertices, welded, process=False)
     row["trimesh_watertight"], row["trimesh_winding"] = bool(check.is_watertight), bool(check.is_winding_consistent)
     row |= hidden_shells(vertices, welded)
+    row |= {"rim_voxels": rim_length(vertices, welded) * asset.grid, "raw_rim_voxels": raw.rim}
     row |= compare(raw, vertices, welded)
     row |= atlas_figures(uv, faces, size)
     row["texture_honoured"] = file.images["baseColorTexture"].size == (size, size)

@@ -77,6 +77,8 @@ _COLUMNS: list[tuple[str, Callable[[Row], str]]] = [
     ("volume", lambda r: f"{r['volume']:+.4f}"),
     ("parts", lambda r: f"{r['components']}"),
     ("hidden", lambda r: f"{r['hidden_shells']}"),
+    ("rim / raw", lambda r: f"{r['rim_voxels']:.0f} / {r['raw_rim_voxels']:.0f}"),
+    ("backs seen", lambda r: f"{r['back_seen']:.1%}"),
     ("unseen area", lambda r: f"{r['unseen_area']:.1%}"),
     ("Chamfer", lambda r: f"{r['chamfer']:.3f}"),
     ("Hausdorff", lambda r: f"{r['hausdorff']:.2f}"),
