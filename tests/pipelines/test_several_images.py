@@ -52,7 +52,7 @@ def test_every_image_counts(
         other = feats(pipeline, images, fusion)
         assert other.shape != both.shape or not torch.allclose(other, both, atol=1e-3)
     assert torch.equal(both, feats(pipeline, [picture, others[0]], fusion))
-    assert pipeline.fusion == "average"  # set for the job only
+    assert pipeline.fusion == "alternate"  # set for the job only
 
 
 def test_order_of_the_images_does_not_matter_to_the_average(

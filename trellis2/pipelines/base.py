@@ -45,7 +45,7 @@ class Pipeline:
 
     image_cond_model: Any = None
     #: How several images of one object work together (see `trellis2.samplers.multi_view`).
-    fusion: Fusion = "average"
+    fusion: Fusion = "alternate"
     #: Stream the weights of each network from host memory while it works on a CUDA device; needs `low_vram`.
     stream_weights: bool = False
     #: What `to` does on a CUDA device: one of MEMORY. "manual" goes by `low_vram` and `stream_weights`.
