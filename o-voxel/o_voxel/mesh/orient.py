@@ -19,7 +19,7 @@ from o_voxel.mesh.views import ComponentView, component_views
 __all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
 
 FLAT_PATCH_COS = 0.97  # edges within about 14 degrees keep their faces in one patch
-MIN_PIECE = 16  # faces of a piece that may be wound otherwise than its surroundings
+MIN_PIECE = 64  # faces of a piece that may be wound otherwise than its surroundings
 CLEAR_SCORE = 0.05  # share of the possible votes from which on a patch has a preferred side
 
 

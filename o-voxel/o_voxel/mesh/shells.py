@@ -120,7 +120,8 @@ def face_views(solid: Solid, outside: Tensor | None = None) -> FaceView:
     lost = torch.nonzero(kind == UNKNOWN).reshape(-1)
     centre = solid.vertices[solid.faces[lost].long()].mean(1)
     kind[lost] = torch.where(_beside_outside(solid, centre, outside), SOLID, HIDDEN).byte()
-    return FaceView(kind > HIDDEN, front - back, kind == OPEN, kind == THIN)
+    votes = torch.where(kind == OPEN, 0, front - back)  # what is left of an open sheet's votes is noise
+    return FaceView(kind > HIDDEN, votes, kind == OPEN, kind == THIN)
 
 
 def _second_opinion(solid: Solid, view: FaceView) -> FaceView:
