@@ -107,6 +107,7 @@ def generate(arguments: argparse.Namespace) -> list[str]:
         decimation_target=arguments.faces or (1000000 if large else 20000),
         texture_size=arguments.texture_size or (4096 if large else 1024),
         remesh=not arguments.no_remesh,
+        profile="game" if large or arguments.no_remesh else "print",  # holes of a coarse decoder are noise: closed
         remesh_band=1,
         remesh_project=0 if large else 0.9,
         use_tqdm=verbose,

@@ -45,6 +45,6 @@ class PaintRunner:
                 made(names)
         if kind in ("export", "texture"):
             shutil.copy(ASSETS / "example_mesh" / "duck.glb", folder / "asset.glb")
-            report = {"faces": 1234, "output": {"watertight": True, "conflicting_edges": 0}, "charts": 7}
+            report = {"faces": 1234, "output": {"watertight": True, "winding_conflicts": 0}, "charts": 7}
             (folder / "report.json").write_text(json.dumps(report))
             made(["asset.glb", "report.json"])

@@ -118,6 +118,6 @@ def test_a_file_that_is_no_pipeline_is_refused(tmp_path):
 
 
 def test_report_in_plain_words():
-    report = {"faces": 20000, "output": {"watertight": False, "conflicting_edges": 2}, "alpha_mode": "MASK"}
+    report = {"faces": 20000, "output": {"watertight": False, "winding_conflicts": 2}, "alpha_mode": "MASK"}
     text = report_markdown(report)
     assert "20,000 triangles" in text and "open surface" in text and "2 edges" in text and "cut-outs" in text

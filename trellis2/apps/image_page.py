@@ -86,7 +86,7 @@ def build_image_page(
             viewer = gr.HTML(placeholder_html(), elem_id="viewer")
             gr.Markdown("## Take it with you")
             with gr.Row():
-                profile = gr.Dropdown(list(PROFILES.items()), value="game", label="Made for")
+                profile = gr.Dropdown(list(PROFILES.items()), value="game" if large else "print", label="Made for")
                 format_ = gr.Dropdown(list(FORMATS), value=next(iter(FORMATS)), label="File")
             with gr.Row():
                 faces = gr.Slider(

@@ -57,13 +57,15 @@ def report_markdown(report: Mapping[str, Any]) -> str:
         lines.append(
             "- " + ("closed surface (watertight)" if out["watertight"] else "open surface: double-sided material")
         )
-    conflicts = out.get("conflicting_edges")
+    conflicts = out.get("winding_conflicts")
     if conflicts is not None:
         lines.append(
             "- " + ("all faces point outward" if not conflicts else f"{conflicts} edges with faces turned inside out")
         )
-    if report.get("components"):
-        lines.append(f"- {report['components']} separate parts")
+    if out.get("num_components", 1) > 1:
+        lines.append(f"- {out['num_components']} separate parts")
+    for problem in report.get("problems", ()):
+        lines.append(f"- **not as promised:** {problem}")
     if report.get("charts"):
         lines.append(
             f"- texture cut into {report['charts']} pieces, {100 * report.get('texture_use', 0):.0f} % of it used"

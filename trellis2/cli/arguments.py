@@ -48,7 +48,9 @@ def _common(parser: argparse.ArgumentParser, pipeline: bool = True) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("export")
     group.add_argument("--format", nargs="+", choices=FORMATS, default=["glb"], help="files to write (default: glb)")
-    group.add_argument("--profile", choices=PROFILES, default="game", help="what the asset is for (default: game)")
+    group.add_argument(
+        "--profile", choices=PROFILES, help="what the asset is for (default: game; print for small grids)"
+    )
     group.add_argument("--faces", type=int, help="most faces (default: by the size of the grid)")
     group.add_argument("--texture-size", type=int, help="texels a side (default: by the size of the grid)")
     group.add_argument("--image-format", choices=IMAGE_FORMATS, help="of the textures (default: by the grid)")

@@ -75,10 +75,10 @@ def finish_asset(
         clock = _SubStages(monitor)
         if isinstance(asset, MeshWithVoxel):
             large = round(1 / asset.voxel_size) > LARGE_GRID
-            result = _textured(asset, options, large, clock)
+            result, report = _textured(asset, options, large, clock)
         else:
             large = resolution is None or resolution > LARGE_GRID
-            result = _plain(asset, options, resolution or 2 * LARGE_GRID, clock)
+            result, report = _plain(asset, options, resolution or 2 * LARGE_GRID, clock), {}
         seconds = clock.seconds
     files: list[Path] = []
     with monitor.stage("write", len(targets)):
@@ -93,7 +93,7 @@ def finish_asset(
             monitor.report("write", done, len(targets))
     vertices, faces = (0, 0) if result is None else (len(result.vertices), len(result.faces))
     took = time.perf_counter() - start
-    return Finished(path, tuple(files), vertices, faces, path.stat().st_size, took, {"seconds": seconds})
+    return Finished(path, tuple(files), vertices, faces, path.stat().st_size, took, {**report, "seconds": seconds})
 
 
 class _SubStages:
@@ -112,7 +112,14 @@ class _SubStages:
         self.monitor.report("finish", done, total)
 
 
-def _textured(mesh: MeshWithVoxel, options: ExportOptions, large: bool, clock: _SubStages) -> trimesh.Trimesh:
+def _profile(options: ExportOptions, large: bool) -> Any:
+    """Coarse decoders leave holes that are noise, not openings: what they make is closed unless asked otherwise."""
+    return options.profile or ("game" if large else "print")
+
+
+def _textured(
+    mesh: MeshWithVoxel, options: ExportOptions, large: bool, clock: _SubStages
+) -> tuple[trimesh.Trimesh, dict[str, Any]]:
     from o_voxel.postprocess import to_glb
 
     faces, texels = _DEFAULTS[large]
@@ -120,7 +127,7 @@ def _textured(mesh: MeshWithVoxel, options: ExportOptions, large: bool, clock: _
     assert attrs is not None
     assert coords is not None
     start = time.perf_counter()
-    result = to_glb(
+    result, report = to_glb(
         vertices=mesh.vertices,
         faces=mesh.faces,
         attr_volume=attrs.clamp(0, 1),
@@ -131,11 +138,12 @@ def _textured(mesh: MeshWithVoxel, options: ExportOptions, large: bool, clock: _
         decimation_target=options.faces or faces,
         texture_size=options.texture_size or texels,
         remesh=options.remesh,
-        profile=options.profile,
+        profile=_profile(options, large),
         progress=clock,
+        report=True,
     )
     clock.monitor.timings["finish"] = time.perf_counter() - start
-    return result
+    return result, report.to_dict()
 
 
 def _plain(mesh: Mesh, options: ExportOptions, grid: int, clock: _SubStages) -> trimesh.Trimesh:
@@ -149,7 +157,7 @@ def _plain(mesh: Mesh, options: ExportOptions, grid: int, clock: _SubStages) -> 
             mesh.faces,
             SurfaceGrid((-0.5,) * 3, (1 / grid,) * 3, (grid,) * 3),
             target_faces=options.faces or _DEFAULTS[grid > LARGE_GRID][0],
-            profile=options.profile,
+            profile=_profile(options, grid > LARGE_GRID),
             remesh=options.remesh,
         )
     v = torch.as_tensor(done.vertices).cpu().numpy()

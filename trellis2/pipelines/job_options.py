@@ -98,7 +98,7 @@ class ExportOptions(_Options):
     """From a decoded asset to a file."""
 
     format: str = "glb"
-    profile: str = "game"
+    profile: str | None = None  # None: "game", or "print" for small grids, whose holes are noise
     faces: int | None = None  # most faces; None: by the size of the grid
     texture_size: int | None = None  # texels a side; None: by the size of the grid
     remesh: bool = True  # a closed surface in place of the decoded one
@@ -106,7 +106,8 @@ class ExportOptions(_Options):
 
     def __post_init__(self) -> None:
         _choice("format", self.format, FORMATS)
-        _choice("profile", self.profile, PROFILES)
+        if self.profile is not None:
+            _choice("profile", self.profile, PROFILES)
         if self.faces is not None:
             _whole("faces", self.faces, 4, 2**26)
         if self.texture_size is not None:
