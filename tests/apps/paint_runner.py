@@ -20,6 +20,9 @@ class PaintRunner:
     def __init__(self, device, pipeline=None, texturing=None):
         self.device = device
 
+    def describe(self):
+        return "a pretended device"
+
     def run(self, kind, folder, params, progress):
         done = []
 

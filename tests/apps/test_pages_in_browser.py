@@ -123,6 +123,11 @@ def test_a_change_of_the_preview_takes_no_time(site, visit):
     assert len(milliseconds) == 14 and sorted(milliseconds)[7] < 200, milliseconds
 
 
+def test_the_device_is_shown(site, visit):
+    page = visit(site[0])
+    page.wait_for_selector("#hardware:has-text('a pretended device')")
+
+
 def test_without_a_picture_there_is_a_message(site, visit):
     page = visit(site[0])
     page.click("#generate")

@@ -13,6 +13,7 @@ from trellis2.apps.pipeline_info import read_pipeline_info
 from trellis2.apps.session import Session, new_owner
 from trellis2.apps.status import report_markdown, status_html, status_text
 from trellis2.apps.viewer import MODES, asset_html, viewer_html
+from trellis2.serve.pool import WorkerPool, WorkerState
 from trellis2.serve.preview_names import picture_name
 from trellis2.serve.store import JobStore
 
@@ -23,7 +24,7 @@ MINI = str(REPO / "assets" / "models" / "mini")
 @pytest.fixture
 def session(tmp_path):
     store = JobStore(tmp_path)
-    yield Session(store)
+    yield Session(store, WorkerPool(store, ("cpu",), "nowhere:Nothing", {}))
     store.close()
 
 
@@ -46,6 +47,18 @@ def test_nobody_sees_the_jobs_of_others(session):
     assert session.look(job, me).job.state == "queued"
     session.cancel(job, me)
     assert session.look(job, me).job.state == "cancelled"
+
+
+def test_the_page_says_what_works_here(session, monkeypatch):
+    assert session.hardware() == "The networks are being loaded."
+    states = [
+        WorkerState("cuda:0", "idle", None, "", "H200, 150 GB"),
+        WorkerState("cuda:1", "busy", "x", "", "H200, 150 GB"),
+    ]
+    monkeypatch.setattr(session.pool, "states", lambda: states)
+    assert session.hardware() == "2 x H200, 150 GB"
+    monkeypatch.setattr(session.pool, "states", lambda: [WorkerState("cpu", "broken", None, "no such folder")])
+    assert session.hardware() == "The networks cannot be loaded: no such folder"
 
 
 def test_options_are_checked_before_a_job_waits(session):

@@ -15,6 +15,9 @@ class FakeRunner:
             raise ValueError("no such pipeline: nowhere")
         self.device = device
 
+    def describe(self):
+        return "a pretended device"
+
     def run(self, kind, folder, params, progress):
         for step in range(params.get("steps", 1)):
             progress("counting", step + 1, params.get("steps", 1))

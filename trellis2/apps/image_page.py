@@ -36,9 +36,7 @@ PROFILES = {
 }
 
 
-def build_image_page(
-    session: Session, info: PipelineInfo, owner: gr.BrowserState, examples: Sequence[Path], hardware: str
-) -> None:
+def build_image_page(session: Session, info: PipelineInfo, owner: gr.BrowserState, examples: Sequence[Path]) -> None:
     """Lay out the page inside the current `gr.Blocks` and connect it. `owner` is the browser's secret."""
     large = info.large
     with gr.Row(equal_height=False):
@@ -73,7 +71,7 @@ def build_image_page(
                 ],
                 value=info.default_type,
                 label="Resolution",
-                info=hardware,
+                info="Voxels a side of the finished object.",
             )
             seed, randomize = seed_controls()
             with gr.Row():

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from .session import Session
+
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
@@ -81,7 +83,7 @@ def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, sett
     )
     return gr.mount_gradio_app(
         server,
-        _blocks(page, pipeline, store),
+        _blocks(page, pipeline, Session(store, pool)),
         path="/",
         # Files are found by the secret name of their job's folder; the list of jobs itself is never served.
         allowed_paths=[str((store.folder / "jobs").resolve())],
@@ -94,12 +96,11 @@ def build_app(page: Page, pipeline: str, store: JobStore, pool: WorkerPool, sett
     )
 
 
-def _blocks(page: Page, pipeline: str, store: JobStore) -> gr.Blocks:
+def _blocks(page: Page, pipeline: str, session: Session) -> gr.Blocks:
     import gradio as gr
 
     from .image_page import build_image_page
     from .pipeline_info import read_pipeline_info
-    from .session import Session
     from .texturing_page import build_texturing_page
 
     pages: dict[Page, tuple[str, str, Callable[..., None]]] = {
@@ -111,8 +112,9 @@ def _blocks(page: Page, pipeline: str, store: JobStore) -> gr.Blocks:
     examples = sorted((ROOT / "assets" / "example_image").glob("*.png"))
     with gr.Blocks(title=f"TRELLIS.2: {title}", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         gr.Markdown(f"# {title}\nNothing leaves this computer. Pipeline: **{info.name}**.")
-        owner = gr.BrowserState("", storage_key="trellis2-owner", secret=_browser_secret(store.folder))
-        build(Session(store), info, owner, examples, "Voxels a side of the finished object.")
+        gr.Markdown(session.hardware, every=5, elem_id="hardware")
+        owner = gr.BrowserState("", storage_key="trellis2-owner", secret=_browser_secret(session.store.folder))
+        build(session, info, owner, examples)
     return blocks
 
 

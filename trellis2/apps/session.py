@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trellis2.serve.pool import WorkerPool
 from trellis2.serve.preview_names import picture_name
 from trellis2.serve.requests import CHECKS
 from trellis2.serve.store import Job, JobStore
@@ -45,6 +46,16 @@ class Session:
     """The queue as pages use it. Every look-up names the owner: nobody sees the jobs of others."""
 
     store: JobStore
+    pool: WorkerPool
+
+    def hardware(self) -> str:
+        """What works here, in words."""
+        states = self.pool.states()
+        known = sorted({state.info for state in states if state.info})
+        if known:
+            return f"{len(states)} x {known[0]}" if len(known) == 1 and len(states) > 1 else "; ".join(known)
+        broken = [state.error for state in states if state.state == "broken"]
+        return f"The networks cannot be loaded: {broken[0]}" if broken else "The networks are being loaded."
 
     def send(self, kind: str, owner: str, options: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
         """Queue a job; its id. Raises QueueFull, and ValueError for bad options."""

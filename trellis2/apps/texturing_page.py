@@ -28,7 +28,7 @@ UV_CHOICES = {
 
 
 def build_texturing_page(
-    session: Session, info: PipelineInfo, owner: gr.BrowserState, examples: Sequence[Path], hardware: str
+    session: Session, info: PipelineInfo, owner: gr.BrowserState, examples: Sequence[Path]
 ) -> None:
     """Lay out the page inside the current `gr.Blocks` and connect it. `owner` is the browser's secret."""
     with gr.Row(equal_height=False):
@@ -60,7 +60,7 @@ def build_texturing_page(
                 [(f"{size}³", size) for size in sizes],
                 value=info.resolutions[info.default_type],
                 label="Resolution",
-                info=hardware,
+                info="Voxels a side of the finished object.",
             )
             uv = gr.Dropdown(list(UV_CHOICES.items()), value="auto", label="UVs")
             texture = gr.Slider(512, 4096, 2048 if info.large else 1024, step=512, label="Texture size")

@@ -183,7 +183,10 @@ def create_app(
         """200 while at least one worker can take jobs or is getting ready to, else 503."""
         states = pool.states()
         alive = any(worker.state in ("idle", "busy", "starting") for worker in states)
-        content = {"ok": alive, "workers": [{"device": w.device, "state": w.state, "error": w.error} for w in states]}
+        content = {
+            "ok": alive,
+            "workers": [{"device": w.device, "info": w.info, "state": w.state, "error": w.error} for w in states],
+        }
         return JSONResponse(content, 200 if alive else 503)
 
     @app.get("/metrics")

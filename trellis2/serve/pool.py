@@ -28,6 +28,7 @@ class WorkerState(NamedTuple):
     state: str  # "starting", "idle", "busy", "broken" or "stopped"
     job: str | None
     error: str
+    info: str = ""  # what the runner says of its device
 
 
 class WorkerPool:
@@ -101,9 +102,10 @@ class _Worker:
         self._connection: Connection | None = None
         self._status, self._error = "starting", ""
         self._job: str | None = None
+        self._info = ""
 
     def state(self) -> WorkerState:
-        return WorkerState(self.device, self._status, self._job, self._error)
+        return WorkerState(self.device, self._status, self._job, self._error, self._info)
 
     def _serve(self) -> None:
         while not self.stopping.is_set():
@@ -139,7 +141,7 @@ class _Worker:
                 continue
             if message is not None and message[0] == "ready":
                 logger.info("%s on %s is ready after %.1f s", self.name, self.device, message[1])
-                self._status, self._error = "idle", ""
+                self._status, self._error, self._info = "idle", "", message[2]
                 return True
             self._error = message[1] if message is not None else f"exit code {self._process.exitcode}"
             logger.error("%s on %s cannot start: %s", self.name, self.device, self._error)

@@ -48,6 +48,13 @@ class PipelineRunner:
         self._texturing: Any = None
         self._decoded: tuple[str, Any] | None = None  # digest of the latents, mesh
 
+    def describe(self) -> str:
+        """The device, its memory and the memory tier in force."""
+        if self.device.type != "cuda":
+            return f"CPU, {torch.get_num_threads()} threads"
+        found = torch.cuda.get_device_properties(self.device)
+        return f"{found.name}, {found.total_memory / 1e9:.0f} GB, networks {self._pipeline.memory_tier}"
+
     def run(self, kind: str, folder: Path, params: Mapping[str, Any], progress: Progress) -> None:
         """Do one job. Raises ValueError and StageError with messages for the user."""
         done: list[str] = []

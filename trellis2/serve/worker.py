@@ -1,7 +1,7 @@
 """The process that holds the networks and does one job after another.
 
 It is started fresh (no fork), talks through one pipe, and looks at `cancel` at every step of a job.
-Messages to it: `(job id, kind, folder, params)`, or None to end. From it: `("ready", seconds)`,
+Messages to it: `(job id, kind, folder, params)`, or None to end. From it: `("ready", seconds, description)`,
 `("progress", stage, step, total)`, and one of `("done",)`, `("cancelled",)`, `("failed", text)` a job.
 """
 
@@ -31,6 +31,9 @@ class Cancelled(Exception):
 class Runner(Protocol):
     """Does jobs. Built once in the worker process with the options of the pool."""
 
+    def describe(self) -> str:
+        """The device and how it is used, for people."""
+
     def run(self, kind: str, folder: Path, params: Mapping[str, Any], progress: Progress) -> None:
         """Read the inputs from `folder`, leave the results there. Call `progress` often; it raises to cancel."""
 
@@ -57,7 +60,7 @@ def worker_main(
     except Exception as error:
         connection.send(("broken", one_line(error)))
         return
-    connection.send(("ready", time.monotonic() - start))
+    connection.send(("ready", time.monotonic() - start, runner.describe()))
     try:
         while (message := connection.recv()) is not None:
             _, kind, folder, params = message
