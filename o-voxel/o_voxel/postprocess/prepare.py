@@ -41,6 +41,7 @@ __all__ = ["PreparedSurface", "Profile", "SurfaceGrid", "prepare_surface"]
 
 logger = logging.getLogger("o_voxel.postprocess")
 
+BUDGET_TRIES = 4  # of simplifying again for the few faces that mending dropped
 HOLE_PERIMETER_VOXELS = 12.0  # holes up to about four voxels across are decoding gaps, not openings
 MAX_GAP_VOXELS = 12.0  # wider holes are not closed when looking for the inside
 MIN_RAYS = 200  # per component, to call it hidden
@@ -166,6 +167,8 @@ def prepare_surface(
             raise ValueError(f"nothing is left at target_faces={target_faces}: allow more faces")
     with clock.stage("check") as log:
         v, f = _mend(v, f, profile)
+        if target_faces is not None and len(f) < target_faces < len(fine_f):
+            v, f, phase = _use_budget((v, f, phase), fine_v, fine_f, target_faces, profile, log)
         verdict = verify(v, f, profile, target_faces)
         for problem in verdict.problems:
             log(f"profile {profile}: {problem}")
@@ -291,6 +294,28 @@ def _reduce(v: Tensor, f: Tensor, target: int, log: Callable[[str], None]) -> tu
     v, f = repair_non_manifold(v, f, pair_sheets=True)
     v, f = unify_face_orientations(v, f, cut_conflicts=True)
     return v, f, result.phase
+
+
+def _use_budget(
+    made: tuple[Tensor, Tensor, int],
+    fine_v: Tensor,
+    fine_f: Tensor,
+    target: int,
+    profile: Profile,
+    log: Callable[[str], None],
+) -> tuple[Tensor, Tensor, int]:
+    """Mending drops a few copies: simplify to as many faces more, so that what is left is what was asked for."""
+    asked = target
+    for _ in range(BUDGET_TRIES):
+        asked += target - len(made[1])
+        if asked <= target or asked >= len(fine_f):
+            break
+        v, f, phase = _reduce(fine_v, fine_f, asked, log)
+        v, f = _mend(v, f, profile)
+        if not len(made[1]) < len(f) <= target:
+            break
+        made = (v, f, phase)
+    return made
 
 
 def _mend(v: Tensor, f: Tensor, profile: Profile) -> tuple[Tensor, Tensor]:

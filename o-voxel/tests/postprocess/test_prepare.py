@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from o_voxel.convert import flexible_dual_grid_to_mesh, mesh_to_flexible_dual_grid
 from o_voxel.mesh import BVH, mesh_stats
+from o_voxel.postprocess import prepare
 from o_voxel.postprocess.mend import degenerate_faces, drop_copies, give_area, open_conflicts, weld
 from o_voxel.postprocess.prepare import PreparedSurface, SurfaceGrid, prepare_surface
 from o_voxel.postprocess.verify import verify
@@ -195,6 +196,20 @@ def test_copies_conflicts_and_flat_faces_are_mended() -> None:
     line = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 0, 0], [1, 1, 0], [1, -1, 0]], dtype=torch.float64)
     fan = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 4, 1], [1, 4, 2]])
     assert degenerate_faces(line, fan).any() and not degenerate_faces(give_area(line, fan), fan).any()
+
+
+def test_faces_that_mending_drops_are_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    mend = prepare._mend
+
+    def dropping(v: torch.Tensor, f: torch.Tensor, profile: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        v, f = mend(v, f, profile)
+        return v, f[:-3]
+
+    v, f = decoded("bowl", 24)
+    monkeypatch.setattr(prepare, "_mend", dropping)
+    assert len(prepare_surface(v, f, grid_of(24), target_faces=900).faces) == 900
+    monkeypatch.setattr(prepare, "BUDGET_TRIES", 0)
+    assert len(prepare_surface(v, f, grid_of(24), target_faces=900).faces) == 897
 
 
 @pytest.mark.parametrize(
