@@ -80,7 +80,8 @@ def unwrap(
 
     All charts get one texel density by area and keep `padding` texels around them, so that 2 * padding lie between
     two. Where that leaves less than a tenth of the texture to the charts, padding is halved until it does not, and
-    with more charts than texels charts share texels; the result says which padding was kept. Runs on CPU threads; the result is of the kind and on the device of the input.
+    with more charts than texels charts share texels; the result says which padding was kept. Runs on CPU
+    threads; the result is of the kind and on the device of the input.
 
     Seconds beyond `time_budget` are spent on cheaper means only; `level` of the result says how far it came: "full";
     "fast" (charts packed as rectangles); "faces" (every face a chart of its own); "xatlas"; "reference" (without the
