@@ -130,7 +130,7 @@ def test_images(image, match, texturing, example, example_texturing, inputs, tmp
         ("nan.obj", "finite"),
         ("outside.obj", "outside.obj"),
         ("text.obj", "text.obj"),
-        ("cut.glb", "cut.glb cannot be read"),
+        ("cut.glb", "cut.glb: GLB must be version 2 and complete"),
         ("good.png", "cannot be read"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -358,7 +358,12 @@ def test_pipeline_of_a_hub_repository_loads_and_fetches_networks_when_needed(
         fetched.append(filename)
         return str(pipeline_dir / filename)
 
+    def metadata(url: str, **options: Any) -> SimpleNamespace:
+        assert url.startswith("https://huggingface.co/org/small/resolve/main/ckpts/")
+        return SimpleNamespace(size=1)
+
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
     remote = Trellis2ImageTo3DPipeline.from_pretrained("org/small", revision="main")
     assert fetched == ["pipeline.json", "ckpts/image_encoder.json", "ckpts/image_encoder.safetensors"]
     assert same(run(remote, picture)[0], run(pipeline, picture)[0])
