@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
+from trellis2.serve.store import QueueFull
+from trellis2.serve.uploads import clean_image
+
 from .pipeline_info import STAGES, SamplerDefaults
 
-__all__ = ["MAX_SEED", "SeedControls", "pick_seed", "sampler_controls", "sampler_options", "seed_controls"]
+__all__ = [
+    "MAX_IMAGES",
+    "MAX_SEED",
+    "SeedControls",
+    "busy_buttons",
+    "pick_seed",
+    "picture_paths",
+    "read_pictures",
+    "sampler_controls",
+    "sampler_options",
+    "seed_controls",
+    "sending",
+]
 
 MAX_SEED = 2**31 - 1
+MAX_IMAGES = 8
 
 
 class SeedControls(NamedTuple):
@@ -94,3 +112,35 @@ def sampler_options(stages: list[str], values: list[Any]) -> dict[str, dict[str,
             "guidance_interval": [float(low), float(high)],
         }
     return options
+
+
+def picture_paths(one: str | None, several: Any) -> list[str]:
+    """Files of the picture, if there is one, and of the views of a gallery. Raises gr.Error for none or too many."""
+    paths = [one] if one else []
+    paths += [item[0] if isinstance(item, (tuple, list)) else item for item in several or []]
+    if not paths:
+        raise gr.Error("Choose a picture first.")
+    if len(paths) > MAX_IMAGES:
+        raise gr.Error(f"At most {MAX_IMAGES} pictures, please.")
+    return paths
+
+
+def read_pictures(paths: list[str]) -> dict[str, bytes]:
+    """Inputs of a job. Raises ValueError for a file that is no picture."""
+    return {f"image_{i}.png": clean_image(Path(path).read_bytes()) for i, path in enumerate(paths)}
+
+
+@contextmanager
+def sending() -> Iterator[None]:
+    """What keeps a job from being queued, as a message on the page."""
+    try:
+        yield
+    except QueueFull:
+        raise gr.Error("Too many people are waiting. Please try again in a few minutes.") from None
+    except ValueError as error:
+        raise gr.Error(f"This cannot be used: {error}") from None
+
+
+def busy_buttons() -> tuple[Any, Any, Any]:
+    """The button that starts, the one that cancels, and the one that needs a result, while a job is under way."""
+    return gr.update(interactive=False), gr.update(interactive=True), gr.update(interactive=False)

@@ -9,10 +9,18 @@ from typing import Any
 import gradio as gr
 
 from trellis2.serve.preview_names import picture_name
-from trellis2.serve.store import QueueFull
-from trellis2.serve.uploads import clean_image
 
-from .controls import pick_seed, sampler_controls, sampler_options, seed_controls
+from .controls import (
+    MAX_IMAGES,
+    busy_buttons,
+    pick_seed,
+    picture_paths,
+    read_pictures,
+    sampler_controls,
+    sampler_options,
+    seed_controls,
+    sending,
+)
 from .pipeline_info import PipelineInfo
 from .session import Session, Snapshot, new_owner
 from .status import report_markdown, status_html
@@ -20,7 +28,6 @@ from .viewer import asset_html, placeholder_html, viewer_html
 
 __all__ = ["build_image_page"]
 
-MAX_IMAGES = 8
 FORMATS = {
     "GLB, PNG textures (opens everywhere)": ("glb", "png"),
     "GLB, WebP textures (smallest)": ("glb", "webp"),
@@ -114,22 +121,13 @@ def build_image_page(session: Session, info: PipelineInfo, owner: gr.BrowserStat
     def send(
         secret: str, one: str | None, several: Any, kind: str, number: float, new: bool, *values: Any
     ) -> tuple[str, int, Any, Any, Any]:
-        paths = [one] if one else [item[0] if isinstance(item, (tuple, list)) else item for item in several or []]
-        if not paths:
-            raise gr.Error("Choose a picture first.")
-        if len(paths) > MAX_IMAGES:
-            raise gr.Error(f"At most {MAX_IMAGES} pictures, please.")
+        paths = picture_paths(one, None if one else several)
         used = pick_seed(number, new)
         options = {"pipeline_type": kind, "seed": used, "preview": True, "export": None}
         options |= sampler_options(list(info.samplers), list(values))
-        try:
-            files = {f"image_{i}.png": clean_image(Path(path).read_bytes()) for i, path in enumerate(paths)}
-            job_id = session.send("generate", secret, options, files)
-        except QueueFull:
-            raise gr.Error("Too many people are waiting. Please try again in a few minutes.") from None
-        except ValueError as error:
-            raise gr.Error(f"This picture cannot be used: {error}") from None
-        return job_id, used, gr.update(interactive=False), gr.update(interactive=True), gr.update(interactive=False)
+        with sending():
+            job_id = session.send("generate", secret, options, read_pictures(paths))
+        return job_id, used, *busy_buttons()
 
     async def follow(secret: str, job_id: str) -> AsyncIterator[tuple[Any, ...]]:
         """Status, viewer, buttons until the job has ended."""
@@ -187,10 +185,8 @@ def build_image_page(session: Session, info: PipelineInfo, owner: gr.BrowserStat
             "image_format": image_format,
         }
         latent = session.path(source, "latent.safetensors").read_bytes()
-        try:
+        with sending():
             export_id = session.send("export", secret, options, {"latent.safetensors": latent})
-        except QueueFull:
-            raise gr.Error("Too many people are waiting. Please try again in a few minutes.") from None
         yield gr.skip(), gr.skip(), gr.skip(), gr.update(interactive=False), gr.update(interactive=False)
         async for now in session.follow(export_id, secret):
             yield (

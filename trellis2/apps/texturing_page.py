@@ -8,10 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from trellis2.serve.store import QueueFull
-from trellis2.serve.uploads import clean_image, mesh_format
+from trellis2.serve.uploads import mesh_format
 
-from .controls import pick_seed, sampler_controls, sampler_options, seed_controls
+from .controls import (
+    busy_buttons,
+    pick_seed,
+    picture_paths,
+    read_pictures,
+    sampler_controls,
+    sampler_options,
+    seed_controls,
+    sending,
+)
 from .pipeline_info import PipelineInfo
 from .session import Session, new_owner
 from .status import report_markdown, status_html
@@ -19,7 +27,6 @@ from .viewer import asset_html
 
 __all__ = ["build_texturing_page"]
 
-MAX_IMAGES = 8
 UV_CHOICES = {
     "Keep the mesh's own UVs; make them where there are none": "auto",
     "Keep them, refuse a mesh without": "keep",
@@ -92,25 +99,15 @@ def build_texturing_page(
     ) -> tuple[Any, ...]:
         if not mesh_path:
             raise gr.Error("Choose a mesh first.")
-        paths = [one] if one else []
-        paths += [item[0] if isinstance(item, (tuple, list)) else item for item in several or []]
-        if not paths:
-            raise gr.Error("Choose a picture first.")
-        if len(paths) > MAX_IMAGES:
-            raise gr.Error(f"At most {MAX_IMAGES} pictures, please.")
+        paths = picture_paths(one, several)
         used = pick_seed(number, new)
         options = {"seed": used, "resolution": int(size), "texture_size": int(texels), "uv": uvs}
         options |= sampler_options(list(defaults), list(values))
-        try:
+        with sending():
             content = Path(mesh_path).read_bytes()
-            files = {f"image_{i}.png": clean_image(Path(path).read_bytes()) for i, path in enumerate(paths)}
-            files[f"mesh.{mesh_format(content)}"] = content
+            files = {**read_pictures(paths), f"mesh.{mesh_format(content)}": content}
             job_id = session.send("texture", secret, options, files)
-        except QueueFull:
-            raise gr.Error("Too many people are waiting. Please try again in a few minutes.") from None
-        except ValueError as error:
-            raise gr.Error(f"This cannot be used: {error}") from None
-        return job_id, used, gr.update(interactive=False), gr.update(interactive=True), gr.update(interactive=False)
+        return job_id, used, *busy_buttons()
 
     async def follow(secret: str, job_id: str) -> AsyncIterator[tuple[Any, ...]]:
         yield (gr.skip(),) * 6  # a generator without results would empty its outputs
