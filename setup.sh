@@ -83,8 +83,8 @@ install() {  # install EXTRAS
 }
 
 run_tests() {
-    if command -v npm >/dev/null && [[ ! -d tests/tools/node_modules/gltf-validator || ! -d tests/tools/node_modules/axe-core ]]; then
-        say "installing the Khronos glTF validator and axe-core (npm)"
+    if command -v npm >/dev/null && [[ ! tests/tools/node_modules/.package-lock.json -nt tests/tools/package.json ]]; then
+        say "installing the Khronos glTF validator, axe-core and three.js (npm)"
         npm install --silent --no-fund --no-audit --prefix tests/tools || say "npm failed: tests that need these are skipped"
     fi
     # Two workers with one thread each beat one worker with two: most tests are many small operations.

@@ -9,11 +9,8 @@
 
 #include <cstdint>
 
+#include "common/atomics.h"
 #include "common/host_device.h"
-
-#if !defined(__CUDA_ARCH__)
-#include <atomic>
-#endif
 
 namespace ovoxel {
 
@@ -61,10 +58,10 @@ public:
         const Slot entry = Slot{probe.key} << 32 | static_cast<uint32_t>(row);
         for (;; advance(probe)) {
             Slot* slot = slots_ + at(probe);
-            const Slot held = claim(slot, entry);
+            const Slot held = atomicCompareSwap(slot, kEmpty, entry);
             if (held == kEmpty) return true;
             if (matches(wanted, probe, held)) {
-                keepSmaller(slot, entry);
+                atomicMinimum(slot, entry);  // of one cell's entries, which have one key, the smaller has the smaller row
                 return false;
             }
         }
@@ -123,29 +120,6 @@ private:
         if (exact_) return true;
         const Cell b = cell(static_cast<int64_t>(held & 0xffffffffu));
         return a.x == b.x && a.y == b.y && a.z == b.z && a.batch == b.batch;
-    }
-    // Writes the entry if the slot is empty; returns what was there.
-    OVOXEL_HD static Slot claim(Slot* slot, Slot entry) {
-#ifdef __CUDA_ARCH__
-        static_assert(sizeof(unsigned long long) == sizeof(Slot));
-        return atomicCAS(reinterpret_cast<unsigned long long*>(slot), static_cast<unsigned long long>(kEmpty),
-                         static_cast<unsigned long long>(entry));
-#else
-        Slot held = kEmpty;
-        reinterpret_cast<std::atomic<Slot>*>(slot)->compare_exchange_strong(held, entry, std::memory_order_relaxed);
-        return held;
-#endif
-    }
-    // Entries of one cell have one key, so the smaller one has the smaller row.
-    OVOXEL_HD static void keepSmaller(Slot* slot, Slot entry) {
-#ifdef __CUDA_ARCH__
-        atomicMin(reinterpret_cast<unsigned long long*>(slot), static_cast<unsigned long long>(entry));
-#else
-        auto* shared = reinterpret_cast<std::atomic<Slot>*>(slot);
-        Slot held = shared->load(std::memory_order_relaxed);
-        while (entry < held && !shared->compare_exchange_weak(held, entry, std::memory_order_relaxed)) {
-        }
-#endif
     }
 
     const int32_t* coords_;

@@ -5,12 +5,9 @@
 
 #include <cstdint>
 
+#include "common/atomics.h"
 #include "common/host_device.h"
 #include "mesh/quadric.h"
-
-#if !defined(__CUDA_ARCH__)
-#include <atomic>
-#endif
 
 namespace ovoxel::mesh {
 
@@ -49,17 +46,6 @@ struct CollapseMesh {
     }
     OVOXEL_HD JoinedQuadric join(int64_t a, int64_t b) const { return {quadrics[a], at(a), quadrics[b], at(b)}; }
 };
-
-OVOXEL_HD inline void atomicLower(uint64_t* value, uint64_t candidate) {
-#ifdef __CUDA_ARCH__
-    atomicMin(reinterpret_cast<unsigned long long*>(value), static_cast<unsigned long long>(candidate));
-#else
-    auto* shared = reinterpret_cast<std::atomic<uint64_t>*>(value);
-    uint64_t held = shared->load(std::memory_order_relaxed);
-    while (candidate < held && !shared->compare_exchange_weak(held, candidate, std::memory_order_relaxed)) {
-    }
-#endif
-}
 
 // Quadrics of the input surface: planes of the faces around weighted by area, a weak pull to where the vertex is, and
 // planes through open and non-manifold edges, at right angles to the face.
@@ -314,8 +300,8 @@ struct LowestBody {
     OVOXEL_HD void operator()(int64_t i) const {
         const int64_t a = vertices[i], b = partner[a];
         if (b < 0 || blocked[a] || blocked[b]) return;
-        atomicLower(lowest + a, key[a]);
-        atomicLower(lowest + b, key[a]);
+        atomicMinimum(lowest + a, key[a]);
+        atomicMinimum(lowest + b, key[a]);
     }
 };
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/atomics.h"
 #include "remesh/node_grid.h"
 
 namespace ovoxel::remesh {
@@ -103,7 +104,7 @@ struct MarkCrossingsBody {
     OVOXEL_HD void operator()(int64_t face) const {
         for (int axis = 0; axis < 3; ++axis)
             forCrossings(mesh, grid, face, axis, [&](const int64_t* n, float) {
-                atomicOrWord(bits + axis * grid.words() + grid.word(n[0], n[1], n[2]), Word{1} << (n[2] & 63));
+                atomicSetBits(bits + axis * grid.words() + grid.word(n[0], n[1], n[2]), Word{1} << (n[2] & 63));
             });
     }
 };
@@ -118,8 +119,8 @@ struct RecordCrossingsBody {
         for (int axis = 0; axis < 3; ++axis)
             forCrossings(mesh, grid, face, axis, [&](const int64_t* n, float t) {
                 const int64_t edge = crossings.index(grid, n, axis);
-                atomicLower(first + edge, packCrossing(t, face));
-                atomicRaise(last + edge, packCrossing(t, face));
+                atomicMinimum(first + edge, packCrossing(t, face));
+                atomicMaximum(last + edge, packCrossing(t, face));
             });
     }
 };
@@ -212,7 +213,7 @@ struct RimHashBody {
     OVOXEL_HD void operator()(int64_t face) const {
         const int32_t* f = faces + 3 * face;
         const Word h[3] = {mixBits(f[0]), mixBits(f[1]), mixBits(f[2])};
-        for (int k = 0; k < 3; ++k) atomicXorWord(hashes + f[k], h[(k + 1) % 3] ^ h[(k + 2) % 3]);
+        for (int k = 0; k < 3; ++k) atomicFlipBits(hashes + f[k], h[(k + 1) % 3] ^ h[(k + 2) % 3]);
     }
 };
 
@@ -245,7 +246,7 @@ struct MarkRimsBody {
             }
             for (int c = 0; c < 8; ++c) {
                 const int64_t x = n[0] + (c >> 2), y = n[1] + (c >> 1 & 1), z = n[2] + (c & 1);
-                if (grid.holds(x, y, z)) atomicOrWord(bits + grid.word(x, y, z), Word{1} << (z & 63));
+                if (grid.holds(x, y, z)) atomicSetBits(bits + grid.word(x, y, z), Word{1} << (z & 63));
             }
         }
     }

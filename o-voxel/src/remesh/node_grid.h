@@ -8,10 +8,6 @@
 
 #include "common/host_device.h"
 
-#if !defined(__CUDA_ARCH__)
-#include <atomic>
-#endif
-
 namespace ovoxel::remesh {
 
 using Word = uint64_t;
@@ -29,44 +25,6 @@ OVOXEL_HD inline int lowestBit(Word word) {
     return __ffsll(static_cast<long long>(word)) - 1;
 #else
     return __builtin_ctzll(word);
-#endif
-}
-
-OVOXEL_HD inline void atomicOrWord(Word* target, Word bits) {
-#ifdef __CUDA_ARCH__
-    atomicOr(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(bits));
-#else
-    reinterpret_cast<std::atomic<Word>*>(target)->fetch_or(bits, std::memory_order_relaxed);
-#endif
-}
-
-OVOXEL_HD inline void atomicXorWord(Word* target, Word bits) {
-#ifdef __CUDA_ARCH__
-    atomicXor(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(bits));
-#else
-    reinterpret_cast<std::atomic<Word>*>(target)->fetch_xor(bits, std::memory_order_relaxed);
-#endif
-}
-
-OVOXEL_HD inline void atomicLower(Word* target, Word value) {
-#ifdef __CUDA_ARCH__
-    atomicMin(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
-#else
-    auto* shared = reinterpret_cast<std::atomic<Word>*>(target);
-    Word held = shared->load(std::memory_order_relaxed);
-    while (value < held && !shared->compare_exchange_weak(held, value, std::memory_order_relaxed)) {
-    }
-#endif
-}
-
-OVOXEL_HD inline void atomicRaise(Word* target, Word value) {
-#ifdef __CUDA_ARCH__
-    atomicMax(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
-#else
-    auto* shared = reinterpret_cast<std::atomic<Word>*>(target);
-    Word held = shared->load(std::memory_order_relaxed);
-    while (value > held && !shared->compare_exchange_weak(held, value, std::memory_order_relaxed)) {
-    }
 #endif
 }
 
