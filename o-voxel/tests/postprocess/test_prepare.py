@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from o_voxel.convert import flexible_dual_grid_to_mesh, mesh_to_flexible_dual_grid
@@ -62,14 +62,25 @@ def decoded(
     return v.double(), f.long()
 
 
-def chamfer(result: PreparedSurface, size: int) -> float:
-    """Sum of the mean distances both ways between the result and its source, in voxels."""
-    total = 0.0
-    surfaces = ((result.vertices, result.faces), (result.source_vertices, result.source_faces))
-    for (v, f), (v2, f2) in (surfaces, surfaces[::-1]):
-        points = trimesh.sample.sample_surface(trimesh.Trimesh(v, f, process=False), 4000, seed=0)[0]
-        total += float(BVH(v2.numpy(), f2.numpy()).nearest(points)[0].mean()) * size
-    return total
+def chamfer(result: PreparedSurface, size: int, closed: bool) -> float:
+    """Sum of the mean distances both ways between the result and its source, in voxels.
+
+    Of a closed result the source may have more: what lies deeper inside than a voxel is not asked for.
+    """
+
+    def sample(v: torch.Tensor, f: torch.Tensor) -> np.ndarray:
+        return np.asarray(trimesh.sample.sample_surface(trimesh.Trimesh(v, f, process=False), 4000, seed=0)[0])
+
+    def distance(points: np.ndarray, v: torch.Tensor, f: torch.Tensor) -> np.ndarray:
+        return np.asarray(BVH(v.numpy(), f.numpy()).nearest(points)[0]) * size
+
+    made, source = (result.vertices, result.faces), (result.source_vertices, result.source_faces)
+    points = sample(*source)
+    missed = distance(points, *made)
+    if closed:
+        inside = np.asarray(BVH(made[0].numpy(), made[1].numpy()).contains(points))
+        missed = missed[~(inside & (missed > 1))]
+    return float(distance(sample(*made), *source).mean() + missed.mean())
 
 
 def assert_promises(result: PreparedSurface, profile: str, target: int) -> None:
@@ -84,6 +95,7 @@ def assert_promises(result: PreparedSurface, profile: str, target: int) -> None:
 
 
 @settings(max_examples=8, deadline=None)
+@example("nested", 1, 0.0, 0.0, 0.015625, ("game", True))  # holes that let see the inner shell: it goes all the same
 @given(
     st.sampled_from(["box", "nested", "ring", "bowl", "crossed"]), st.integers(0, 1000), st.floats(0, 0.3),
     st.floats(0, 0.02), st.floats(0, 0.02), st.sampled_from([("game", False), ("game", True), ("print", False)]),
@@ -94,7 +106,7 @@ def test_promises_hold_on_noisy_grids(
     v, f = decoded(name, 32, jitter=jitter, flips=flips, missing=missing, seed=seed)
     result = prepare_surface(v, f, grid_of(32), target_faces=2000, profile=how[0], remesh=how[1])
     assert_promises(result, how[0], 2000)
-    assert chamfer(result, 32) <= 0.5
+    assert chamfer(result, 32, closed=how[1] or how[0] == "print") <= 0.5
 
 
 @pytest.mark.parametrize(("profile", "remesh"), [("game", False), ("game", True), ("print", False)])
