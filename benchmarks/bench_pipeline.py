@@ -179,10 +179,10 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="assets_"))
     for memory in args.memory:
         cap = float(memory) if memory.replace(".", "").isdigit() else None
-        for kind in args.types:
-            with capped(None if cap is None else cap + surface.num_bytes / 1e9, device):
-                pipeline.memory = "auto" if cap is not None else memory
-                pipeline.to(device)
+        with capped(None if cap is None else cap + surface.num_bytes / 1e9, device):
+            pipeline.memory = "auto" if cap is not None else memory
+            pipeline.to(device)
+            for kind in args.types:
                 for run in range(args.runs):
                     row: dict[str, Any] = {"type": kind, "memory": memory, "run": run}
                     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from trellis2.pipelines import Trellis2ImageTo3DPipeline, base, placement
+from trellis2.pipelines import Trellis2ImageTo3DPipeline, base, finishing, placement
 from trellis2.pipelines.placement import Residents
 
 torch.set_num_threads(1)
@@ -159,3 +160,57 @@ def test_device_memory_is_flat(pipeline_dir: Path, picture: Image.Image) -> None
         pipeline.run(picture, seed=seed, verbose=False, **ONE_STEP)
         used.append(torch.cuda.memory_allocated())
     assert max(used[4:]) - min(used[4:]) < 1e6
+
+
+class OnCuda:
+    """Stands for an asset of `faces` faces in device memory."""
+
+    def __init__(self, faces: int) -> None:
+        self.vertices = SimpleNamespace(device=torch.device("cuda", 0))
+        self.faces = range(faces)
+
+    def to(self, device: str) -> str:
+        return device
+
+
+@pytest.mark.parametrize(
+    ("room", "fails", "where"), [(True, False, "cuda"), (True, True, "cpu"), (False, False, "cpu")]
+)
+def test_an_asset_that_does_not_fit_is_finished_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, room: bool, fails: bool, where: str
+) -> None:
+    asked: list[int] = []
+
+    def make_room(device: torch.device, num_bytes: int) -> bool:
+        asked.append(num_bytes)
+        return room
+
+    def finish(asset: Any) -> str:
+        if asset == "cpu":
+            return "cpu"
+        if fails:
+            raise torch.OutOfMemoryError("no memory")
+        return "cuda"
+
+    monkeypatch.setattr(finishing, "make_room", make_room)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    asset: Any = OnCuda(20_000_000)
+    assert finishing._with_memory(asset, 2048, finish) == where
+    assert asked == [10_000_000_000]
+    assert ("runs on the CPU" in caplog.text) == (where == "cpu")
+
+
+def test_idle_networks_make_room_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, gone = torch.device("cuda", 0), set[int]()
+    monkeypatch.setattr(placement, "free_memory", lambda device: 4 + 4 * len(gone))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 + 4 * len(gone), 16))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    residents = Residents(torch.device("cpu"))
+    residents.device = device
+    for key in range(2):
+        entry: Any = SimpleNamespace(leave=lambda key=key: gone.add(key))
+        residents._models[key] = entry
+    residents._working.add(1)
+    assert placement.make_room(torch.device("cuda", 1), 8) is False  # another device: nobody leaves
+    assert placement.make_room(device, 8) is True
+    assert placement.make_room(device, 12) is False  # what works stays

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from trellis2.representations import Mesh, MeshWithVoxel
 from trellis2.utils.files import write_atomically
 
 from .job_options import FORMATS, PLAIN_FORMATS, ExportOptions
+from .placement import make_room
 from .progress import Monitor
 
 if TYPE_CHECKING:
@@ -22,11 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["LARGE_GRID", "Finished", "finish_asset"]
 
+logger = logging.getLogger(__name__)
+
+AnyMesh = TypeVar("AnyMesh", Mesh, MeshWithVoxel)
+Result = TypeVar("Result")
+
 #: Above this output grid, voxels a side, the settings for full-size assets apply.
 LARGE_GRID = 256
 #: Faces and texels a side by the size of the grid, where nothing else is asked for.
 _DEFAULTS = {True: (200_000, 2048), False: (20_000, 1024)}
 _BOX = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
+#: Device memory that finishing takes beside its input (`stage_peaks_gb` of benchmarks/results/to_glb_h200.json).
+_BYTES_PER_FACE = 500
+_BYTES_PER_FACE_BAKING, _BYTES_PER_TEXEL = 300, 150
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,12 @@ def finish_asset(
         clock = _SubStages(monitor)
         if isinstance(asset, MeshWithVoxel):
             large = round(1 / asset.voxel_size) > LARGE_GRID
-            result, report = _textured(asset, options, large, clock)
+            texels = options.texture_size or _DEFAULTS[large][1]
+            result, report = _with_memory(asset, texels, lambda mesh: _textured(mesh, options, large, clock))
         else:
             large = resolution is None or resolution > LARGE_GRID
-            result, report = _plain(asset, options, resolution or 2 * LARGE_GRID, clock), {}
+            grid = resolution or 2 * LARGE_GRID
+            result, report = _with_memory(asset, 0, lambda mesh: _plain(mesh, options, grid, clock)), {}
         seconds = clock.seconds
     files: list[Path] = []
     with monitor.stage("write", len(targets)):
@@ -110,6 +122,23 @@ class _SubStages:
             self.seconds[self._current[0]] = round(now - self._current[1], 3)
         self._current = (name, now) if name else None
         self.monitor.report("finish", done, total)
+
+
+def _with_memory(asset: AnyMesh, texels: int, finish: Callable[[AnyMesh], Result]) -> Result:
+    """`finish(asset)` on the device of the asset if its memory allows, else on the CPU: the same result, later."""
+    device = asset.vertices.device
+    if device.type == "cpu":
+        return finish(asset)
+    faces = len(asset.faces)
+    need = max(_BYTES_PER_FACE * faces, _BYTES_PER_FACE_BAKING * faces + _BYTES_PER_TEXEL * texels**2)
+    if make_room(device, need):
+        try:
+            return finish(asset)
+        except torch.OutOfMemoryError:
+            pass  # what failed is let go with the exception
+        torch.cuda.empty_cache()
+    logger.warning("%s has no room for finishing (about %.1f GB): this runs on the CPU", device, need / 1e9)
+    return finish(asset.to("cpu"))
 
 
 def _profile(options: ExportOptions, large: bool) -> Any:

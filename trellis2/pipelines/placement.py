@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from torch import nn
 from trellis2.modules.streaming import SwappedModel, streamed
 from trellis2.utils.memory import device_limit, free_memory
 
-__all__ = ["ModelStore", "Residents", "network_of", "on_device", "working_reserve"]
+__all__ = ["ModelStore", "Residents", "make_room", "network_of", "on_device", "working_reserve"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +107,14 @@ class Residents:
     One that had to make room waits in pinned memory, so that it comes quickly and is just let go the next time.
     """
 
+    alive: ClassVar[weakref.WeakSet[Residents]] = weakref.WeakSet()
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self._lock = threading.RLock()
         self._models: dict[int, SwappedModel] = {}  # least recently used first
         self._working: set[int] = set()
+        Residents.alive.add(self)
 
     @contextmanager
     def use(self, network: nn.Module, reserve: int, keep: bool = True) -> Iterator[None]:
@@ -116,42 +122,47 @@ class Residents:
 
         keep: let it stay afterwards, until its memory is needed.
         """
-        entry = self._entry(network)
         key = id(network)
-        nested = key in self._working
-        if not entry.visits:
-            self.make_room(entry.num_bytes + reserve, but=key)
-        else:
-            self.make_room(reserve, but=key)
-        entry.enter()
-        self._working.add(key)
+        with self._lock:
+            entry = self._entry(network)
+            nested = key in self._working
+            if not entry.visits:
+                self.make_room(entry.num_bytes + reserve, but=key)
+            else:
+                self.make_room(reserve, but=key)
+            entry.enter()
+            self._working.add(key)
         try:
             yield
         finally:
-            if not nested:
-                self._working.discard(key)
-                if not keep:
-                    entry.leave()
+            with self._lock:
+                if not nested:
+                    self._working.discard(key)
+                    if not keep:
+                        entry.leave()
 
     def prefetch(self, network: nn.Module, reserve: int) -> None:
         """Start bringing a network that is needed next, if it and `reserve` bytes fit without sending others away."""
-        entry = self._entry(network)
-        if not entry.visits and (free_memory(self.device) or 0) >= entry.num_bytes + reserve:
-            entry.prefetch()
+        with self._lock:
+            entry = self._entry(network)
+            if not entry.visits and (free_memory(self.device) or 0) >= entry.num_bytes + reserve:
+                entry.prefetch()
 
     def make_room(self, num_bytes: int, but: int | None = None) -> None:
         """Send idle networks away, the least recently used first, until so many bytes are free."""
-        for key, entry in list(self._models.items()):
-            if (free_memory(self.device) or 0) >= num_bytes:
-                return
-            if key not in self._working and key != but:
-                entry.leave()
+        with self._lock:
+            for key, entry in list(self._models.items()):
+                if (free_memory(self.device) or 0) >= num_bytes:
+                    return
+                if key not in self._working and key != but:
+                    entry.leave()
 
     def clear(self) -> None:
         """Send all networks away."""
-        for entry in self._models.values():
-            entry.release()
-        self._models.clear()
+        with self._lock:
+            for entry in self._models.values():
+                entry.release()
+            self._models.clear()
 
     def _entry(self, network: nn.Module) -> SwappedModel:
         entry = self._models.pop(id(network), None)
@@ -159,6 +170,16 @@ class Residents:
             entry = SwappedModel(network, self.device)
         self._models[id(network)] = entry
         return entry
+
+
+def make_room(device: torch.device, num_bytes: int) -> bool:
+    """Whether so many bytes of a CUDA device can be had; idle networks that take turns there leave as far as needed."""
+    for residents in list(Residents.alive):
+        if residents.device == device:
+            residents.make_room(num_bytes)
+    if torch.cuda.mem_get_info(device)[0] < num_bytes:
+        torch.cuda.empty_cache()  # cached blocks may be too small to be of use
+    return (free_memory(device) or 0) >= num_bytes
 
 
 def working_reserve(device: torch.device) -> int:
