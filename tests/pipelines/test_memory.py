@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -214,3 +215,30 @@ def test_idle_networks_make_room_for_other_work(monkeypatch: pytest.MonkeyPatch)
     assert placement.make_room(torch.device("cuda", 1), 8) is False  # another device: nobody leaves
     assert placement.make_room(device, 8) is True
     assert placement.make_room(device, 12) is False  # what works stays
+
+
+def test_a_decoder_that_runs_out_of_memory_tries_again_without_idle_networks(
+    pipeline: Trellis2ImageTo3DPipeline, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (latents,) = pipeline.generate(picture, (1,), **ONE_STEP)
+    expected = pipeline.decode(latents)
+    decode_tex_slat, calls = pipeline.decode_tex_slat, list[str]()
+
+    def full_at_first(*args: Any) -> Any:
+        calls.append("decode")
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("no memory")
+        return decode_tex_slat(*args)
+
+    monkeypatch.setattr(pipeline, "decode_tex_slat", full_at_first)
+    with pytest.raises(torch.OutOfMemoryError):
+        pipeline.decode(latents)  # nobody could leave
+    calls.clear()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    residents: Any = SimpleNamespace(
+        make_room=lambda num_bytes: calls.append("room"), use=lambda *a, **k: nullcontext(), prefetch=lambda *a: None
+    )
+    monkeypatch.setattr(pipeline, "_residents", residents)
+    mesh = pipeline.decode(latents)
+    assert calls == ["decode", "room", "decode"]
+    assert torch.equal(mesh.faces, expected.faces) and torch.equal(mesh.attrs, expected.attrs)

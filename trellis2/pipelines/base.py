@@ -17,7 +17,7 @@ from trellis2.models.quantization import quantize
 from trellis2.modules.utils import require_choice
 from trellis2.samplers import FUSIONS, Fusion, ViewConditions
 from trellis2.utils.image import crop_to_foreground, has_transparency, limit_size, to_8bit
-from trellis2.utils.memory import free_memory, memory_tier
+from trellis2.utils.memory import device_limit, free_memory, memory_tier
 
 from .errors import PipelineConfigError
 from .files import HubOptions, Source
@@ -28,6 +28,7 @@ __all__ = ["MAX_IMAGES", "MEMORY", "Pipeline"]
 
 logger = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="Pipeline")
+Result = TypeVar("Result")
 #: An image smaller than this on a side holds no object.
 _MIN_IMAGE_SIDE = 8
 #: Ways of using a device's memory: by what is free, as the attributes say, or one of the tiers.
@@ -227,6 +228,18 @@ class Pipeline:
             finally:
                 if not known:
                     self._kept.discard(id(model))
+
+    def _with_room(self, stage: Callable[..., Result], *args: Any) -> Result:
+        """`stage(*args)`, and if memory runs out while idle networks lie on the device, once more without them."""
+        try:
+            return stage(*args)
+        except torch.OutOfMemoryError:
+            if self._residents is None:
+                raise
+        logger.info("memory ran out on %s: idle networks leave", self.device)
+        self._residents.make_room(device_limit(self.device) or 0)
+        torch.cuda.empty_cache()
+        return stage(*args)
 
     def _model(self, key: str) -> Any:
         if key not in self.models:

@@ -444,13 +444,13 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         monitor = Monitor() if monitor is None else monitor
         with self._lock:
             with monitor.stage("shape decoder"):
-                meshes, subs = self.decode_shape_slat(latents.shape_slat, latents.resolution)
+                meshes, subs = self._with_room(self.decode_shape_slat, latents.shape_slat, latents.resolution)
             if latents.tex_slat is None:
-                return stages.check_surface(meshes[0])
+                return self._with_room(stages.check_surface, meshes[0])
             with monitor.stage("texture decoder"):
-                attrs = self.decode_tex_slat(latents.tex_slat, subs)
+                attrs = self._with_room(self.decode_tex_slat, latents.tex_slat, subs)
                 del subs
-                mesh = stages.meshes_with_voxels(meshes, attrs, latents.resolution)[0]
+                mesh = self._with_room(stages.meshes_with_voxels, meshes, attrs, latents.resolution)[0]
             self._empty_cache()
         return mesh
 
