@@ -75,7 +75,7 @@ def main() -> int:
     args = parser.parse_args()
     images, meshes = sorted(args.images.iterdir()), [p for p in args.meshes.iterdir() if p.suffix in (".glb", ".obj")]
     common = ["--steps", str(args.steps), "--texture-size", str(args.texture_size)]
-    small = ["--faces", str(args.faces), "--no-remesh", "--profile", "raw"]
+    small = ["--faces", str(args.faces)]
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             check("images", ["generate", str(args.images), *common, *small], len(images), Path(folder)),

@@ -7,10 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
+from trellis2.pipelines.config import ModelSpec
+from trellis2.pipelines.files import Source
+from trellis2.pipelines.loading import LazyMatting
 from trellis2.pipelines.rembg import BiRefNet, GrabCut, build_matting
 from trellis2.utils.image import limit_size, load_image
 
@@ -84,11 +88,99 @@ def test_mask_has_the_size_of_a_large_image() -> None:
     assert overlap(cut, wide) > 0.9
 
 
-def test_remover_without_weights_falls_back_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        remover = build_matting("BiRefNet", {"model_name": "briaai/RMBG-2.0"})
-    assert isinstance(remover, GrabCut)
-    assert "BiRefNet is not available" in caplog.text
+def make_graph(path: Path, *, sigmoid: bool = False, half: bool = False, side: int | None = 32) -> Path:
+    """A network with two maps: the first says no everywhere; the last one says that what is lighter than the mean is
+    subject."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    kind = kinds.FLOAT16 if half else kinds.FLOAT
+    dtype = np.float16 if half else np.float32
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["grey"], keepdims=1),
+        helper.make_node("Mul", ["grey", "gain"], ["logits"]),
+        helper.make_node("Sigmoid" if sigmoid else "Identity", ["logits"], ["fine"]),
+        helper.make_node("Sub", ["fine", "ten"], ["coarse"]),
+    ]
+    constants = {"axes": np.array([1]), "gain": np.array(20, dtype), "ten": np.array(100, dtype)}
+    size: list[int | str] = ["N", 3, side or "H", side or "W"]
+    graph = helper.make_graph(
+        nodes,
+        "matting",
+        [helper.make_tensor_value_info("image", kind, size)],
+        [helper.make_tensor_value_info(name, kind, ["N", 1, size[2], size[3]]) for name in ("coarse", "fine")],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def light_on_the_left() -> Image.Image:
+    pixels = np.zeros((50, 100, 3), np.uint8)
+    pixels[:, :50] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(("sigmoid", "half", "side"), [(False, False, 32), (True, False, 32), (False, True, None)])
+def test_birefnet_graph_cuts_out_what_its_last_map_says(
+    tmp_path: Path, sigmoid: bool, half: bool, side: int | None
+) -> None:
+    path = make_graph(tmp_path / "model.onnx", sigmoid=sigmoid, half=half, side=side)
+    remover = BiRefNet(str(path), image_size=64)
+    assert remover.image_size == (side or 64)
+    image = light_on_the_left()
+    cut = remover(image)
+    alpha = np.asarray(cut)[:, :, 3]
+    assert cut.size == (100, 50)
+    assert alpha[:, :45].min() == 255
+    assert alpha[:, 55:].max() == 0
+    assert np.array_equal(np.asarray(cut)[:, :, :3], np.asarray(image))
+    assert image.mode == "RGB"
+    remover.to("cpu")
+    assert np.array_equal(np.asarray(remover(image)), np.asarray(cut))
+
+
+def test_open_weights_stand_for_the_gated_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = []
+
+    def download(repository: str, name: str) -> str:
+        asked.append((repository, name))
+        return str(make_graph(tmp_path / "model.onnx"))
+
+    with caplog.at_level(logging.INFO):
+        remover = build_matting("BiRefNet", {"model_name": "briaai/RMBG-2.0", "download": download})
+    assert isinstance(remover, BiRefNet)
+    assert asked == [("onnx-community/BiRefNet-ONNX", "onnx/model.onnx")]
+    assert "onnx-community/BiRefNet-ONNX stand for briaai/RMBG-2.0" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["inside", "beside"])
+def test_graph_is_found_in_a_mirror(tmp_path: Path, where: str) -> None:
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    mirror = folder / "onnx-community/BiRefNet-ONNX" if where == "inside" else tmp_path / "BiRefNet-ONNX"
+    make_graph(mirror / "onnx" / "model.onnx")
+    spec = ModelSpec("BiRefNet", {"model_name": "briaai/RMBG-2.0"})
+    remover = LazyMatting(spec, Source(str(folder)))()
+    assert isinstance(remover, BiRefNet)
+    assert Path(remover.model_name) == mirror
+
+
+def test_remover_without_weights_falls_back_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def offline(repository: str, name: str) -> str:
+        raise ConnectionError("no network")
+
+    def broken(repository: str, name: str) -> str:
+        path = tmp_path / "broken.onnx"
+        path.write_bytes(b"not a graph")
+        return str(path)
+
+    for download, reason in ((offline, "no network"), (broken, "is not a graph")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            remover = build_matting("BiRefNet", {"model_name": "briaai/RMBG-2.0", "download": download})
+        assert isinstance(remover, GrabCut)
+        assert "BiRefNet is not available" in caplog.text
+        assert reason in caplog.text
 
 
 def test_bad_arguments_are_refused() -> None:
@@ -115,7 +207,7 @@ class FakeSegmenter(torch.nn.Module):
         return [-left, left]
 
 
-def test_birefnet_uses_the_last_map_at_the_size_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_birefnet_with_its_own_code_uses_the_last_map(monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
     model = FakeSegmenter()
     monkeypatch.setattr(
@@ -137,7 +229,10 @@ def test_birefnet_uses_the_last_map_at_the_size_of_the_image(monkeypatch: pytest
     assert model.seen.abs().max() < 0.02  # normalised by mean and deviation
 
 
-def test_birefnet_does_not_run_downloaded_code_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_birefnet_does_not_run_downloaded_code_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRELLIS2_TRUST_REMOTE_CODE", raising=False)
-    with pytest.raises(OSError, match="runs code from its repository"):
-        BiRefNet("some/model")
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setattr(transformers, "AutoModelForImageSegmentation", None, raising=False)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(OSError, match=r"holds no \.onnx file"):
+        BiRefNet(str(tmp_path))

@@ -92,9 +92,12 @@ class Source:
         if self.folder is None and not Path(stem).is_absolute():
             options.append((self.path, stem, self.hub.keywords()))
         if repo and rest:
-            keywords = {k: v for k, v in self.hub.keywords().items() if k != "revision"}  # of the pipeline's repository
-            options.append((repo, rest, keywords))
+            options.append((repo, rest, self.other_repositories()))
         return options
+
+    def other_repositories(self) -> dict[str, Any]:
+        """Options for other repositories than the pipeline's, whose revision means nothing there."""
+        return {k: v for k, v in self.hub.keywords().items() if k != "revision"}
 
     def local_stem(self, stem: str) -> str | None:
         """As `model_stem` without the Hub; None where there is nothing. Raises PipelineLoadError for half a pair."""

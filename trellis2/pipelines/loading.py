@@ -11,7 +11,7 @@ from .config import ModelSpec, read_pipeline_json
 from .errors import PipelineConfigError, PipelineLoadError, unknown_key
 from .files import Source
 from .placement import ModelStore
-from .rembg import MATTING_MODELS, build_matting
+from .rembg import CONVERSIONS, MATTING_MODELS, build_matting
 
 if TYPE_CHECKING:
     from .base import Pipeline
@@ -103,7 +103,7 @@ def build_conditioner(spec: ModelSpec, source: Source) -> Any:
         from trellis2.modules.dinov3_files import load_dinov3
 
         mirror = source.mirror(args["model_name"])
-        keywords = {k: v for k, v in source.hub.keywords().items() if k != "revision"}
+        keywords = source.other_repositories()
         try:
             args["model"] = load_dinov3(
                 str(mirror or args["model_name"]), lambda repo, name: source.download(repo, name, keywords)
@@ -127,13 +127,23 @@ class LazyMatting:
 
     is_loader = True
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, source: Source) -> None:
         if spec.name not in MATTING_MODELS:
             raise unknown_key("args.rembg_model", spec.name, MATTING_MODELS)
         self.spec = spec
+        self.source = source
 
     def __call__(self) -> Any:
-        return build_matting(self.spec.name, self.spec.args)
+        args = dict(self.spec.args)
+        if self.spec.name == "BiRefNet":
+            name = str(args.get("model_name", "ZhengPeng7/BiRefNet"))
+            mirrors = (self.source.mirror(repository) for repository in (CONVERSIONS.get(name, name), name))
+            args["model_name"] = next((str(mirror) for mirror in mirrors if mirror is not None), name)
+            args["download"] = self._download
+        return build_matting(self.spec.name, args)
+
+    def _download(self, repository: str, name: str) -> str:
+        return self.source.download(repository, name, self.source.other_repositories())
 
     def to(self, device: Any) -> None:
         """Nothing is in memory yet."""

@@ -57,7 +57,7 @@ def check_downloads(source: Source, stems: Iterable[str], encoder: str | None = 
         else:
             problems.append(error or f"model {stem!r} is not in {source.path}")
     if encoder is not None and not Path(encoder).exists() and source.mirror(encoder) is None:
-        keywords = {k: v for k, v in source.hub.keywords().items() if k != "revision"}
+        keywords = source.other_repositories()
         reasons = []
         for repo_id in (encoder, *CONVERSIONS.get(encoder, ())):
             try:

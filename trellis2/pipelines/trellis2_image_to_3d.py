@@ -91,7 +91,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
             config.shape_slat_normalization.as_dict(),
             config.tex_slat_normalization.as_dict(),
             build_conditioner(config.image_cond_model, source),
-            LazyMatting(config.rembg_model),
+            LazyMatting(config.rembg_model, source),
             config.low_vram,
             config.default_pipeline_type,
             config.pipeline_types,

@@ -83,7 +83,7 @@ class Trellis2TexturingPipeline(TextureStage):
             config.shape_slat_normalization.as_dict(),
             config.tex_slat_normalization.as_dict(),
             build_conditioner(config.image_cond_model, source),
-            LazyMatting(config.rembg_model),
+            LazyMatting(config.rembg_model, source),
             config.low_vram,
             config.texture_types,
             config.default_resolution,
