@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -88,6 +88,10 @@ class TensorBorder:
     def leave_index(self, index: Tensor) -> ArrayLike:
         """An index or mask as the caller's kind (of the faces)."""
         return like(index, self._faces_in)
+
+    def without_mesh(self) -> TensorBorder:
+        """The way back alone, which keeps no copy of the mesh in memory."""
+        return replace(self, vertices=self.vertices.new_empty(0, 3), faces=self.faces.new_empty(0, 3))
 
 
 def enter_tensors(vertices: ArrayLike, faces: ArrayLike) -> TensorBorder:

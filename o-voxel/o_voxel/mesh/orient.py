@@ -16,7 +16,7 @@ from o_voxel.mesh.normals import areas, dot, face_crosses, normalize
 from o_voxel.mesh.split import split_non_manifold
 from o_voxel.mesh.views import ComponentView, component_views
 
-__all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations"]
+__all__ = ["ComponentView", "component_views", "orient_outward", "unify_face_orientations", "wind_faces"]
 
 FLAT_PATCH_COS = 0.97  # edges within about 14 degrees keep their faces in one patch
 MIN_PIECE = 64  # faces of a piece that may be wound otherwise than its surroundings
@@ -46,10 +46,16 @@ def unify_face_orientations(
     if their number is not that of the faces.
     """
     mesh = enter_tensors(vertices, faces)
-    v, f = mesh.vertices, mesh.faces
-    known = None if votes is None else as_tensor(votes, "votes").to(f.device).double().sign()
-    if known is not None and known.shape != (len(f),):
-        raise ValueError(f"votes must have shape [{len(f)}], got {list(known.shape)}")
+    known = None if votes is None else as_tensor(votes, "votes").to(mesh.faces.device).double().sign()
+    if known is not None and known.shape != (len(mesh.faces),):
+        raise ValueError(f"votes must have shape [{len(mesh.faces)}], got {list(known.shape)}")
+    return mesh.leave(*wind_faces(mesh.vertices, mesh.faces, cut_conflicts, known, bvh)[:2])
+
+
+def wind_faces(
+    v: Tensor, f: Tensor, cut_conflicts: bool = False, known: Tensor | None = None, bvh: BVH | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`unify_face_orientations` of a checked mesh, with the signs of its votes: -> (vertices, faces, turned [F])."""
     relations = _relations(f)
     label, parity, twisted = colourable_components(len(f), relations.pair, relations.differ)
     conflict = None
@@ -75,11 +81,11 @@ def unify_face_orientations(
     if known is not None:
         parity = parity ^ _outvoted(v, f, label, torch.where(parity, -known, known))
     f = _turned(f, parity)
-    if cut_conflicts and conflict is not None:
+    if cut_conflicts and conflict is not None and bool(conflict.any()):
         weld = torch.ones(relations.num_edges, dtype=torch.bool, device=f.device)
         weld[relations.edge[conflict]] = False
         v, f, _ = split_non_manifold(v, f, weld)
-    return mesh.leave(v, f)
+    return v, f, parity
 
 
 def _colour_by_votes(v: Tensor, f: Tensor, relations: _Relations, votes: Tensor) -> tuple[Tensor, Tensor]:

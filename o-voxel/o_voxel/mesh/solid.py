@@ -92,8 +92,10 @@ def label_nodes(
     h, start = voxel_size.double().to(device), origin.double().to(device)
     local = (vertices.double() - start) / h
     rings = max(0, round(gap / 2))
-    used = local[faces.reshape(-1).long()]
-    bounds = torch.stack([used.amin(0), used.amax(0)]).cpu()
+    used = torch.zeros(len(local), dtype=torch.bool, device=device)
+    used[faces.reshape(-1).long()] = True
+    low_high = torch.aminmax(local[used], dim=0)
+    bounds = torch.stack([low_high.min, low_high.max]).cpu()
     if box is not None:
         limits = ((box.double().to(device) - start) / h).cpu()
         bounds = torch.minimum(torch.maximum(bounds, limits[0]), limits[1])

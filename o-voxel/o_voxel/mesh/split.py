@@ -61,16 +61,21 @@ def split_non_manifold(
 def _weld_corners(v: Tensor, f: Tensor, sides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Face corners welded at both ends of paired sides [M, 2]: -> (vertices, faces, source vertex of each)."""
     corner = f.reshape(-1)
+    label, roots = dense_labels(connected_components(len(corner), _corner_pairs(corner, sides)))
+    source = corner[roots]
+    return v.index_select(0, source), label.reshape(-1, 3), source
+
+
+def _corner_pairs(corner: Tensor, sides: Tensor) -> Tensor:
+    """The corners that paired sides [M, 2] join, at their starts and at their ends: [2, M, 2]."""
     a, b = sides.unbind(1)
     # Side k of a face starts at corner k. Sides that run along the edge in one direction pair start with start.
     same = corner[a] == corner[b]
-    pairs = torch.empty(2, len(sides), 2, dtype=torch.int64, device=f.device)
+    pairs = torch.empty(2, len(sides), 2, dtype=torch.int64, device=corner.device)
     pairs[0, :, 0], pairs[1, :, 0] = a, _next_corner(a)
     end = _next_corner(b)
     pairs[0, :, 1], pairs[1, :, 1] = torch.where(same, b, end), torch.where(same, end, b)
-    label, roots = dense_labels(connected_components(len(corner), pairs))
-    source = corner[roots]
-    return v.index_select(0, source), label.reshape(-1, 3), source
+    return pairs
 
 
 def _next_corner(side: Tensor) -> Tensor:

@@ -23,13 +23,13 @@ from o_voxel.mesh import (
     remove_duplicate_faces,
     repair_non_manifold,
     simplify,
-    unify_face_orientations,
 )
 from o_voxel.mesh._arrays import ArrayLike, enter_tensors
 from o_voxel.mesh.cleanup import compact
 from o_voxel.mesh.connectivity import face_components
 from o_voxel.mesh.grouping import exact_sums
 from o_voxel.mesh.normals import areas
+from o_voxel.mesh.orient import wind_faces
 from o_voxel.mesh.remesh_surface import contour, round_plates
 from o_voxel.mesh.shells import FaceView, find_shells
 from o_voxel.mesh.smooth import smooth_surface
@@ -135,6 +135,7 @@ def prepare_surface(
     clock = _NoClock() if clock is None else clock
     mesh = enter_tensors(vertices, faces)
     v, f = mesh.vertices.double(), mesh.faces
+    mesh = mesh.without_mesh()
     perimeter = (
         max(0.03 * grid.extent, HOLE_PERIMETER_VOXELS * grid.voxel) if hole_perimeter is None else hole_perimeter
     )
@@ -150,7 +151,9 @@ def prepare_surface(
             del shells  # the labels take as much memory as the mesh
             hidden = int((~view.seen).sum())
     with clock.stage("orient"):
-        source = _make_sheets(v, f, view, grid, perimeter)
+        surface = [v, f]
+        del v, f
+        source = _make_sheets(surface, view, grid, perimeter)
         hidden += source.unseen
     v, f = source.vertices, source.faces
     if profile == "print" or (remesh and profile == "game"):
@@ -194,8 +197,12 @@ class _Sheets(NamedTuple):
     unseen: int  # faces of pieces that were dropped because no ray reaches them
 
 
-def _make_sheets(v: Tensor, f: Tensor, view: FaceView | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
-    """Split, wind and turn a surface; with a `view` drop what is not seen and specks, and fill holes."""
+def _make_sheets(surface: list[Tensor], view: FaceView | None, grid: SurfaceGrid, perimeter: float) -> _Sheets:
+    """Split, wind and turn a surface; with a `view` drop what is not seen and specks, and fill holes.
+
+    `surface`: vertices and faces. The list is emptied, so that they are let go as soon as they are done with.
+    """
+    f, v = surface.pop(), surface.pop()
     votes = torch.zeros(0, dtype=torch.int64, device=v.device)
     if view is not None:
         votes, seen = view.votes.long(), view.seen
@@ -204,13 +211,11 @@ def _make_sheets(v: Tensor, f: Tensor, view: FaceView | None, grid: SurfaceGrid,
             v, f, _ = compact(v, f[seen])
     v, f = repair_non_manifold(v, f, pair_sheets=True)  # divided faces keep their place, their other parts come last
     if view is None:
-        v, f = unify_face_orientations(v, f, cut_conflicts=True)
+        v, f, _ = wind_faces(v, f, cut_conflicts=True)
     else:
         votes = torch.nn.functional.pad(votes, (0, len(f) - len(votes)))
-        second = v[f[:, 1]]
-        v, f = unify_face_orientations(v, f, cut_conflicts=True, votes=votes)
-        votes = torch.where((v[f[:, 1]] == second).all(1), votes, -votes)  # turned faces exchange two corners
-        del second
+        v, f, turned = wind_faces(v, f, True, votes.double().sign())
+        votes = torch.where(turned, -votes, votes)
         keep = _large_components(v, f, face_components(f), grid.voxel)
         votes = votes[keep]
         v, f, _ = compact(v, f[keep])
@@ -271,6 +276,7 @@ def _remesh(source: _Sheets, grid: SurfaceGrid, gap: float, profile: Profile) ->
         is_open = is_open | ignored
     points, faces, kinds = contour(shells.solid, "thicken" if profile == "print" else "pairs", PLATE_VOXELS, ignored)
     v, f = shells.solid.to_world(points), faces.long()
+    del shells, points, faces  # the labels of the grid take as much memory as the mesh
     if bool(is_open.any()):
         open_v, open_f, _ = compact(source.vertices, source.faces[is_open])
         if profile == "print":
@@ -292,7 +298,7 @@ def _reduce(v: Tensor, f: Tensor, target: int, log: Callable[[str], None]) -> tu
     log(f"the topology of the surface does not allow {target} faces: it was changed (phase {result.phase})")
     v, f = remove_duplicate_faces(result.vertices, result.faces)
     v, f = repair_non_manifold(v, f, pair_sheets=True)
-    v, f = unify_face_orientations(v, f, cut_conflicts=True)
+    v, f, _ = wind_faces(v, f, cut_conflicts=True)
     return v, f, result.phase
 
 

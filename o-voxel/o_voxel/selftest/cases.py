@@ -230,7 +230,7 @@ def _simplification(device: torch.device, backend: Backend, large: bool) -> dict
     if not large:  # the heap: ties may fall another way, so only what must agree is compared
         r = simplify(*_torus(24, 16), 200, backend=backend)
         return {"faces": torch.tensor(len(r.faces)), "area": face_areas(r.vertices, r.faces).sum()}
-    results = {}
+    results: dict[str, Tensor] = {}
     for rings, sides in ((24, 16), (600, 400)):
         v, f = (t.to(device) for t in _torus(rings, sides))
         f = torch.cat([f[: len(f) // 2], f[len(f) // 2 + 7 :], f[:3, [0, 1, 0]]])  # a gap, and degenerate faces
