@@ -35,7 +35,7 @@ LARGE_GRID = 256
 _DEFAULTS = {True: (200_000, 2048), False: (20_000, 1024)}
 _BOX = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
 #: Device memory that finishing takes beside its input (`stage_peaks_gb` of benchmarks/results/to_glb_h200.json).
-_BYTES_PER_FACE = 600
+_BYTES_PER_FACE = 500
 _BYTES_PER_FACE_BAKING, _BYTES_PER_TEXEL = 300, 150
 
 
