@@ -118,6 +118,8 @@ def measure_candidates(pipeline: Any, pictures: list[Image.Image], measure: Meas
     size = pipeline.pipeline_type().ss_cond_resolution
     marks = [score_asset(mesh, seen, pipeline, cond_resolution=size).score for mesh in meshes]
     values = [measure.fscore(mesh) for mesh in meshes]
+    measure.row["candidates, every"] = values
+    measure.row["candidates, marks"] = marks
     measure.row["candidates, mean"] = float(np.mean(values))
     measure.row["candidates, chosen"] = values[int(np.argmax(marks))]
     measure.row["candidates, best"] = max(values)
@@ -176,7 +178,9 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=EVAL_START)
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--threshold", type=float, default=0.05)
-    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4], choices=list(CHOICES))
+    parser.add_argument(
+        "--views", type=int, nargs="*", default=[1, 2, 4], choices=list(CHOICES), help="none: leave that part out"
+    )
     parser.add_argument("--fusions", nargs="+", default=list(FUSIONS), choices=list(FUSIONS))
     parser.add_argument("--candidates", type=int, default=4, help="0: leave that part out")
     parser.add_argument("--seed", type=int, default=42)
@@ -203,7 +207,8 @@ def main() -> int:
     seconds: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     begin = time.perf_counter()
-    parts = ["views", *(["samplers"] if args.samplers else []), *(["candidates"] if args.candidates else [])]
+    wanted = {"views": args.views, "samplers": args.samplers, "candidates": args.candidates}
+    parts = [part for part in MEASURES if wanted[part]]
     for part in parts:  # one after the other, so that a run that is stopped has the first for all assets
         for number, (index, (points_of_truth, pictures)) in enumerate(zip(indices, prepared, strict=True)):
             if time.perf_counter() - begin > args.limit:

@@ -66,6 +66,14 @@ def test_right_shape_and_colours_win(pipeline: Trellis2ImageTo3DPipeline, view: 
     assert found.appearance > 0.9
 
 
+def test_scores_repeat_and_do_not_depend_on_the_others(pipeline: Trellis2ImageTo3DPipeline) -> None:
+    meshes = [asset(BLOCK, RED_BLUE), asset(trimesh.creation.icosphere(2, radius=0.4), RED_BLUE)]
+    seen = [picture(meshes[0], 13)]
+    scores = score_assets(meshes, seen, pipeline)
+    assert score_assets(meshes[::-1], seen, pipeline) == scores[::-1]
+    assert score_assets(meshes[1:], seen, pipeline) == scores[1:]
+
+
 def test_labels_tie_the_directions_together(pipeline: Trellis2ImageTo3DPipeline) -> None:
     long = trimesh.creation.box(extents=(0.9, 0.2, 0.3))
     mesh = Mesh(torch.tensor(np.asarray(long.vertices)).float(), torch.tensor(np.asarray(long.faces)).int())
