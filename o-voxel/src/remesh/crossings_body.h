@@ -34,37 +34,75 @@ OVOXEL_HD inline double sideOf(const double* a, const double* b, bool swapped, i
     return swapped ? -side : side;
 }
 
+// Where the row at `at` of axis `across` goes through the projected triangle: from low to high of axis `along`.
+struct RowSpan {
+    double low, high;
+};
+OVOXEL_HD inline RowSpan rowSpan(const double* const corners[3], int across, int along, double at) {
+    RowSpan span{HUGE_VAL, -HUGE_VAL};
+    for (int k = 0; k < 3; ++k) {
+        const double *a = corners[k], *b = corners[(k + 1) % 3];
+        if ((a[across] < at && b[across] < at) || (a[across] > at && b[across] > at)) continue;
+        const double length = b[across] - a[across];
+        const double place = a[along] + (length != 0 ? (at - a[across]) / length : 0) * (b[along] - a[along]);
+        span.low = fmin(span.low, place);
+        span.high = fmax(span.high, place);
+    }
+    return span;
+}
+
+// A longer row is cut to its span and one line more to either side: while coordinates are below the limit, rounding
+// moves neither the span nor the sides of the triangle that far.
+constexpr int64_t kLongRow = 16;
+constexpr double kSpanLimit = 1e9;
+
 // visit(start node, t in [0, 1) along the edge) for each edge of the grid along `axis` that the face crosses.
 template <class Visit>
 OVOXEL_HD void forCrossings(const Triangles& mesh, const NodeGrid& grid, int64_t face, int axis, Visit&& visit) {
     const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
+    const int across = u < w ? u : w, along = u < w ? w : u;  // in the order of memory
     const int32_t* f = mesh.faces + 3 * face;
-    const double *p0 = mesh.corner(face, 0), *p1 = mesh.corner(face, 1), *p2 = mesh.corner(face, 2);
-    const double lowU = fmin(p0[u], fmin(p1[u], p2[u])), highU = fmax(p0[u], fmax(p1[u], p2[u]));
-    const double lowW = fmin(p0[w], fmin(p1[w], p2[w])), highW = fmax(p0[w], fmax(p1[w], p2[w]));
-    const double endU = static_cast<double>(grid.size[u] - 1), endW = static_cast<double>(grid.size[w] - 1);
+    const double* const p[3] = {mesh.corner(face, 0), mesh.corner(face, 1), mesh.corner(face, 2)};
     const double end = static_cast<double>(grid.size[axis]);
-    if (!(lowU <= endU && highU >= 0 && lowW <= endW && highW >= 0)) return;
-    const int64_t firstU = static_cast<int64_t>(ceil(fmax(lowU, 0.0))), lastU = static_cast<int64_t>(fmin(highU, endU));
-    const int64_t firstW = static_cast<int64_t>(ceil(fmax(lowW, 0.0))), lastW = static_cast<int64_t>(fmin(highW, endW));
-    for (int64_t iu = firstU; iu <= lastU; ++iu)
-        for (int64_t iw = firstW; iw <= lastW; ++iw) {
-            const double pu = static_cast<double>(iu), pw = static_cast<double>(iw);
-            const double s0 = sideOf(p1, p2, f[1] > f[2], u, w, pu, pw);
-            const double s1 = sideOf(p2, p0, f[2] > f[0], u, w, pu, pw);
+    double low[3], high[3];
+    int64_t first[3], last[3];
+    for (const int k : {across, along}) {
+        const double edge = static_cast<double>(grid.size[k] - 1);
+        low[k] = fmin(p[0][k], fmin(p[1][k], p[2][k]));
+        high[k] = fmax(p[0][k], fmax(p[1][k], p[2][k]));
+        if (!(low[k] <= edge && high[k] >= 0)) return;
+        first[k] = static_cast<int64_t>(ceil(fmax(low[k], 0.0)));
+        last[k] = static_cast<int64_t>(fmin(high[k], edge));
+    }
+    const bool cut = last[along] - first[along] >= kLongRow && low[across] > -kSpanLimit && low[along] > -kSpanLimit &&
+                     high[across] < kSpanLimit && high[along] < kSpanLimit;
+    int64_t node[3];
+    double at[3];
+    for (int64_t row = first[across]; row <= last[across]; ++row) {
+        at[across] = static_cast<double>(row);
+        int64_t begin = first[along], stop = last[along];
+        if (cut) {
+            const RowSpan span = rowSpan(p, across, along, at[across]);
+            begin = static_cast<int64_t>(fmax(static_cast<double>(begin), ceil(span.low) - 1));
+            stop = static_cast<int64_t>(fmin(static_cast<double>(stop), floor(span.high) + 1));
+        }
+        for (int64_t line = begin; line <= stop; ++line) {
+            at[along] = static_cast<double>(line);
+            const double s0 = sideOf(p[1], p[2], f[1] > f[2], u, w, at[u], at[w]);
+            const double s1 = sideOf(p[2], p[0], f[2] > f[0], u, w, at[u], at[w]);
             if ((s0 > 0) != (s1 > 0)) continue;
-            const double s2 = sideOf(p0, p1, f[0] > f[1], u, w, pu, pw);
+            const double s2 = sideOf(p[0], p[1], f[0] > f[1], u, w, at[u], at[w]);
             if ((s0 > 0) != (s2 > 0) || s0 == 0 || s1 == 0 || s2 == 0) continue;
             const double sum = s0 + s1 + s2;
-            const double depth = s0 / sum * p0[axis] + s1 / sum * p1[axis] + s2 / sum * p2[axis];
+            const double depth = s0 / sum * p[0][axis] + s1 / sum * p[1][axis] + s2 / sum * p[2][axis];
             if (!(depth >= 0 && depth < end)) continue;
             const double start = floor(depth);
-            int64_t node[3];
             node[axis] = static_cast<int64_t>(start);
-            node[u] = iu;
-            node[w] = iw;
+            node[across] = row;
+            node[along] = line;
             visit(node, static_cast<float>(depth - start));
         }
+    }
 }
 
 // Packed crossing: ascends by t, then by face.
@@ -153,15 +191,16 @@ struct FaceSidesBody {
             const int u = axis == 2 ? 0 : axis + 1, w = axis == 0 ? 2 : axis - 1;
             const bool up = (p1[u] - p0[u]) * (p2[w] - p0[w]) - (p1[w] - p0[w]) * (p2[u] - p0[u]) > 0;
             forCrossings(mesh, grid, face, axis, [&](const int64_t* n, float t) {
-                const int64_t edge = crossings.index(grid, n, axis);
-                const Word packed = packCrossing(t, face);
+                ++all;
                 int64_t end[3] = {n[0], n[1], n[2]};
                 ++end[axis];
                 const bool lowOutside = grid.test(outside, n[0], n[1], n[2]);
                 const bool highOutside = grid.holds(end[0], end[1], end[2]) && grid.test(outside, end[0], end[1], end[2]);
+                if (!lowOutside && !highOutside) return;  // before the look-ups, which cost most
+                const int64_t edge = crossings.index(grid, n, axis);
+                const Word packed = packCrossing(t, face);
                 const bool low = crossings.first[edge] == packed && lowOutside;
                 const bool high = crossings.last[edge] == packed && highOutside;
-                ++all;
                 front += up ? high : low;
                 back += up ? low : high;
                 both += low && high;

@@ -133,6 +133,35 @@ def test_any_scale_and_place(scale: float, offset: float, dtype: torch.dtype) ->
     assert torch.equal(hits.face_id, misses.face_id)
 
 
+@pytest.mark.parametrize("kind", ["soup", "fan"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_faces_whose_boxes_lie_in_one_another(kind: str, dtype: torch.dtype) -> None:
+    """Most boxes hold every point, so the quick tests of planes and lines decide; they lose nothing."""
+    generator = torch.Generator().manual_seed(8)
+    if kind == "soup":
+        v, f = torch.rand(900, 3, generator=generator, dtype=torch.float64), torch.arange(900).view(-1, 3)
+    else:  # around one edge
+        turn = torch.arange(300, dtype=torch.float64) * (2 * torch.pi / 300)
+        tips = torch.stack([0.4 * turn.cos(), 0.4 * turn.sin(), 0 * turn], 1)
+        v = torch.cat([torch.tensor([[0.0, 0, -0.3], [0, 0, 0.3]], dtype=torch.float64), tips])
+        f = torch.stack([torch.zeros(300), torch.ones(300), torch.arange(300) + 2], 1).long()
+    v = v.to(dtype)
+    weights = torch.rand(400, 3, generator=generator, dtype=torch.float64)
+    weights[::3, 0] = 0  # on a side, some on the edge of all faces
+    weights /= weights.sum(1, keepdim=True)
+    on = (v[f[torch.randint(0, 300, (400,), generator=generator)]] * weights[..., None]).sum(1).to(dtype)
+    aims = torch.randn(400, 3, generator=generator, dtype=torch.float64).to(dtype)
+    fast, slow = built(v, f, "native"), built(v, f, "reference")
+    rounding = 1e-12 if dtype == torch.float64 else 1e-7
+    for points in (on, on + 1e-3 * aims):
+        distance, face, _ = fast.nearest(points)
+        torch.testing.assert_close(distance, slow.nearest(points)[0], atol=rounding, rtol=0)
+        assert len(face.unique()) > 100
+        begin = points + 1e-2 * aims  # off the faces, where the two ways of counting agree
+        assert torch.equal(fast.count_hits(begin, aims), slow.count_hits(begin, aims))
+        assert torch.equal(fast.ray_trace(begin, aims).face_id, slow.ray_trace(begin, aims).face_id)
+
+
 def built(v: torch.Tensor, f: torch.Tensor, backend: str) -> BVH:
     return BVH(v, f, backend=backend)  # type: ignore[arg-type]
 

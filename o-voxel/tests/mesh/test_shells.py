@@ -10,6 +10,7 @@ import torch
 
 from o_voxel import mesh as M
 from o_voxel.mesh.shells import find_shells, remove_hidden_faces
+from o_voxel.mesh.solid import label_nodes
 
 Mesh = tuple[np.ndarray, np.ndarray]
 
@@ -101,6 +102,27 @@ def test_glass_hides_nothing(shapes: SimpleNamespace) -> None:
     behind = find_shells(v, f, 1 / 40, see_through=part == 1).view  # a glass cube in a ball stays hidden
     np.testing.assert_array_equal(behind.seen.numpy(), part == 0)
     assert find_shells(v, f, 1 / 40, see_through=np.ones(len(f), bool)).view.seen.any()
+
+
+def test_long_rows_of_large_faces_are_cut_to_what_is_met() -> None:
+    """Random faces as large as the grid, slivers and faces along the axes among them, against the plain search."""
+    generator = torch.Generator().manual_seed(4)
+    v = torch.rand(180, 3, generator=generator, dtype=torch.float64)
+    v[1:45:3] = v[0:45:3] + 1e-4 * torch.rand(15, 3, generator=generator, dtype=torch.float64)
+    v[46:90:3, 0] = v[45:90:3, 0]
+    v[90:120, 2] = v[90, 2]
+    v[150] *= 1e5  # the box bounds the grid, not the faces
+    f = torch.arange(180).view(-1, 3)
+    sizes, box = torch.full((3,), 1 / 40, dtype=torch.float64), torch.tensor([[0.0] * 3, [1.0] * 3])
+    native, plain = (
+        label_nodes(v, f, sizes, torch.zeros(3), box=box, backend=backend) for backend in ("native", "reference")
+    )
+    assert native.crossed.count == plain.crossed.count > 10_000
+    for mine, other in ((native.first, plain.first), (native.last, plain.last), (native.outside, plain.outside)):
+        assert torch.equal(mine, other)
+    sides = native.face_sides()
+    assert torch.equal(sides, plain.face_sides())
+    assert int(sides[:, 0].max()) > 500 and bool((sides[:, 0] > 2 * sides[:, 1:3].sum(1)).any())  # deep inside
 
 
 def test_removal_keeps_kind_and_drops_what_is_hidden(shapes: SimpleNamespace) -> None:
