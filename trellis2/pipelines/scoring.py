@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Agreement", "score_asset", "score_assets"]
 
 _GRID = 64  # cells a side of the silhouettes
+_COVERED = 0.1  # share of a cell from which on a picture's silhouette holds it
 _YAWS, _PITCHES = 24, (-0.15, 0.1, 0.35, 0.65)  # directions that are tried, radians
 _FOV, _RADIUS = math.radians(40), 2.0
 _POINTS = 60_000
@@ -74,8 +75,17 @@ def _project(points: Tensor, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return image, (low + high - side) / 2, side
 
 
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """A bool mask [H, W] with its holes."""
+    import cv2
+
+    padded = np.pad(mask.astype(np.uint8), 1)  # one outside, all around
+    cv2.floodFill(padded, None, (0, 0), 2)
+    return padded[1:-1, 1:-1] != 2
+
+
 def _silhouettes(points: Tensor, views: Sequence[Tensor]) -> Tensor:
-    """[V, G, G] bool, each cropped to its subject; gaps between points closed."""
+    """[V, G, G] bool, each cropped to its subject; gaps between points closed, holes filled."""
     out = torch.zeros(len(views), _GRID * _GRID, device=points.device)
     for i, view in enumerate(views):
         image, corner, side = _project(points, view)
@@ -83,20 +93,19 @@ def _silhouettes(points: Tensor, views: Sequence[Tensor]) -> Tensor:
         out[i, cell[:, 1] * _GRID + cell[:, 0]] = 1
     out = out.view(-1, 1, _GRID, _GRID)
     pool = torch.nn.functional.max_pool2d
-    return -pool(-pool(out, 3, 1, 1), 3, 1, 1)[:, 0] > 0
+    closed = -pool(-pool(out, 3, 1, 1), 3, 1, 1)[:, 0] > 0
+    return torch.from_numpy(np.stack([_filled(one) for one in closed.cpu().numpy()])).to(points.device)
 
 
 def _picture_silhouette(picture: Image.Image, device: torch.device) -> Tensor:
-    """[G, G] bool: what is not black in a picture on black, holes filled."""
-    import cv2
+    """[G, G] bool: what is not black in a picture on black, holes filled.
 
-    seen = (np.asarray(picture.convert("RGB")).max(axis=2) > 8).astype(np.uint8)
-    outside = np.zeros((seen.shape[0] + 4, seen.shape[1] + 4), np.uint8)
-    padded = np.pad(seen, 1)
-    cv2.floodFill(padded, outside, (0, 0), 2)
-    filled = (padded[1:-1, 1:-1] != 2).astype(np.float32)
-    small = np.asarray(Image.fromarray(filled).resize((_GRID, _GRID), Image.Resampling.BOX))
-    return torch.from_numpy(small > 0.5).to(device)
+    A hole cannot be told from a black part, so the holes of assets are filled too. A cell counts as soon as the subject
+    reaches well into it, as one does that a point of an asset falls into.
+    """
+    filled = _filled(np.asarray(picture.convert("RGB")).max(axis=2) > 8).astype(np.float32)
+    covered = np.array(Image.fromarray(filled).resize((_GRID, _GRID), Image.Resampling.BOX))
+    return torch.from_numpy(covered > _COVERED).to(device)
 
 
 def _overlap(silhouettes: Tensor, target: Tensor) -> Tensor:
