@@ -264,7 +264,7 @@ struct MarkRimsBody {
     Word* bits;
 
     OVOXEL_HD void mark(const double* a, const double* b) const {
-        double from = 0, to = 1, length = 0;  // the part in the grid
+        double from = 0, to = 1, length = 0, widest = 0;  // the part in the grid
         for (int k = 0; k < 3; ++k) {
             const double d = b[k] - a[k], low = -1 - a[k], high = static_cast<double>(grid.size[k]) - a[k];
             if (d == 0 && (low > 0 || high < 0)) return;
@@ -273,11 +273,14 @@ struct MarkRimsBody {
                 to = fmin(to, d > 0 ? high / d : low / d);
             }
             length = fmax(length, fabs(d));
+            widest = fmax(widest, static_cast<double>(grid.size[k]));
         }
         if (!(from <= to)) return;
         const double first = floor(from * 2 * length), last = ceil(to * 2 * length), steps = ceil(2 * length) + 1;
-        for (double s = first; s <= last + 1; ++s) {
-            const double t = fmin(s / steps, 1.0);
+        // The part in the grid takes fewer; on sides so long that steps of one are lost in rounding there is no end else.
+        const int64_t count = static_cast<int64_t>(fmin(last - first + 2, 4 * widest + 16));
+        for (int64_t i = 0; i < count; ++i) {
+            const double t = fmin((first + static_cast<double>(i)) / steps, 1.0);
             int64_t n[3];
             for (int k = 0; k < 3; ++k) {
                 const double p = floor(a[k] + t * (b[k] - a[k]));

@@ -125,6 +125,13 @@ def test_long_rows_of_large_faces_are_cut_to_what_is_met() -> None:
     assert int(sides[:, 0].max()) > 500 and bool((sides[:, 0] > 2 * sides[:, 1:3].sum(1)).any())  # deep inside
 
 
+@pytest.mark.parametrize("far", [1e3, 1e9, 1e18, 1e24])
+def test_sides_far_longer_than_the_grid_come_to_an_end(far: float) -> None:
+    v = torch.tensor([[0.1, 0.2, 0.3], [0.8, 0.1, 0.2], [far, far / 3, 0.5]], dtype=torch.float64)
+    shells = find_shells(v, torch.tensor([[0, 1, 2]]), 0.05, box=[[0, 0, 0], [1, 1, 1]])
+    assert shells.view.seen.all() and shells.view.open.all()
+
+
 def test_removal_keeps_kind_and_drops_what_is_hidden(shapes: SimpleNamespace) -> None:
     v, f, _ = join(shapes.sphere(3, 0.4), shapes.cube(0.2))
     out_v, out_f = remove_hidden_faces(torch.from_numpy(v), torch.from_numpy(f), 1 / 30)
