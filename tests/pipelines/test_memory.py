@@ -197,7 +197,7 @@ def test_an_asset_that_does_not_fit_is_finished_on_the_cpu(
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     asset: Any = OnCuda(20_000_000)
     assert finishing._with_memory(asset, 2048, finish) == where
-    assert asked == [10_000_000_000]
+    assert asked == [8_400_000_000]
     assert ("runs on the CPU" in caplog.text) == (where == "cpu")
 
 

@@ -34,8 +34,9 @@ LARGE_GRID = 256
 #: Faces and texels a side by the size of the grid, where nothing else is asked for.
 _DEFAULTS = {True: (200_000, 2048), False: (20_000, 1024)}
 _BOX = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]
-#: Device memory that finishing takes beside its input (`stage_peaks_gb` of benchmarks/results/to_glb_h200.json).
-_BYTES_PER_FACE = 500
+#: Device memory that finishing takes beside its input (stage peaks in benchmarks/results/to_glb_h200.json
+#: and pipeline_caps_later_h200.json).
+_BYTES_PER_FACE = 420
 _BYTES_PER_FACE_BAKING, _BYTES_PER_TEXEL = 300, 150
 
 
