@@ -20,6 +20,7 @@ from .pipeline_types import (
     parse_pipeline_types,
     parse_texture_types,
 )
+from .sampler_params import check_sampler_params
 
 __all__ = [
     "SAMPLERS",
@@ -227,9 +228,7 @@ def _sampler(args: Mapping[str, Any], key: str) -> SamplerSpec:
     for param in parts["args"]:
         if param not in ("sigma_min", "batch_guidance"):
             raise unknown_key(f"args.{key}.args", param, ("sigma_min", "batch_guidance"))
-    for param in parts["params"]:
-        if param not in SAMPLERS[name].PARAMS:
-            raise unknown_key(f"args.{key}.params", param, SAMPLERS[name].PARAMS)
+    check_sampler_params(f"args.{key}.params", parts["params"], SAMPLERS[name].PARAMS)
     spec = SamplerSpec(name, parts["args"], parts["params"])
     try:
         spec.build()

@@ -11,6 +11,7 @@ from trellis2.samplers import FUSIONS
 
 from .errors import unknown_key
 from .noise import check_seed
+from .sampler_params import check_sampler_params
 
 __all__ = ["FORMATS", "PLAIN_FORMATS", "ExportOptions", "Format", "GenerateOptions", "TextureOptions"]
 
@@ -83,8 +84,7 @@ class GenerateOptions(_Options):
         for label in self.view_labels:
             _choice("view label", label, VIEW_LABELS)
         for name in ("sparse_structure_sampler_params", "shape_slat_sampler_params", "tex_slat_sampler_params"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise ValueError(f"{name} must be an object of parameter to value, got {getattr(self, name)!r}")
+            check_sampler_params(name, getattr(self, name))
 
     def sampler_params(self) -> dict[str, dict[str, Any]]:
         """Keywords of `generate` for the three samplers; `steps` yields to a stage's own."""
@@ -139,6 +139,7 @@ class TextureOptions(_Options):
             _whole("steps", self.steps, 1, 1000)
         if self.fusion is not None:
             _choice("fusion", self.fusion, FUSIONS)
+        check_sampler_params("tex_slat_sampler_params", self.tex_slat_sampler_params)
 
     def sampler_params(self) -> dict[str, Any]:
         """Keywords of the texture sampler; `steps` yields to its own."""

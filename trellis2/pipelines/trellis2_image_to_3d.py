@@ -20,7 +20,7 @@ from trellis2.representations.layout import PBR_ATTR_LAYOUT
 from . import stages
 from .base import Pipeline
 from .config import ImageTo3DConfig
-from .errors import PipelineConfigError, StageError, unknown_key
+from .errors import PipelineConfigError, StageError
 from .files import Source
 from .latents import Latents
 from .loading import LazyMatting, build_conditioner
@@ -28,6 +28,7 @@ from .noise import NoiseSource, check_seed
 from .pipeline_types import PUBLISHED_TYPES, PipelineType
 from .placement import ModelStore
 from .progress import CancelToken, Monitor, OnProgress, Progress
+from .sampler_params import check_sampler_params
 from .texture_stage import TextureStage
 
 __all__ = ["Trellis2ImageTo3DPipeline"]
@@ -336,7 +337,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         samplers = [self.sparse_structure_sampler, self.shape_slat_sampler, self.tex_slat_sampler]
         names = ["sparse_structure_sampler_params", "shape_slat_sampler_params", "tex_slat_sampler_params"]
         for name, sampler, values in zip(names, samplers, params, strict=True):
-            _check_params(name, sampler, values)
+            check_sampler_params(name, values, sampler.PARAMS)
         sources = [NoiseSource([check_seed(seed)]) for seed in seeds]
         monitor = Monitor() if monitor is None else monitor
         keys = [key for key in chosen.models if texture or key not in (chosen.tex_model, "tex_slat_decoder")]
@@ -427,7 +428,7 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
         """
         kind = pipeline_type or latents.info.get("pipeline_type")
         chosen = self.pipeline_type(kind if kind in self.pipeline_types else None)
-        _check_params("tex_slat_sampler_params", self.tex_slat_sampler, tex_slat_sampler_params)
+        check_sampler_params("tex_slat_sampler_params", tex_slat_sampler_params, self.tex_slat_sampler.PARAMS)
         noise, monitor = NoiseSource([check_seed(seed)]), Monitor() if monitor is None else monitor
         with self._lock:
             flow, size = self._model(chosen.tex_model), chosen.tex_cond_resolution
@@ -490,12 +491,6 @@ class Trellis2ImageTo3DPipeline(TextureStage, Pipeline):
                 f"ss_resolution {chosen.ss_resolution} times the decoder's factor {factor} must be the first shape "
                 f"resolution, got {first}"
             )
-
-
-def _check_params(name: str, sampler: Any, params: Params | None) -> None:
-    for key in params or {}:
-        if key not in sampler.PARAMS:
-            raise unknown_key(name, key, sampler.PARAMS)
 
 
 def _check_all_samples(stage: str, coords: Tensor, num_samples: int) -> None:

@@ -21,7 +21,7 @@ from trellis2.representations.layout import PBR_ATTR_LAYOUT
 
 from . import stages, texturing_mesh
 from .config import TexturingConfig
-from .errors import PipelineConfigError, StageError, unknown_key
+from .errors import PipelineConfigError, StageError
 from .files import Source
 from .finishing import Finished
 from .loading import LazyMatting, build_conditioner
@@ -29,6 +29,7 @@ from .noise import NoiseSource, check_seed
 from .pipeline_types import PUBLISHED_TEXTURE_TYPES, TextureType
 from .placement import ModelStore
 from .progress import CancelToken, Monitor, OnProgress
+from .sampler_params import check_sampler_params
 from .scenes import open_scene, texture_sizes
 from .surfaces import bake_group, unwrap_corners
 from .texture_stage import TextureStage
@@ -159,9 +160,7 @@ class Trellis2TexturingPipeline(TextureStage):
     def _check(self, resolution: int | None, params: Mapping[str, Any] | None) -> tuple[int, TextureType]:
         """The resolution and its networks. Raises ValueError for what cannot be."""
         resolution = self.default_resolution if resolution is None else resolution
-        for key in params or {}:
-            if key not in self.tex_slat_sampler.PARAMS:
-                raise unknown_key("tex_slat_sampler_params", key, self.tex_slat_sampler.PARAMS)
+        check_sampler_params("tex_slat_sampler_params", params, self.tex_slat_sampler.PARAMS)
         return resolution, self.texture_type(resolution)
 
     def _voxels(
