@@ -10,8 +10,13 @@ struct FloodField {
     const Word* walls;      // [3, words] edges that may not be passed
     const Word* closed[2];  // nodes that may not be entered; each may be null
 
-    OVOXEL_HD Word open(const WordAt& at, int64_t word) const {
-        Word bits = grid.valid(at.z);
+    OVOXEL_HD Word open(const WordAt& at, int64_t word) const { return grid.valid(at.z) & passable(word); }
+    // Nothing in the word can be labelled any more: most words, told without knowing where they lie.
+    OVOXEL_HD bool done(const Word* labels, int64_t word) const { return (passable(word) & ~labels[word]) == 0; }
+
+private:
+    OVOXEL_HD Word passable(int64_t word) const {
+        Word bits = ~Word{0};
         if (closed[0]) bits &= ~closed[0][word];
         if (closed[1]) bits &= ~closed[1][word];
         return bits;
@@ -64,6 +69,10 @@ struct StepBody {
     const Word* labels;
     Word* out;
     OVOXEL_HD void operator()(int64_t word) const {
+        if (field.done(labels, word)) {
+            out[word] = labels[word];
+            return;
+        }
         const WordAt at(field.grid, word);
         out[word] = spreadInto(field, labels, at, word, field.open(at, word), false);
     }
