@@ -1,6 +1,8 @@
 #include "remesh/remesh.h"
 
+#include <algorithm>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "common/parallel.h"
@@ -45,46 +47,63 @@ Frontier findFrontier(const FloodField& field, const Word* labels) {
     return result;
 }
 
+// Labels of a word after what is beside it has spread into it.
+Word spread(const FloodField& field, const Word* labels, const WordAt& at, int64_t word) {
+    const Word open = field.open(at, word);
+    return (open & ~labels[word]) == 0 ? labels[word] : spreadInto(field, labels, at, word, open, true);
+}
+
+// Carries labels far: there and back through slabs along x, every second one at a time, so that no thread reads what
+// another writes.
+void sweepSlabs(const FloodField& field, Word* labels) {
+    constexpr int64_t kRows = 16;
+    const int64_t row = field.grid.size[1] * field.grid.column(), slabs = (field.grid.size[0] + kRows - 1) / kRows;
+    auto visit = [&](int64_t word) {
+        if (!field.done(labels, word)) labels[word] = spread(field, labels, WordAt(field.grid, word), word);
+    };
+    for (int64_t parity = 0; parity < 2; ++parity)
+        parallelFor((slabs + 1 - parity) / 2, 1, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t x = (2 * i + parity) * kRows;
+                const int64_t first = x * row, last = std::min(x + kRows, field.grid.size[0]) * row;
+                for (int64_t word = first; word < last; ++word) visit(word);
+                for (int64_t word = last - 1; word >= first; --word) visit(word);
+            }
+        });
+}
+
 }  // namespace
 
 // The labels at the end are all that can be reached, in whatever order.
 void flood(const HostRun&, const FloodField& field, Word* labels) {
+    constexpr int kMostSweeps = 8;
     const NodeGrid& grid = field.grid;
     const int64_t words = grid.words(), column = grid.column(), row = grid.size[1] * column;
-    const Frontier frontier = findFrontier(field, labels);
+    Frontier frontier = findFrontier(field, labels);
+    for (int i = 0; i < kMostSweeps && !frontier.words.empty() && frontier.open > words / 8; ++i) {
+        sweepSlabs(field, labels);
+        frontier = findFrontier(field, labels);
+    }
     if (frontier.words.empty()) return;
     std::vector<uint8_t> queued(words, 0);
-    std::vector<int64_t> stack;
-    auto push = [&](int64_t word) {
-        if (queued[word]) return;
-        queued[word] = 1;
-        stack.push_back(word);
-    };
-    auto visit = [&](int64_t word) {
-        if (field.done(labels, word)) return;
-        const WordAt at(grid, word);
-        const Word open = field.open(at, word);
-        if ((open & ~labels[word]) == 0) return;
-        const Word now = spreadInto(field, labels, at, word, open, true);
-        if (now == labels[word]) return;
-        labels[word] = now;
-        const int64_t around[6] = {at.x > 0 ? word - row : -1, at.x + 1 < grid.size[0] ? word + row : -1,
-                                   at.y > 0 ? word - column : -1, at.y + 1 < grid.size[1] ? word + column : -1,
-                                   at.z > 0 ? word - 1 : -1, at.z + 1 < column ? word + 1 : -1};
-        for (const int64_t next : around)
-            if (next >= 0) push(next);
-    };
-    if (frontier.open > words / 8) {  // far to go: sweeps carry labels along +x and +y, then along -x and -y
-        for (int64_t word = 0; word < words; ++word) visit(word);
-        for (int64_t word = words - 1; word >= 0; --word) visit(word);
-    } else {
-        for (const int64_t word : frontier.words) push(word);
-    }
+    std::vector<int64_t> stack = std::move(frontier.words);
+    for (const int64_t word : stack) queued[word] = 1;
     while (!stack.empty()) {
         const int64_t word = stack.back();
         stack.pop_back();
         queued[word] = 0;
-        visit(word);
+        const WordAt at(grid, word);
+        const Word now = spread(field, labels, at, word);
+        if (now == labels[word]) continue;
+        labels[word] = now;
+        const int64_t around[6] = {at.x > 0 ? word - row : -1, at.x + 1 < grid.size[0] ? word + row : -1,
+                                   at.y > 0 ? word - column : -1, at.y + 1 < grid.size[1] ? word + column : -1,
+                                   at.z > 0 ? word - 1 : -1, at.z + 1 < column ? word + 1 : -1};
+        for (const int64_t next : around) {
+            if (next < 0 || queued[next]) continue;
+            queued[next] = 1;
+            stack.push_back(next);
+        }
     }
 }
 
