@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def make_set(start: int, count: int, options: GeneratedOptions, workers: int) ->
     return made, failures
 
 
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that what is under way is put away."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    except ValueError:  # only the main thread may set handlers
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Generate a training set in one pass.")
@@ -114,10 +129,9 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     if args.count < 1:
         parser.error("--count must be positive")
-    with contextlib.suppress(ValueError):  # only the main thread may set handlers
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.time()
-    made, failures = make_set(args.start, args.count, options, args.workers)
+    with _ended_by_sigterm():
+        made, failures = make_set(args.start, args.count, options, args.workers)
     print(f"{made} assets in {time.time() - begin:.1f} s, {len(failures)} failed")
     return 1 if made == 0 else 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ needs_fork = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(reading.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(reading, "time", SimpleNamespace(sleep=lambda seconds: None))
 
 
 @pytest.fixture
@@ -62,6 +64,20 @@ def test_a_failing_pool_leaves_nothing_behind(few_items_fork):
         read_parallel(lambda i: lambda: i, range(4), 2, processes=True)
     assert reading._forked_read is None
     assert read_parallel(lambda i: i, range(4), 2, processes=True)[0] == {i: i for i in range(4)}
+
+
+@needs_fork
+@pytest.mark.timeout(60)
+def test_workers_end_although_their_parent_stays_on_sigterm(few_items_fork):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))  # as the trainer does
+    try:
+        for _ in range(5):
+            assert read_parallel(lambda i: i, range(4), 2, processes=True)[0] == {i: i for i in range(4)}
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [1]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_few_items_stay_in_this_process():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,6 +63,26 @@ def _attempt(read: Callable[[int], Any], i: int) -> Outcome:
     return i, None, message
 
 
+def _start_worker() -> None:
+    """SIGTERM ends a worker, whatever its parent does on it; and a parent's thread pools do not survive the fork."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _fatal_sigterm() -> Iterator[None]:
+    """A pool ends its workers with SIGTERM: what is forked in here does so from its first moment on."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except ValueError:  # not in the main thread: workers set it themselves, a moment later
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 def _forked_attempt(i: int) -> Outcome:
     assert _forked_read is not None
     return _attempt(_forked_read, i)
@@ -70,8 +92,9 @@ def _on_processes(read: Callable[[int], Any], indices: Sequence[int], num_worker
     global _forked_read
     _forked_read = read
     try:
-        # One thread a worker: a parent's thread pools do not survive the fork.
-        with multiprocessing.get_context("fork").Pool(num_workers, torch.set_num_threads, (1,)) as pool:
+        with _fatal_sigterm():
+            workers = multiprocessing.get_context("fork").Pool(num_workers, _start_worker)
+        with workers as pool:
             yield from pool.imap_unordered(_forked_attempt, indices, chunksize=8)
     finally:
         _forked_read = None
