@@ -213,6 +213,8 @@ def test_texturing_a_mesh(serve_page, visit):
     page.set_input_files("#mesh input[type=file]", str(MESH))
     generate(page)
     page.wait_for_selector("#download:not([disabled])")
-    with page.expect_download() as download:
+    page.locator("#model").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('#model model-viewer')?.loaded === true")
+    with page.expect_download() as download:  # at once after the update Chromium may cancel it
         page.click("#download")
     assert Path(download.value.path()).read_bytes() == MESH.read_bytes()
