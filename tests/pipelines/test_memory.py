@@ -213,6 +213,8 @@ def test_idle_networks_make_room_for_other_work(monkeypatch: pytest.MonkeyPatch)
         residents._models[key] = entry
     residents._working.add(1)
     assert placement.make_room(torch.device("cuda", 1), 8) is False  # another device: nobody leaves
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    residents.device = torch.device("cuda")  # as `pipeline.cuda()` names it
     assert placement.make_room(device, 8) is True
     assert placement.make_room(device, 12) is False  # what works stays
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from trellis2.modules.streaming import SwappedModel, streamed
-from trellis2.utils.memory import device_limit, free_memory
+from trellis2.utils.memory import device_limit, free_memory, indexed_device
 
 __all__ = ["ModelStore", "Residents", "make_room", "network_of", "on_device", "working_reserve"]
 
@@ -175,7 +175,7 @@ class Residents:
 def make_room(device: torch.device, num_bytes: int) -> bool:
     """Whether so many bytes of a CUDA device can be had; idle networks that take turns there leave as far as needed."""
     for residents in list(Residents.alive):
-        if residents.device == device:
+        if indexed_device(residents.device) == indexed_device(device):  # "cuda" is the current one
             residents.make_room(num_bytes)
     if torch.cuda.mem_get_info(device)[0] < num_bytes:
         torch.cuda.empty_cache()  # cached blocks may be too small to be of use

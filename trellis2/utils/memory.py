@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["MemoryBudget", "MemoryTier", "device_limit", "free_memory", "memory_tier"]
+__all__ = ["MemoryBudget", "MemoryTier", "device_limit", "free_memory", "indexed_device", "memory_tier"]
 
 
 _SHARE = 0.92
 """Of the free memory, what is planned with: the rest is for the gaps between blocks of the allocator."""
 
 
-def _indexed(device: torch.device | str) -> torch.device:
+def indexed_device(device: torch.device | str) -> torch.device:
     """'cuda' as the current CUDA device."""
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
@@ -23,7 +23,7 @@ def _indexed(device: torch.device | str) -> torch.device:
 
 def device_limit(device: torch.device | str) -> int | None:
     """Bytes this process may allocate on a CUDA device: its memory or the share set for the process; None elsewhere."""
-    device = _indexed(device)
+    device = indexed_device(device)
     if device.type != "cuda":
         return None
     total = torch.cuda.get_device_properties(device).total_memory
@@ -36,7 +36,7 @@ def free_memory(device: torch.device | str) -> int | None:
     limit = device_limit(device)
     if limit is None:
         return None
-    device = _indexed(device)
+    device = indexed_device(device)
     held, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
     unclaimed = torch.cuda.mem_get_info(device)[0]
     return max(0, min(limit - held, unclaimed) + held - used)
@@ -53,7 +53,7 @@ class MemoryBudget:
     def __init__(self, limit: int | None, device: torch.device | str) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"a memory budget must be a positive number of bytes, got {limit}")
-        self.device = _indexed(device)
+        self.device = indexed_device(device)
         free = free_memory(self.device) if limit is None else None
         self.limit = limit if free is None else int(_SHARE * free)
         self._start = torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0
